@@ -1,0 +1,116 @@
+//! The ABI between a function and the engine: names, signatures, codes. `docs/functions.md` is its reference for authors.
+//!
+//! It is a promise: names, parameters and numbers are only ever added. What a device does not know, it refuses at load.
+//!
+//! Reserved names, to be added with the peripherals (handles are small numbers that the assignment maps to pins and buses):
+//! `gpio_read(handle) -> i32`, `gpio_write(handle, level) -> i32`, `adc_read(handle) -> i32`,
+//! `i2c_write_read(handle, address, out_ptr, out_len, in_ptr, in_cap) -> i32`; export `fulmar_interrupt(handle)`.
+
+use super::capability::Capabilities;
+use wasmi::ValType;
+
+/// The module name of all imports.
+pub const IMPORT_MODULE: &str = "fulmar";
+/// The custom section that carries the ABI version in one byte.
+pub const ABI_SECTION: &str = "fulmar.abi";
+/// The version that this engine speaks.
+pub const ABI_VERSION: u8 = 1;
+/// The export name of the linear memory.
+pub const MEMORY_EXPORT: &str = "memory";
+
+/// No more is known, for example the wall time.
+pub const ERR_UNKNOWN: i32 = -1;
+/// A pointer and length do not lie inside the memory.
+pub const ERR_BOUNDS: i32 = -2;
+/// A quota of this activation, of the state or of the host's queue is used up.
+pub const ERR_QUOTA: i32 = -3;
+/// Not allowed here: the topic is not the function's, or a handle is not granted.
+pub const ERR_CAPABILITY: i32 = -4;
+/// A key, value, line, topic or payload is longer than its limit.
+pub const ERR_TOO_LONG: i32 = -5;
+/// There is no such key.
+pub const ERR_NOT_FOUND: i32 = -6;
+/// An argument makes no sense: an unknown level, a topic with wildcards or not in UTF-8, an empty key.
+pub const ERR_INVALID: i32 = -7;
+
+/// Every function that a module can import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Import {
+    /// `log(level, ptr, len)`
+    Log,
+    /// `emit(topic_ptr, topic_len, ptr, len)`
+    Emit,
+    /// `input_len()`
+    InputLen,
+    /// `input_read(offset, ptr, cap)`
+    InputRead,
+    /// `input_topic_len()`
+    InputTopicLen,
+    /// `input_topic_read(offset, ptr, cap)`
+    InputTopicRead,
+    /// `config_len()`
+    ConfigLen,
+    /// `config_read(offset, ptr, cap)`
+    ConfigRead,
+    /// `state_get(key_ptr, key_len, out_ptr, out_cap)`
+    StateGet,
+    /// `state_set(key_ptr, key_len, ptr, len)`
+    StateSet,
+    /// `state_delete(key_ptr, key_len)`
+    StateDelete,
+    /// `time_monotonic_us() -> i64`
+    TimeMonotonicUs,
+    /// `time_wall_ms() -> i64`
+    TimeWallMs,
+    /// `random(ptr, len)`
+    Random,
+}
+
+/// Most parameters that an import has.
+pub(super) const PARAMS_MAX: usize = 4;
+
+/// The facts of one import. All parameters are `i32`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ImportSpec {
+    pub import: Import,
+    pub name: &'static str,
+    pub params: usize,
+    pub result: ValType,
+    pub needs: Capabilities,
+    pub uses_memory: bool,
+}
+
+/// One row of the table.
+const fn spec(import: Import, name: &'static str, params: usize, needs: Capabilities, uses_memory: bool) -> ImportSpec {
+    ImportSpec { import, name, params, result: ValType::I32, needs, uses_memory }
+}
+
+/// One row of the table for a clock.
+const fn clock(import: Import, name: &'static str, needs: Capabilities) -> ImportSpec {
+    ImportSpec { import, name, params: 0, result: ValType::I64, needs, uses_memory: false }
+}
+
+/// The whole import surface.
+pub(super) const IMPORTS: [ImportSpec; 14] = [
+    spec(Import::Log, "log", 3, Capabilities::NONE, true),
+    spec(Import::Emit, "emit", 4, Capabilities::EMIT, true),
+    spec(Import::InputLen, "input_len", 0, Capabilities::NONE, false),
+    spec(Import::InputRead, "input_read", 3, Capabilities::NONE, true),
+    spec(Import::InputTopicLen, "input_topic_len", 0, Capabilities::NONE, false),
+    spec(Import::InputTopicRead, "input_topic_read", 3, Capabilities::NONE, true),
+    spec(Import::ConfigLen, "config_len", 0, Capabilities::NONE, false),
+    spec(Import::ConfigRead, "config_read", 3, Capabilities::NONE, true),
+    spec(Import::StateGet, "state_get", 4, Capabilities::STATE, true),
+    spec(Import::StateSet, "state_set", 4, Capabilities::STATE, true),
+    spec(Import::StateDelete, "state_delete", 2, Capabilities::STATE, true),
+    clock(Import::TimeMonotonicUs, "time_monotonic_us", Capabilities::NONE),
+    clock(Import::TimeWallMs, "time_wall_ms", Capabilities::WALL_TIME),
+    spec(Import::Random, "random", 2, Capabilities::RANDOM, true),
+];
+
+impl ImportSpec {
+    /// The row of the import with this name.
+    pub fn by_name(name: &str) -> Option<&'static ImportSpec> {
+        IMPORTS.iter().find(|spec| spec.name == name)
+    }
+}

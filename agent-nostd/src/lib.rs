@@ -1,0 +1,7 @@
+#![no_std]
+
+#[cfg(feature = "wasm")]
+extern crate alloc;
+
+#[cfg(feature = "wasm")]
+pub mod function;

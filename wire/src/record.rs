@@ -1,0 +1,177 @@
+//! One record of a desired set: a fixed core and its clauses. A record is one component of one workload.
+use crate::clause::{Clause, Clauses, Stated, write_stated};
+use crate::codec::{Reader, WireError, Writer};
+use crate::digest::Digest;
+use crate::id::WorkloadId;
+use crate::limits::{CLAUSES_BYTES_MAX, RECORDS_MAX};
+use serde::{Deserialize, Serialize};
+
+/// What a component is to its workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Runs until stopped.
+    Service,
+    /// Runs to completion before the components that name it in `After`.
+    Init,
+    /// Runs to completion; that is its purpose.
+    Job,
+}
+
+/// Which runtime executes a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Runtime {
+    Function,
+    Container,
+    Process,
+}
+
+/// What a function may touch. Bits are for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CapabilitySet(pub u32);
+
+impl CapabilitySet {
+    pub const LOG: Self = Self(1);
+    pub const EMIT: Self = Self(1 << 1);
+    pub const STATE: Self = Self(1 << 2);
+    pub const RANDOM: Self = Self(1 << 3);
+    pub const GPIO: Self = Self(1 << 8);
+    pub const ADC: Self = Self(1 << 9);
+    pub const I2C: Self = Self(1 << 10);
+    pub const PWM: Self = Self(1 << 11);
+
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// The fixed part of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Core {
+    pub workload: WorkloadId,
+    /// Number of the component in its workload, from 0.
+    pub component: u8,
+    /// Of the workload's spec.
+    pub generation: u32,
+    pub role: Role,
+    pub runtime: Runtime,
+    pub artifact: Digest,
+    pub artifact_bytes: u32,
+    pub memory_bytes: u32,
+    /// Fuel of one activation.
+    pub fuel: u32,
+    pub instances: u16,
+    pub capabilities: CapabilitySet,
+}
+
+/// A record as received: nothing is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    pub core: Core,
+    pub clauses: Clauses<'a>,
+}
+
+impl<'a> Record<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, WireError> {
+        let core = reader.take()?;
+        let clauses = Clauses::check(reader.prefixed(CLAUSES_BYTES_MAX)?)?;
+        Ok(Self { core, clauses })
+    }
+
+    /// Workload and component: unique in a set.
+    pub fn key(&self) -> (WorkloadId, u8) {
+        (self.core.workload, self.core.component)
+    }
+}
+
+/// The body of a desired set, checked whole: every record canonical, ascending by key, nothing after the last.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<'a> {
+    count: u16,
+    records: &'a [u8],
+}
+
+impl<'a> Body<'a> {
+    pub const EMPTY: Body<'static> = Body { count: 0, records: &[] };
+
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new(bytes);
+        let count: u16 = reader.take()?;
+        if usize::from(count) > RECORDS_MAX {
+            return Err(WireError::TooLarge { limit: RECORDS_MAX as u32 });
+        }
+        let records = reader.rest();
+        let mut last = None;
+        for _ in 0..count {
+            let key = Record::read(&mut reader)?.key();
+            if last.is_some_and(|last| last >= key) {
+                return Err(WireError::NotCanonical);
+            }
+            last = Some(key);
+        }
+        reader.end()?;
+        Ok(Self { count, records })
+    }
+
+    pub fn len(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Record<'a>> {
+        let mut reader = Reader::new(self.records);
+        (0..self.count).map_while(move |_| Record::read(&mut reader).ok())
+    }
+}
+
+/// Writes the body of a desired set; records in ascending order of key, clauses in ascending order of number.
+#[derive(Debug)]
+pub struct BodyWriter<'b> {
+    writer: Writer<'b>,
+}
+
+impl<'b> BodyWriter<'b> {
+    /// `count` records will follow.
+    pub fn new(buffer: &'b mut [u8], count: u16) -> Result<Self, WireError> {
+        if usize::from(count) > RECORDS_MAX {
+            return Err(WireError::TooLarge { limit: RECORDS_MAX as u32 });
+        }
+        let mut writer = Writer::new(buffer);
+        writer.value(&count)?;
+        Ok(Self { writer })
+    }
+
+    /// Appends a record with each clause at its default criticality.
+    pub fn record(&mut self, core: &Core, clauses: &[Clause<'_>]) -> Result<(), WireError> {
+        let mut scratch = [0; CLAUSES_BYTES_MAX];
+        let mut inner = Writer::new(&mut scratch);
+        for clause in clauses {
+            let stated = Stated { critical: clause.is_critical_by_default(), clause: *clause };
+            write_stated(&mut inner, &stated)?;
+        }
+        self.record_raw(core, inner.written())
+    }
+
+    /// Appends a record with clauses that are encoded already (`Clauses::as_bytes`).
+    pub fn record_raw(&mut self, core: &Core, clauses: &[u8]) -> Result<(), WireError> {
+        self.writer.value(core)?;
+        self.writer.prefixed(clauses, CLAUSES_BYTES_MAX)
+    }
+
+    pub fn finish(self) -> &'b mut [u8] {
+        self.writer.finish()
+    }
+}
+
+/// Encodes clauses into `buffer`, each with the criticality stated.
+pub fn encode_clauses<'b>(buffer: &'b mut [u8], clauses: &[Stated<'_>]) -> Result<&'b mut [u8], WireError> {
+    let mut writer = Writer::new(buffer);
+    clauses.iter().try_for_each(|stated| write_stated(&mut writer, stated))?;
+    Ok(writer.finish())
+}

@@ -1,0 +1,212 @@
+//! What runs on a device, whole: a header and one entry per component.
+use crate::codec::{Reader, WireError, Writer, bounded_text};
+use crate::digest::{Digest, DigestPrefix};
+use crate::hello::LossCounters;
+use crate::id::{Revision, Session, WorkloadId};
+use crate::limits::{DETAIL_BYTES_MAX, STATUS_ENTRIES_MAX};
+use crate::position::Position;
+use serde::{Deserialize, Serialize};
+
+/// Where a component is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum State {
+    /// For another component, or for Fresh.
+    Waiting,
+    Fetching,
+    Starting,
+    Running,
+    Stopping,
+    Stopped,
+    BackOff,
+    Completed,
+    Failed,
+    /// The record asks for what this agent cannot do.
+    Refused,
+}
+
+/// Why it is there. A number, so that an older hub can carry a newer agent's reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Reason(pub u16);
+
+impl Reason {
+    pub const NONE: Self = Self(0);
+    pub const WAITS_FOR_COMPONENT: Self = Self(1);
+    pub const WAITS_FOR_FRESH: Self = Self(2);
+    pub const FETCH_FAILED: Self = Self(10);
+    pub const HASH_MISMATCH: Self = Self(11);
+    pub const NO_SPACE: Self = Self(12);
+    pub const LOAD_REFUSED: Self = Self(20);
+    pub const TRAPPED: Self = Self(21);
+    pub const OUT_OF_FUEL: Self = Self(22);
+    pub const OUT_OF_MEMORY: Self = Self(23);
+    pub const EXITED: Self = Self(24);
+    pub const START_TIMED_OUT: Self = Self(25);
+    pub const RUNTIME_MISSING: Self = Self(26);
+    pub const UNKNOWN_CLAUSE: Self = Self(30);
+    pub const NOT_SUPPORTED: Self = Self(31);
+    pub const ROLLED_BACK: Self = Self(40);
+    pub const SAFE_MODE: Self = Self(41);
+
+    /// A stable code for people and machines.
+    pub const fn code(self) -> &'static str {
+        match self.0 {
+            0 => "NONE",
+            1 => "WAITS_FOR_COMPONENT",
+            2 => "WAITS_FOR_FRESH",
+            10 => "FETCH_FAILED",
+            11 => "HASH_MISMATCH",
+            12 => "NO_SPACE",
+            20 => "LOAD_REFUSED",
+            21 => "TRAPPED",
+            22 => "OUT_OF_FUEL",
+            23 => "OUT_OF_MEMORY",
+            24 => "EXITED",
+            25 => "START_TIMED_OUT",
+            26 => "RUNTIME_MISSING",
+            30 => "UNKNOWN_CLAUSE",
+            31 => "NOT_SUPPORTED",
+            40 => "ROLLED_BACK",
+            41 => "SAFE_MODE",
+            _ => "UNKNOWN",
+        }
+    }
+}
+
+/// One component. The detail is for people: at most `DETAIL_BYTES_MAX`, never parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry<'a> {
+    pub workload: WorkloadId,
+    pub component: u8,
+    /// Generation that the accepted set asks for.
+    pub generation: u32,
+    /// Generation that runs; 0: none. Lower than `generation` after a roll-back.
+    pub running: u32,
+    pub state: State,
+    pub reason: Reason,
+    /// Failures of this version that count towards giving it up.
+    pub attempts: u16,
+    /// Restarts since boot.
+    pub restarts: u32,
+    pub detail: &'a str,
+}
+
+/// Refusals of desired messages since boot, by what was wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    pub not_authentic: u32,
+    pub wrong_device: u32,
+    pub lower_revision: u32,
+    pub equivocation: u32,
+    pub malformed: u32,
+    pub too_large: u32,
+    pub unsupported_version: u32,
+    pub unconfirmed: u32,
+}
+
+/// The fixed part of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusFixed {
+    /// In the clear because a hub that restarted must find out which session a device speaks of.
+    pub session: Session,
+    pub sequence: u32,
+    pub revision: Revision,
+    pub digest: DigestPrefix,
+    pub uptime_s: u32,
+    /// Free memory for functions.
+    pub memory_free_bytes: u32,
+    pub storage_free_bytes: u64,
+    pub position: Option<Position>,
+    pub lost: LossCounters,
+    pub refused: Refused,
+}
+
+/// A received status; entries are read without a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Status<'a> {
+    pub fixed: StatusFixed,
+    count: u16,
+    entries: &'a [u8],
+}
+
+impl<'a> Status<'a> {
+    pub fn decode(body: &'a [u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new(body);
+        let fixed: StatusFixed = reader.take()?;
+        if fixed.position.is_some_and(|position| !position.is_valid()) {
+            return Err(WireError::Malformed);
+        }
+        let count: u16 = reader.take()?;
+        if usize::from(count) > STATUS_ENTRIES_MAX {
+            return Err(WireError::TooLarge { limit: STATUS_ENTRIES_MAX as u32 });
+        }
+        let entries = reader.rest();
+        for _ in 0..count {
+            let entry: Entry<'a> = reader.take()?;
+            bounded_text(entry.detail, DETAIL_BYTES_MAX)?;
+        }
+        reader.end()?;
+        Ok(Self { fixed, count, entries })
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'a>> {
+        let mut reader = Reader::new(self.entries);
+        (0..self.count).map_while(move |_| reader.take().ok())
+    }
+
+    /// What heartbeats refer to: revision, digest and entries, without what changes by itself.
+    pub fn content_digest(&self) -> DigestPrefix {
+        content_digest(&self.fixed, self.entries)
+    }
+}
+
+fn content_digest(fixed: &StatusFixed, entries: &[u8]) -> DigestPrefix {
+    let entries = Digest::of(entries);
+    let mut buffer = [0; 64];
+    let mut writer = Writer::new(&mut buffer);
+    // Revision 9, prefix 8, hash 32: always fits.
+    let _ = writer.value(&(fixed.revision, fixed.digest, entries));
+    Digest::of(writer.written()).prefix()
+}
+
+/// Appends a status body; entries in ascending order of workload and component.
+#[derive(Debug)]
+pub struct StatusWriter<'w, 'b> {
+    writer: &'w mut Writer<'b>,
+    fixed: StatusFixed,
+    start: usize,
+}
+
+impl<'w, 'b> StatusWriter<'w, 'b> {
+    pub fn new(writer: &'w mut Writer<'b>, fixed: StatusFixed, count: u16) -> Result<Self, WireError> {
+        if usize::from(count) > STATUS_ENTRIES_MAX {
+            return Err(WireError::TooLarge { limit: STATUS_ENTRIES_MAX as u32 });
+        }
+        writer.value(&fixed)?;
+        writer.value(&count)?;
+        let start = writer.len();
+        Ok(Self { writer, fixed, start })
+    }
+
+    /// Appends one entry; a detail over its limit is cut at a character border.
+    pub fn entry(&mut self, entry: &Entry<'_>) -> Result<(), WireError> {
+        let detail = truncate(entry.detail, DETAIL_BYTES_MAX);
+        self.writer.value(&Entry { detail, ..*entry })
+    }
+
+    /// The digest that heartbeats will carry.
+    pub fn finish(self) -> DigestPrefix {
+        content_digest(&self.fixed, &self.writer.written()[self.start..])
+    }
+}
+
+/// The longest prefix of `text` that is at most `limit` bytes and ends between characters.
+pub fn truncate(text: &str, limit: usize) -> &str {
+    if text.len() <= limit {
+        return text;
+    }
+    let mut end = limit;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
