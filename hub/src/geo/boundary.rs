@@ -49,10 +49,7 @@ fn open_seam(seam: &[(Flat, Flat)]) -> Vec<(Flat, Flat)> {
     ends.sort_unstable();
     ends.dedup();
     let covers = |side: i64, low: i64, high: i64| {
-        seam.iter()
-            .filter(|(a, b)| a.0.signum() == side && a.1.min(b.1) <= low && a.1.max(b.1) >= high)
-            .count()
-            % 2
+        seam.iter().filter(|(a, b)| a.0.signum() == side && a.1.min(b.1) <= low && a.1.max(b.1) >= high).count() % 2
             == 1
     };
     ends.iter()
@@ -103,11 +100,7 @@ fn edge_is_farther(from: [f64; 3], a: Flat, b: Flat, metres: f64) -> bool {
 
 /// Upper bound of a stretch's length on the ground: its longitudes at the latitude where they are widest.
 fn length_metres_max(a: (f64, f64), b: (f64, f64)) -> f64 {
-    let widest = if (a.1 > 0.0) == (b.1 > 0.0) {
-        a.1.abs().min(b.1.abs())
-    } else {
-        0.0
-    };
+    let widest = if (a.1 > 0.0) == (b.1 > 0.0) { a.1.abs().min(b.1.abs()) } else { 0.0 };
     let east = (b.0 - a.0).to_radians() * widest.to_radians().cos();
     let north = (b.1 - a.1).to_radians();
     east.hypot(north) * EARTH_RADIUS_M

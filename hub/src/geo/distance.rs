@@ -25,9 +25,7 @@ impl Distance {
     }
 
     pub const fn from_metres(metres: u32) -> Self {
-        Self {
-            millimetres: metres as u64 * 1000,
-        }
+        Self { millimetres: metres as u64 * 1000 }
     }
 
     /// Negative and non-finite lengths are not lengths.
@@ -106,11 +104,7 @@ mod tests {
     use super::*;
 
     fn km(a: (f64, f64), b: (f64, f64)) -> f64 {
-        Distance::between(
-            Point::from_degrees(a.0, a.1).unwrap(),
-            Point::from_degrees(b.0, b.1).unwrap(),
-        )
-        .km()
+        Distance::between(Point::from_degrees(a.0, a.1).unwrap(), Point::from_degrees(b.0, b.1).unwrap()).km()
     }
 
     #[test]
@@ -123,8 +117,8 @@ mod tests {
         // Frankfurt to Munich by the haversine formula.
         let (a, b) = ((8.6821_f64, 50.1109_f64), (11.5755_f64, 48.1372_f64));
         let (dlat, dlon) = ((b.1 - a.1).to_radians(), (b.0 - a.0).to_radians());
-        let h = (dlat / 2.0).sin().powi(2)
-            + a.1.to_radians().cos() * b.1.to_radians().cos() * (dlon / 2.0).sin().powi(2);
+        let h =
+            (dlat / 2.0).sin().powi(2) + a.1.to_radians().cos() * b.1.to_radians().cos() * (dlon / 2.0).sin().powi(2);
         assert!((km(a, b) - 2.0 * EARTH_RADIUS_M / 1000.0 * h.sqrt().asin()).abs() < 1e-5);
     }
 
@@ -138,14 +132,10 @@ mod tests {
     fn close_and_antipodal_points_keep_their_centimetres() {
         // One step of 1e-7 degrees along a meridian is 11.1 mm.
         let a = Point::from_e7(0, 0).unwrap();
-        assert_eq!(
-            Distance::between(a, Point::from_e7(0, 1).unwrap()).millimetres(),
-            11
-        );
+        assert_eq!(Distance::between(a, Point::from_e7(0, 1).unwrap()).millimetres(), 11);
         let antipode = Point::from_e7(1_800_000_000, 0).unwrap();
         let beside = Point::from_e7(1_800_000_000, 10).unwrap();
-        let gap =
-            Distance::between(a, antipode).millimetres() - Distance::between(a, beside).millimetres();
+        let gap = Distance::between(a, antipode).millimetres() - Distance::between(a, beside).millimetres();
         assert_eq!(gap, 111);
     }
 }

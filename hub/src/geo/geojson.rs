@@ -14,8 +14,9 @@ use serde::de::{self, DeserializeSeed, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Lists in lists in the deepest form we know (MultiPolygon: polygons, rings, positions, numbers).
-const DEPTH_MAX: usize = 4;
+/// Lists in lists in the deepest form we know (MultiPolygon: polygons, rings, positions, numbers), and one more, so that
+/// the commonest mistakes get a pointer.
+const DEPTH_MAX: usize = 5;
 
 /// A geometry as written, not yet judged.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -60,10 +61,7 @@ impl GeometryText {
         let mut check = Check::default();
         let region = self.read(&mut check);
         match region {
-            Some(region) if check.problems.is_empty() => Ok(Checked {
-                region,
-                warnings: check.warnings,
-            }),
+            Some(region) if check.problems.is_empty() => Ok(Checked { region, warnings: check.warnings }),
             _ => Err(check.problems),
         }
     }
@@ -106,10 +104,7 @@ impl Check {
     /// Notes a problem and gives the absence of a result.
     fn problem<T>(&mut self, pointer: &str, kind: ProblemKind) -> Option<T> {
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem {
-                pointer: pointer.to_owned(),
-                kind,
-            });
+            self.problems.push(Problem { pointer: pointer.to_owned(), kind });
         }
         None
     }
@@ -118,10 +113,7 @@ impl Check {
     fn warn(&mut self, pointer: &str, kind: WarningKind) {
         let is_known = self.warnings.iter().any(|warning| warning.kind == kind);
         if !is_known && self.warnings.len() < PROBLEMS_MAX {
-            self.warnings.push(Warning {
-                pointer: pointer.to_owned(),
-                kind,
-            });
+            self.warnings.push(Warning { pointer: pointer.to_owned(), kind });
         }
     }
 
@@ -132,12 +124,7 @@ impl Check {
         }
     }
 
-    fn list<'a>(
-        &mut self,
-        pointer: &str,
-        nested: &'a Nested,
-        of: &'static str,
-    ) -> Option<&'a [Nested]> {
+    fn list<'a>(&mut self, pointer: &str, nested: &'a Nested, of: &'static str) -> Option<&'a [Nested]> {
         match nested {
             Nested::Number(_) => self.problem(pointer, ProblemKind::ExpectedList(of)),
             Nested::List(list) if list.is_empty() => self.problem(pointer, ProblemKind::Empty(of)),
@@ -181,10 +168,7 @@ impl Check {
             if before > REGION_VERTICES_MAX {
                 return None;
             }
-            let kind = ProblemKind::TooManyVertices {
-                found: self.vertices,
-                max: REGION_VERTICES_MAX,
-            };
+            let kind = ProblemKind::TooManyVertices { found: self.vertices, max: REGION_VERTICES_MAX };
             return self.problem(pointer, kind);
         }
         let mut positions = Vec::with_capacity(list.len());
@@ -274,9 +258,7 @@ impl<'de> Visitor<'de> for AtDepth {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Nested, A::Error> {
         if self.0 == DEPTH_MAX {
-            return Err(de::Error::custom(
-                "lists are nested deeper than those of a MultiPolygon",
-            ));
+            return Err(de::Error::custom("lists are nested deeper than those of a MultiPolygon"));
         }
         let mut list = Vec::new();
         while let Some(item) = seq.next_element_seed(AtDepth(self.0 + 1))? {
@@ -318,10 +300,5 @@ impl Serialize for Circle {
 }
 
 fn rings(polygon: &Polygon) -> Vec<&[Point]> {
-    std::iter::once(polygon.outer())
-        .chain(polygon.holes())
-        .map(Ring::positions)
-        .collect()
+    std::iter::once(polygon.outer()).chain(polygon.holes()).map(Ring::positions).collect()
 }
-
-

@@ -18,6 +18,8 @@ use std::collections::{BinaryHeap, HashMap};
 const ORDER_SLACK: Distance = Distance::from_metres(1);
 /// Slack of boxes and chords against rounding, on the unit sphere (6 mm on the ground).
 const VECTOR_SLACK: f64 = 1e-9;
+/// Rounding of squared chords, which matters near the antipode.
+const CHORD_SQUARED_SLACK: f64 = 1e-14;
 
 type Leaf = GeomWithData<[f64; 3], (u32, Point)>;
 
@@ -37,10 +39,7 @@ impl GeoIndex {
     pub fn from_points(devices: impl IntoIterator<Item = (u32, Point)>) -> Self {
         let points: HashMap<u32, Point> = devices.into_iter().collect();
         let leaves = points.iter().map(|(device, point)| leaf(*device, *point));
-        Self {
-            tree: RTree::bulk_load(leaves.collect()),
-            points,
-        }
+        Self { tree: RTree::bulk_load(leaves.collect()), points }
     }
 
     pub fn len(&self) -> usize {
@@ -77,9 +76,7 @@ impl GeoIndex {
     pub fn nearest(&self, point: Point) -> Nearest<'_> {
         Nearest {
             from: point,
-            tree: self
-                .tree
-                .nearest_neighbor_iter_with_distance_2(unit_vector(point)),
+            tree: self.tree.nearest_neighbor_iter_with_distance_2(unit_vector(point)),
             waiting: BinaryHeap::new(),
             reach: Some(Distance::ZERO),
         }
@@ -87,7 +84,7 @@ impl GeoIndex {
 
     /// The devices at most `radius` away, nearest first, ties by device index.
     pub fn within(&self, point: Point, radius: Distance) -> Vec<(Distance, u32)> {
-        let chord_squared = radius.plus(ORDER_SLACK).chord_squared() + VECTOR_SLACK * VECTOR_SLACK;
+        let chord_squared = radius.plus(ORDER_SLACK).chord_squared() + CHORD_SQUARED_SLACK;
         let mut found: Vec<(Distance, u32)> = self
             .tree
             .locate_within_distance(unit_vector(point), chord_squared)
@@ -104,11 +101,7 @@ impl GeoIndex {
         for lon_lat in region.boxes() {
             let vectors = vector_box(&lon_lat);
             let candidates = self.tree.locate_in_envelope_intersecting(vectors);
-            found.extend(
-                candidates
-                    .filter(|leaf| region.contains(leaf.data.1))
-                    .map(|leaf| leaf.data.0),
-            );
+            found.extend(candidates.filter(|leaf| region.contains(leaf.data.1)).map(|leaf| leaf.data.0));
         }
         found.sort_unstable();
         found.dedup();
@@ -134,10 +127,8 @@ impl Iterator for Nearest<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(reach) = self.reach {
-            let is_settled = self
-                .waiting
-                .peek()
-                .is_some_and(|Reverse((distance, _))| distance.plus(ORDER_SLACK) < reach);
+            let is_settled =
+                self.waiting.peek().is_some_and(|Reverse((distance, _))| distance.plus(ORDER_SLACK) < reach);
             if is_settled {
                 break;
             }
@@ -156,32 +147,19 @@ fn vector_box(lon_lat: &LonLatBox) -> AABB<[f64; 3]> {
     let radians = |e7: i64| (e7 as f64 * 1e-7).to_radians();
     let (south, north) = (radians(lon_lat.south_e7), radians(lon_lat.north_e7));
     let cos_ends = (south.cos(), north.cos());
-    let widest = if south <= 0.0 && north >= 0.0 {
-        1.0
-    } else {
-        cos_ends.0.max(cos_ends.1)
-    };
+    let widest = if south <= 0.0 && north >= 0.0 { 1.0 } else { cos_ends.0.max(cos_ends.1) };
     let cos_lat = (cos_ends.0.min(cos_ends.1).max(0.0), widest);
-    let reaches_pole = lon_lat.north_e7 >= i64::from(LATITUDE_E7_MAX)
-        || lon_lat.south_e7 <= -i64::from(LATITUDE_E7_MAX);
+    let reaches_pole =
+        lon_lat.north_e7 >= i64::from(LATITUDE_E7_MAX) || lon_lat.south_e7 <= -i64::from(LATITUDE_E7_MAX);
     let quarter = TURN_E7 / 4;
     let x = cosine_range(lon_lat.west_e7, lon_lat.east_e7);
     let y = cosine_range(lon_lat.west_e7 - quarter, lon_lat.east_e7 - quarter);
     let scale = |range: (f64, f64)| {
-        let products = [
-            range.0 * cos_lat.0,
-            range.0 * cos_lat.1,
-            range.1 * cos_lat.0,
-            range.1 * cos_lat.1,
-        ];
+        let products = [range.0 * cos_lat.0, range.0 * cos_lat.1, range.1 * cos_lat.0, range.1 * cos_lat.1];
         let low = products.iter().copied().fold(f64::INFINITY, f64::min);
         let high = products.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         // A pole has every longitude, and its vector is on the axis.
-        if reaches_pole {
-            (low.min(0.0), high.max(0.0))
-        } else {
-            (low, high)
-        }
+        if reaches_pole { (low.min(0.0), high.max(0.0)) } else { (low, high) }
     };
     let (x, y) = (scale(x), scale(y));
     AABB::from_corners(
@@ -194,15 +172,7 @@ fn vector_box(lon_lat: &LonLatBox) -> AABB<[f64; 3]> {
 fn cosine_range(from: i64, to: i64) -> (f64, f64) {
     let cosine = |e7: i64| (e7 as f64 * 1e-7).to_radians().cos();
     let passes = |angle: i64| (to - angle).div_euclid(TURN_E7) != (from - 1 - angle).div_euclid(TURN_E7);
-    let low = if passes(TURN_E7 / 2) {
-        -1.0
-    } else {
-        cosine(from).min(cosine(to))
-    };
-    let high = if passes(0) {
-        1.0
-    } else {
-        cosine(from).max(cosine(to))
-    };
+    let low = if passes(TURN_E7 / 2) { -1.0 } else { cosine(from).min(cosine(to)) };
+    let high = if passes(0) { 1.0 } else { cosine(from).max(cosine(to)) };
     (low, high)
 }

@@ -24,9 +24,7 @@ pub struct Point {
 pub enum PointError {
     #[error("longitude {0} is outside -180..180 degrees")]
     Longitude(f64),
-    #[error(
-        "latitude {0} is outside -90..90 degrees; positions are [longitude, latitude], were they swapped?"
-    )]
+    #[error("latitude {0} is outside -90..90 degrees; positions are [longitude, latitude], were they swapped?")]
     Latitude(f64),
     #[error("a coordinate is not a finite number")]
     NotFinite,
@@ -59,10 +57,7 @@ impl Point {
         if !(-LATITUDE_E7_MAX..=LATITUDE_E7_MAX).contains(&latitude_e7) {
             return Err(PointError::Latitude(degrees(latitude_e7)));
         }
-        Ok(Self {
-            longitude_e7,
-            latitude_e7,
-        })
+        Ok(Self { longitude_e7, latitude_e7 })
     }
 
     pub fn longitude_e7(self) -> i32 {
@@ -119,41 +114,22 @@ mod tests {
 
     #[test]
     fn latitude_91_longitude_181_and_nan_are_refused() {
-        assert_eq!(
-            Point::from_degrees(0.0, 91.0),
-            Err(PointError::Latitude(91.0))
-        );
-        assert_eq!(
-            Point::from_degrees(181.0, 0.0),
-            Err(PointError::Longitude(181.0))
-        );
-        assert_eq!(
-            Point::from_degrees(f64::NAN, 0.0),
-            Err(PointError::NotFinite)
-        );
-        assert_eq!(
-            Point::from_degrees(0.0, f64::INFINITY),
-            Err(PointError::NotFinite)
-        );
+        assert_eq!(Point::from_degrees(0.0, 91.0), Err(PointError::Latitude(91.0)));
+        assert_eq!(Point::from_degrees(181.0, 0.0), Err(PointError::Longitude(181.0)));
+        assert_eq!(Point::from_degrees(f64::NAN, 0.0), Err(PointError::NotFinite));
+        assert_eq!(Point::from_degrees(0.0, f64::INFINITY), Err(PointError::NotFinite));
         assert!(Point::from_e7(1_800_000_001, 0).is_err());
         assert!(Point::from_e7(0, i32::MIN).is_err());
     }
 
     #[test]
     fn text_reads_back_as_the_same_point() {
-        for (longitude_e7, latitude_e7) in [
-            (86_821_001, 501_109_003),
-            (-1_800_000_000, -900_000_000),
-            (1, -1),
-            (1_799_999_999, 0),
-        ] {
+        for (longitude_e7, latitude_e7) in
+            [(86_821_001, 501_109_003), (-1_800_000_000, -900_000_000), (1, -1), (1_799_999_999, 0)]
+        {
             let point = Point::from_e7(longitude_e7, latitude_e7).unwrap();
             let text = serde_json::to_string(&point).unwrap();
-            assert_eq!(
-                serde_json::from_str::<Point>(&text).unwrap(),
-                point,
-                "{text}"
-            );
+            assert_eq!(serde_json::from_str::<Point>(&text).unwrap(), point, "{text}");
         }
     }
 }

@@ -14,21 +14,9 @@ pub struct Polygon {
 
 impl Polygon {
     pub fn new(outer: Ring, holes: Vec<Ring>) -> Self {
-        let outer = if outer.doubled_area() < 0 {
-            outer.reversed()
-        } else {
-            outer
-        };
-        let holes = holes
-            .into_iter()
-            .map(|hole| {
-                if hole.doubled_area() > 0 {
-                    hole.reversed()
-                } else {
-                    hole
-                }
-            })
-            .collect();
+        let outer = if outer.doubled_area() < 0 { outer.reversed() } else { outer };
+        let holes =
+            holes.into_iter().map(|hole| if hole.doubled_area() > 0 { hole.reversed() } else { hole }).collect();
         Self { outer, holes }
     }
 
@@ -44,13 +32,8 @@ impl Polygon {
     pub fn contains(&self, point: Point) -> bool {
         if point.is_pole() {
             let latitude = point.latitude_e7();
-            return self
-                .outer
-                .positions()
-                .iter()
-                .any(|p| p.latitude_e7() == latitude);
+            return self.outer.positions().iter().any(|p| p.latitude_e7() == latitude);
         }
-        self.outer.side(point) != Side::Outside
-            && self.holes.iter().all(|hole| hole.side(point) != Side::Inside)
+        self.outer.side(point) != Side::Outside && self.holes.iter().all(|hole| hole.side(point) != Side::Inside)
     }
 }

@@ -34,9 +34,7 @@ pub enum CircleError {
 impl Circle {
     pub fn new(center: Point, radius_km: f64) -> Result<Self, CircleError> {
         match Distance::from_km(radius_km) {
-            Some(radius) if radius > Distance::ZERO && radius_km <= CIRCLE_RADIUS_KM_MAX => {
-                Ok(Self { center, radius })
-            }
+            Some(radius) if radius > Distance::ZERO && radius_km <= CIRCLE_RADIUS_KM_MAX => Ok(Self { center, radius }),
             _ => Err(CircleError::Radius(radius_km)),
         }
     }
@@ -79,17 +77,11 @@ pub struct Region {
 impl Region {
     pub fn polygons(polygons: Vec<Polygon>) -> Self {
         let outline = boundary::outline(&polygons);
-        Self {
-            shape: Shape::Polygons(polygons),
-            outline,
-        }
+        Self { shape: Shape::Polygons(polygons), outline }
     }
 
     pub fn circle(circle: Circle) -> Self {
-        Self {
-            shape: Shape::Circle(circle),
-            outline: Vec::new(),
-        }
+        Self { shape: Shape::Circle(circle), outline: Vec::new() }
     }
 
     pub fn shape(&self) -> &Shape {
@@ -113,20 +105,14 @@ impl Region {
             return Membership::Certain;
         }
         let certain = match &self.shape {
-            Shape::Polygons(_) => {
-                boundary::all_farther(&self.outline, point, uncertainty.metres())
-            }
+            Shape::Polygons(_) => boundary::all_farther(&self.outline, point, uncertainty.metres()),
             Shape::Circle(circle) => {
                 let reach = Distance::between(circle.center, point).plus(uncertainty);
                 // A circle of half the circumference has no boundary.
                 reach < circle.radius || circle.radius >= half_circumference()
             }
         };
-        if certain {
-            Membership::Certain
-        } else {
-            Membership::Uncertain
-        }
+        if certain { Membership::Certain } else { Membership::Uncertain }
     }
 
     /// Boxes that together cover the region; a circle's box is taken from its centre and radius with room to spare.
@@ -144,12 +130,7 @@ fn half_circumference() -> Distance {
 
 fn polygon_box(polygon: &Polygon) -> LonLatBox {
     let (west_e7, south_e7, east_e7, north_e7) = polygon.outer().bounds();
-    LonLatBox {
-        west_e7,
-        south_e7,
-        east_e7,
-        north_e7,
-    }
+    LonLatBox { west_e7, south_e7, east_e7, north_e7 }
 }
 
 fn circle_box(circle: &Circle) -> LonLatBox {

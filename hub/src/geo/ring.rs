@@ -82,11 +82,7 @@ impl Ring {
             return Err(RingError::AroundPole);
         }
         let fold = |pick: fn(&Flat) -> i64| {
-            flat.iter()
-                .map(pick)
-                .fold((i64::MAX, i64::MIN), |(low, high), value| {
-                    (low.min(value), high.max(value))
-                })
+            flat.iter().map(pick).fold((i64::MAX, i64::MIN), |(low, high), value| (low.min(value), high.max(value)))
         };
         let (west, east) = fold(|p| p.0);
         let (south, north) = fold(|p| p.1);
@@ -98,15 +94,7 @@ impl Ring {
             return Err(RingError::NoArea);
         }
         let bands = Bands::new(&flat, south, north);
-        Ok(Self {
-            positions,
-            flat,
-            west,
-            east,
-            south,
-            north,
-            bands,
-        })
+        Ok(Self { positions, flat, west, east, south, north, bands })
     }
 
     /// The closed list of positions.
@@ -127,19 +115,14 @@ impl Ring {
     pub(super) fn reversed(mut self) -> Self {
         self.positions.reverse();
         self.flat = unroll(&self.positions);
-        (self.west, self.east) = self
-            .flat
-            .iter()
-            .fold((i64::MAX, i64::MIN), |(w, e), p| (w.min(p.0), e.max(p.0)));
+        (self.west, self.east) = self.flat.iter().fold((i64::MAX, i64::MIN), |(w, e), p| (w.min(p.0), e.max(p.0)));
         self.bands = Bands::new(&self.flat, self.south, self.north);
         self
     }
 
     /// Twice the signed area in the plane; positive when the ring runs counter-clockwise.
     pub(super) fn doubled_area(&self) -> i128 {
-        self.edges()
-            .map(|(a, b)| i128::from(a.0) * i128::from(b.1) - i128::from(b.0) * i128::from(a.1))
-            .sum()
+        self.edges().map(|(a, b)| i128::from(a.0) * i128::from(b.1) - i128::from(b.0) * i128::from(a.1)).sum()
     }
 
     /// Share of the globe's surface, 0..1, from the integral of sin(latitude) over longitude along each straight edge.
@@ -149,11 +132,7 @@ impl Ring {
             .edges()
             .map(|(a, b)| {
                 let (south, north) = (radians(a.1), radians(b.1));
-                let mean_sine = if a.1 == b.1 {
-                    south.sin()
-                } else {
-                    (south.cos() - north.cos()) / (north - south)
-                };
+                let mean_sine = if a.1 == b.1 { south.sin() } else { (south.cos() - north.cos()) / (north - south) };
                 radians(b.0 - a.0) * mean_sine
             })
             .sum();
@@ -181,10 +160,7 @@ impl Ring {
     fn side_flat(&self, point: Flat) -> Side {
         match &self.bands {
             Some(bands) => {
-                let edges = bands
-                    .at(point.1 - self.south)
-                    .iter()
-                    .filter_map(|edge| self.edge(*edge));
+                let edges = bands.at(point.1 - self.south).iter().filter_map(|edge| self.edge(*edge));
                 side_of(point, edges)
             }
             None => side_of(point, self.edges()),
@@ -225,11 +201,7 @@ pub(super) fn cross(a: Flat, b: Flat, p: Flat) -> i128 {
 pub(super) fn longitude_step(a: Point, b: Point) -> i64 {
     let step = i64::from(b.longitude_e7()) - i64::from(a.longitude_e7());
     let half = i64::from(LONGITUDE_E7_MAX);
-    if step.abs() == TURN_E7 || step.abs() <= half {
-        step
-    } else {
-        step - step.signum() * TURN_E7
-    }
+    if step.abs() == TURN_E7 || step.abs() <= half { step } else { step - step.signum() * TURN_E7 }
 }
 
 fn unroll(positions: &[Point]) -> Vec<Flat> {
@@ -282,12 +254,7 @@ impl Bands {
         }
     }
 
-    fn fill(
-        flat: &[Flat],
-        height: i64,
-        sizes: &[u32],
-        band: impl Fn(i64) -> Option<usize>,
-    ) -> Option<Self> {
+    fn fill(flat: &[Flat], height: i64, sizes: &[u32], band: impl Fn(i64) -> Option<usize>) -> Option<Self> {
         let mut starts = Vec::with_capacity(sizes.len() + 1);
         let mut total = 0_u32;
         starts.push(0);
@@ -304,11 +271,7 @@ impl Bands {
                 *slot += 1;
             }
         }
-        Some(Self {
-            height,
-            starts,
-            edges,
-        })
+        Some(Self { height, starts, edges })
     }
 
     /// The edges that may touch the latitude at this height above the southern end.
