@@ -4,8 +4,8 @@
 use crate::codec::{Reader, WireError, Writer, bounded, bounded_text, decode};
 use crate::digest::Digest;
 use crate::limits::{
-    CLAUSE_BYTES_MAX, CLAUSES_MAX, COMPONENTS_MAX, CONFIG_INLINE_BYTES_MAX, NAME_BYTES_MAX, TOPIC_BYTES_MAX,
-    TOPIC_FILTERS_MAX,
+    CLAUSE_BYTES_MAX, CLAUSES_MAX, COMPONENTS_MAX, CONFIG_INLINE_BYTES_MAX, CRON_BYTES_MAX, NAME_BYTES_MAX,
+    TOPIC_BYTES_MAX, TOPIC_FILTERS_MAX, TRACE_BYTES_MAX,
 };
 use serde::{Deserialize, Serialize};
 
@@ -110,7 +110,7 @@ pub enum Clause<'a> {
     Secret(Secret<'a>),
     /// 15
     Schedule(Schedule<'a>),
-    /// 16: a W3C trace parent, echoed verbatim.
+    /// 16: a W3C trace parent, echoed verbatim; at most `TRACE_BYTES_MAX`.
     Trace(&'a [u8]),
     /// 17
     Residency(Residency),
@@ -258,9 +258,17 @@ impl<'a> Clause<'a> {
             11 => Self::StopAfter(decode(bytes)?),
             12 => Self::Lease(decode(bytes)?),
             13 => Self::OnStale(decode(bytes)?),
-            14 => Self::Secret(decode(bytes)?),
-            15 => Self::Schedule(decode(bytes)?),
-            16 => Self::Trace(bytes),
+            14 => {
+                let secret: Secret<'a> = decode(bytes)?;
+                bounded_text(secret.name, NAME_BYTES_MAX)?;
+                Self::Secret(secret)
+            }
+            15 => {
+                let schedule: Schedule<'a> = decode(bytes)?;
+                bounded_text(schedule.cron, CRON_BYTES_MAX)?;
+                Self::Schedule(schedule)
+            }
+            16 => Self::Trace(bounded(bytes, TRACE_BYTES_MAX)?),
             17 => Self::Residency(decode(bytes)?),
             18 => Self::ChunkRoot(decode(bytes)?),
             19 => Self::PublisherSignature(decode(bytes)?),
@@ -276,7 +284,8 @@ pub struct Stated<'a> {
     pub clause: Clause<'a>,
 }
 
-/// The clauses of one record, checked when the record was decoded. Ascending by number; only Secret repeats.
+/// The clauses of one record, checked when the record was decoded. Ascending by number; only Secret
+/// repeats, ascending by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clauses<'a>(&'a [u8]);
 
@@ -287,10 +296,17 @@ impl<'a> Clauses<'a> {
         let mut reader = Reader::new(bytes);
         let mut count = 0;
         let mut last = 0;
+        let mut last_secret = None;
         while !reader.is_empty() {
             let stated = read_stated(&mut reader)?;
             let number = stated.clause.number();
-            let repeats = number == last && matches!(stated.clause, Clause::Secret(_));
+            let repeats = match stated.clause {
+                Clause::Secret(secret) => {
+                    let before = last_secret.replace(secret.name);
+                    before.is_some_and(|before| before < secret.name)
+                }
+                _ => false,
+            };
             if number == 0 || (number <= last && !repeats) {
                 return Err(WireError::NotCanonical);
             }
@@ -332,6 +348,9 @@ fn read_stated<'a>(reader: &mut Reader<'a>) -> Result<Stated<'a>, WireError> {
     Ok(Stated { critical: tag & 1 == 1, clause: Clause::read(tag >> 1, bytes)? })
 }
 
+/// The highest number of a clause: its 16-bit tag has room for the critical bit below it.
+pub const NUMBER_MAX: u16 = u16::MAX >> 1;
+
 /// Appends one clause; the caller appends in ascending order (decoding refuses any other).
 pub(crate) fn write_stated(writer: &mut Writer<'_>, stated: &Stated<'_>) -> Result<(), WireError> {
     let mut scratch = [0; CLAUSE_BYTES_MAX];
@@ -340,6 +359,12 @@ pub(crate) fn write_stated(writer: &mut Writer<'_>, stated: &Stated<'_>) -> Resu
         WireError::NoRoom => WireError::TooLarge { limit: CLAUSE_BYTES_MAX as u32 },
         other => other,
     })?;
-    writer.value(&(stated.clause.number() << 1 | u16::from(stated.critical)))?;
+    let number = stated.clause.number();
+    if number == 0 || number > NUMBER_MAX {
+        return Err(WireError::Malformed);
+    }
+    // What every decoder would refuse must fail at the sender: a signed set with a bad clause stops a whole device.
+    Clause::read(number, inner.written())?;
+    writer.value(&(number << 1 | u16::from(stated.critical)))?;
     writer.prefixed(inner.written(), CLAUSE_BYTES_MAX)
 }

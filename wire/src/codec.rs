@@ -67,6 +67,11 @@ impl Flavor for Compare<'_> {
         }
     }
 
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.rest = self.rest.strip_prefix(bytes).ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
+
     fn finalize(self) -> postcard::Result<()> {
         if self.rest.is_empty() { Ok(()) } else { Err(postcard::Error::SerializeBufferFull) }
     }

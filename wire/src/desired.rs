@@ -11,7 +11,7 @@ use crate::sign::{KeyId, PublicKey, SIGNATURE_BYTES, Sign, Signature, Verify};
 use serde::{Deserialize, Serialize};
 
 const DOMAIN: &[u8] = b"fulmar/v1/desired\0";
-/// Revision 9, length 5, hash 32, limits 8, each at its longest.
+/// Revision 10, length 5, hash 32, limits 8, each at its longest.
 pub const HEADER_BYTES_MAX: usize = 64;
 /// The covered text: domain, version, fleet, device, header.
 const TEXT_BYTES_MAX: usize = DOMAIN.len() + 2 + FLEET_BYTES_MAX + 16 + HEADER_BYTES_MAX;
@@ -106,9 +106,13 @@ impl SignedHeader {
 
     /// The retained message: the body follows unless it is over `BODY_INLINE_BYTES_MAX`.
     pub fn encode<'b>(&self, buffer: &'b mut [u8], body: &[u8]) -> Result<&'b mut [u8], WireError> {
+        let length = self.header.body_bytes as usize;
+        if body.len() != length {
+            return Err(WireError::Malformed);
+        }
         let mut writer = begin(buffer, Kind::Desired)?;
         self.write(&mut writer)?;
-        if body.len() <= BODY_INLINE_BYTES_MAX {
+        if length <= BODY_INLINE_BYTES_MAX {
             writer.bytes(body)?;
         }
         Ok(writer.finish())

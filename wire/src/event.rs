@@ -2,7 +2,7 @@
 use crate::codec::{Reader, WireError, Writer, bounded, bounded_text};
 use crate::frame::{Body, Kind};
 use crate::id::{Fence, Session, WorkloadId};
-use crate::limits::{EVENT_BYTES_MAX, LOG_RECORDS_MAX, LOG_TEXT_BYTES_MAX, TOPIC_BYTES_MAX};
+use crate::limits::{EVENT_BYTES_MAX, LOG_RECORDS_MAX, LOG_TEXT_BYTES_MAX, NAME_BYTES_MAX, TOPIC_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
 /// Severity, as the field orders it.
@@ -87,17 +87,13 @@ pub struct Event<'a> {
     pub payload: &'a [u8],
 }
 
-impl Event<'_> {
-    /// The limits that postcard does not know.
-    pub fn check(&self) -> Result<(), WireError> {
-        bounded_text(self.topic, TOPIC_BYTES_MAX)?;
-        bounded(self.payload, EVENT_BYTES_MAX)?;
-        Ok(())
-    }
-}
-
 impl Body for Event<'_> {
     const KIND: Kind = Kind::Event;
+
+    fn check(&self) -> Result<(), WireError> {
+        bounded_text(self.topic, TOPIC_BYTES_MAX)?;
+        bounded(self.payload, EVENT_BYTES_MAX).map(|_| ())
+    }
 }
 
 /// What the hub routed to a workload of this device.
@@ -111,16 +107,13 @@ pub struct Input<'a> {
     pub payload: &'a [u8],
 }
 
-impl Input<'_> {
-    pub fn check(&self) -> Result<(), WireError> {
-        bounded_text(self.topic, TOPIC_BYTES_MAX)?;
-        bounded(self.payload, EVENT_BYTES_MAX)?;
-        Ok(())
-    }
-}
-
 impl Body for Input<'_> {
     const KIND: Kind = Kind::Input;
+
+    fn check(&self) -> Result<(), WireError> {
+        bounded_text(self.topic, TOPIC_BYTES_MAX)?;
+        bounded(self.payload, EVENT_BYTES_MAX).map(|_| ())
+    }
 }
 
 /// A measured value: `value * 10^scale`, because floats never cross the wire.
@@ -138,6 +131,10 @@ pub struct Sample<'a> {
 
 impl Body for Sample<'_> {
     const KIND: Kind = Kind::Sample;
+
+    fn check(&self) -> Result<(), WireError> {
+        bounded_text(self.key, NAME_BYTES_MAX).map(|_| ())
+    }
 }
 
 /// Whether an event of `topic` reaches a subscription: exact, or a prefix that ends in `/#`.

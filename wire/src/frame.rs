@@ -107,6 +107,11 @@ pub(crate) fn begin<'b>(buffer: &'b mut [u8], kind: Kind) -> Result<Writer<'b>, 
 /// A body with exactly one kind. Implemented by every live message that is one postcard value.
 pub trait Body: Serialize {
     const KIND: Kind;
+
+    /// The limits that postcard does not know. Run by every encoder and decoder below, so that no caller can forget it.
+    fn check(&self) -> Result<(), WireError> {
+        Ok(())
+    }
 }
 
 /// Writes a live frame; `write` appends the body.
@@ -135,6 +140,7 @@ pub fn encode_live<'b, T: Body>(
     context: &LiveContext<'_>,
     body: &T,
 ) -> Result<&'b mut [u8], WireError> {
+    body.check()?;
     encode_live_with(buffer, T::KIND, key, context, |writer| writer.value(body))
 }
 
@@ -164,11 +170,19 @@ pub fn decode_live<'a, T: Body + Deserialize<'a>>(
     key: &PairKey,
     context: &LiveContext<'_>,
 ) -> Result<T, WireError> {
-    decode(open_live(frame, T::KIND, key, context)?)
+    decode_body(open_live(frame, T::KIND, key, context)?)
+}
+
+/// A value of one kind from its body bytes, with its limits checked. Says nothing about who sent them.
+pub fn decode_body<'a, T: Body + Deserialize<'a>>(body: &'a [u8]) -> Result<T, WireError> {
+    let value: T = decode(body)?;
+    value.check()?;
+    Ok(value)
 }
 
 /// Writes a plain frame: hints that no one may rely on, and joins, which carry their own proof.
 pub fn encode_plain<'b, T: Body>(buffer: &'b mut [u8], body: &T) -> Result<&'b mut [u8], WireError> {
+    body.check()?;
     let mut writer = begin(buffer, T::KIND)?;
     writer.value(body)?;
     Ok(writer.finish())
@@ -176,5 +190,5 @@ pub fn encode_plain<'b, T: Body>(buffer: &'b mut [u8], body: &T) -> Result<&'b m
 
 /// The value of a plain frame.
 pub fn decode_plain<'a, T: Body + Deserialize<'a>>(frame: &'a [u8]) -> Result<T, WireError> {
-    decode(open(frame, T::KIND)?.rest())
+    decode_body(open(frame, T::KIND)?.rest())
 }

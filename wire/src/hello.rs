@@ -137,6 +137,9 @@ const HAS_PROOF: u8 = 2;
 impl<'a> Hello<'a> {
     /// Appends the body, for `frame::encode_live_with(.., Kind::Hello, ..)`.
     pub fn write(&self, writer: &mut Writer<'_>) -> Result<(), WireError> {
+        if !self.fixed.versions.is_valid() {
+            return Err(WireError::Malformed);
+        }
         writer.value(&self.fixed)?;
         let flags = if self.capabilities.is_some() { HAS_CAPABILITIES } else { 0 }
             | if self.proof.is_some() { HAS_PROOF } else { 0 };
@@ -153,7 +156,10 @@ impl<'a> Hello<'a> {
 
     pub fn decode(body: &'a [u8]) -> Result<Self, WireError> {
         let mut reader = Reader::new(body);
-        let fixed = reader.take()?;
+        let fixed: HelloFixed = reader.take()?;
+        if !fixed.versions.is_valid() {
+            return Err(WireError::Malformed);
+        }
         let flags: u8 = reader.take()?;
         if flags & !(HAS_CAPABILITIES | HAS_PROOF) != 0 {
             return Err(WireError::Malformed);
@@ -276,6 +282,10 @@ pub struct HubState {
 
 impl Body for HubState {
     const KIND: Kind = Kind::HubState;
+
+    fn check(&self) -> Result<(), WireError> {
+        if self.incarnation > Order::INCARNATION_MAX { Err(WireError::Malformed) } else { Ok(()) }
+    }
 }
 
 impl HubState {

@@ -9,7 +9,7 @@ use crate::id::DeviceId;
 use crate::limits::{ADDRESS_BYTES_MAX, FLEET_BYTES_MAX, NAME_BYTES_MAX, SEALED_CREDENTIAL_BYTES};
 use crate::position::Position;
 use crate::sign::{PublicKey, Signature, Verify};
-use crate::topic::TokenId;
+use crate::topic::{TokenId, check_fleet};
 use serde::{Deserialize, Serialize};
 
 const DOMAIN: &[u8] = b"fulmar/v1/join\0";
@@ -24,7 +24,7 @@ const REQUEST_TEXT_BYTES_MAX: usize = 512;
 pub struct ExchangeKey(pub [u8; 32]);
 
 /// What an operator hands to a device, as text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinToken<'a> {
     pub id: TokenId,
     /// Password of the MQTT user `join:<id>`.
@@ -38,6 +38,17 @@ pub struct JoinToken<'a> {
     pub hub: Digest,
 }
 
+impl core::fmt::Debug for JoinToken<'_> {
+    /// Without the secret: tokens get into error messages and logs.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("JoinToken")
+            .field("id", &self.id)
+            .field("fleet", &self.fleet)
+            .field("broker", &self.broker)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a token says of the hub's keys.
 pub fn hub_fingerprint(signing: &PublicKey, exchange: &ExchangeKey) -> Digest {
     let mut both = [0; 64];
@@ -47,8 +58,14 @@ pub fn hub_fingerprint(signing: &PublicKey, exchange: &ExchangeKey) -> Digest {
 }
 
 impl<'a> JoinToken<'a> {
+    fn check(&self) -> Result<(), WireError> {
+        bounded_text(self.broker, ADDRESS_BYTES_MAX)?;
+        check_fleet(self.fleet)
+    }
+
     /// `fulmar-join-<hexadecimal>`.
     pub fn text(&self) -> Result<heapless::String<TOKEN_TEXT_BYTES_MAX>, WireError> {
+        self.check()?;
         let mut bytes = [0; TOKEN_BYTES_MAX];
         let mut writer = Writer::new(&mut bytes);
         writer.value(self)?;
@@ -70,14 +87,20 @@ impl<'a> JoinToken<'a> {
         }
         let length = digits.len() / 2;
         for (byte, pair) in buffer.iter_mut().zip(digits.chunks_exact(2)) {
-            let high = char::from(pair[0]).to_digit(16).ok_or(WireError::Malformed)?;
-            let low = char::from(pair[1]).to_digit(16).ok_or(WireError::Malformed)?;
-            *byte = (high * 16 + low) as u8;
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
         }
         let token: JoinToken<'a> = decode(&buffer[..length])?;
-        bounded_text(token.broker, ADDRESS_BYTES_MAX)?;
-        bounded_text(token.fleet, FLEET_BYTES_MAX)?;
+        token.check()?;
         Ok(token)
+    }
+}
+
+/// The value of a lower-case hexadecimal digit: a token has one spelling.
+fn digit(letter: u8) -> Result<u8, WireError> {
+    match letter {
+        b'0'..=b'9' => Ok(letter - b'0'),
+        b'a'..=b'f' => Ok(letter - b'a' + 10),
+        _ => Err(WireError::Malformed),
     }
 }
 
@@ -123,8 +146,14 @@ impl From<SignatureBytes> for Signature {
 }
 
 impl JoinClaim<'_> {
-    fn with_text<T>(&self, fleet: &str, token: TokenId, then: impl FnOnce(&[u8]) -> T) -> Result<T, WireError> {
+    fn check(&self) -> Result<(), WireError> {
         bounded_text(self.name, NAME_BYTES_MAX)?;
+        let misplaced = self.position.is_some_and(|position| !position.is_valid());
+        if misplaced { Err(WireError::Malformed) } else { Ok(()) }
+    }
+
+    fn with_text<T>(&self, fleet: &str, token: TokenId, then: impl FnOnce(&[u8]) -> T) -> Result<T, WireError> {
+        self.check()?;
         let mut buffer = [0; REQUEST_TEXT_BYTES_MAX];
         let mut writer = Writer::new(&mut buffer);
         writer.bytes(DOMAIN)?;
@@ -149,9 +178,6 @@ impl JoinClaim<'_> {
 impl JoinRequest<'_> {
     /// Proof of possession of the identity key, and sane content.
     pub fn verify(&self, verifier: &dyn Verify, fleet: &str, token: TokenId) -> Result<DeviceId, WireError> {
-        if self.claim.position.is_some_and(|position| !position.is_valid()) {
-            return Err(WireError::Malformed);
-        }
         let signature = self.signature.into();
         let authentic =
             self.claim.with_text(fleet, token, |text| verifier.verify(&self.claim.identity, text, &signature))?;
@@ -161,6 +187,10 @@ impl JoinRequest<'_> {
 
 impl Body for JoinRequest<'_> {
     const KIND: Kind = Kind::JoinRequest;
+
+    fn check(&self) -> Result<(), WireError> {
+        self.claim.check()
+    }
 }
 
 /// Why a join was refused.
@@ -199,8 +229,10 @@ pub enum JoinAnswer<'a> {
     },
 }
 
-impl JoinAnswer<'_> {
-    pub fn check(&self) -> Result<(), WireError> {
+impl Body for JoinAnswer<'_> {
+    const KIND: Kind = Kind::JoinAnswer;
+
+    fn check(&self) -> Result<(), WireError> {
         match self {
             Self::Accepted(accepted) => {
                 bounded_text(accepted.artifacts, ADDRESS_BYTES_MAX)?;
@@ -211,8 +243,4 @@ impl JoinAnswer<'_> {
             Self::Refused { .. } => Ok(()),
         }
     }
-}
-
-impl Body for JoinAnswer<'_> {
-    const KIND: Kind = Kind::JoinAnswer;
 }

@@ -18,6 +18,10 @@ pub const LOG_TEXT_BYTES_MAX: usize = 256;
 pub const LOG_RECORDS_MAX: usize = 64;
 /// Bytes of a human-readable detail in a status entry.
 pub const DETAIL_BYTES_MAX: usize = 96;
+/// Bytes of a calendar expression.
+pub const CRON_BYTES_MAX: usize = 96;
+/// Bytes of a trace parent; W3C's version 00 has 55 in text.
+pub const TRACE_BYTES_MAX: usize = 64;
 /// Configuration carried inside a record; larger configuration is an artifact.
 pub const CONFIG_INLINE_BYTES_MAX: usize = 256;
 /// Clauses in one record.
@@ -28,7 +32,7 @@ pub const CLAUSE_BYTES_MAX: usize = 512;
 pub const CLAUSES_BYTES_MAX: usize = 2048;
 /// Records in one desired set, on the largest class.
 pub const RECORDS_MAX: usize = 1024;
-/// Components of one workload.
+/// Components of one workload; they are numbered from 0, so a number is below this.
 pub const COMPONENTS_MAX: usize = 16;
 /// Topic filters of one workload.
 pub const TOPIC_FILTERS_MAX: usize = 8;

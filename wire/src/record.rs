@@ -3,7 +3,7 @@ use crate::clause::{Clause, Clauses, Stated, write_stated};
 use crate::codec::{Reader, WireError, Writer};
 use crate::digest::Digest;
 use crate::id::WorkloadId;
-use crate::limits::{CLAUSES_BYTES_MAX, RECORDS_MAX};
+use crate::limits::{CLAUSES_BYTES_MAX, COMPONENTS_MAX, RECORDS_MAX};
 use serde::{Deserialize, Serialize};
 
 /// What a component is to its workload.
@@ -67,6 +67,13 @@ pub struct Core {
     pub capabilities: CapabilitySet,
 }
 
+impl Core {
+    fn check(&self) -> Result<(), WireError> {
+        let fits = usize::from(self.component) < COMPONENTS_MAX;
+        if fits { Ok(()) } else { Err(WireError::TooLarge { limit: COMPONENTS_MAX as u32 }) }
+    }
+}
+
 /// A record as received: nothing is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -76,7 +83,8 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, WireError> {
-        let core = reader.take()?;
+        let core: Core = reader.take()?;
+        core.check()?;
         let clauses = Clauses::check(reader.prefixed(CLAUSES_BYTES_MAX)?)?;
         Ok(Self { core, clauses })
     }
@@ -134,6 +142,8 @@ impl<'a> Body<'a> {
 #[derive(Debug)]
 pub struct BodyWriter<'b> {
     writer: Writer<'b>,
+    left: u16,
+    last: Option<(WorkloadId, u8)>,
 }
 
 impl<'b> BodyWriter<'b> {
@@ -144,7 +154,7 @@ impl<'b> BodyWriter<'b> {
         }
         let mut writer = Writer::new(buffer);
         writer.value(&count)?;
-        Ok(Self { writer })
+        Ok(Self { writer, left: count, last: None })
     }
 
     /// Appends a record with each clause at its default criticality.
@@ -158,10 +168,26 @@ impl<'b> BodyWriter<'b> {
         self.record_raw(core, inner.written())
     }
 
-    /// Appends a record with clauses that are encoded already (`Clauses::as_bytes`).
+    /// Appends a record with clauses that are encoded already (`Clauses::as_bytes`). What a decoder would refuse is
+    /// refused here: one bad record in a signed set would stop the whole device.
     pub fn record_raw(&mut self, core: &Core, clauses: &[u8]) -> Result<(), WireError> {
+        let key = (core.workload, core.component);
+        core.check()?;
+        Clauses::check(clauses)?;
+        if self.last.is_some_and(|last| last >= key) {
+            return Err(WireError::NotCanonical);
+        }
+        let left = self.left.checked_sub(1).ok_or(WireError::Trailing)?;
         self.writer.value(core)?;
-        self.writer.prefixed(clauses, CLAUSES_BYTES_MAX)
+        self.writer.prefixed(clauses, CLAUSES_BYTES_MAX)?;
+        self.left = left;
+        self.last = Some(key);
+        Ok(())
+    }
+
+    /// Records that were announced and not yet written; the body is whole when this is zero.
+    pub fn left(&self) -> u16 {
+        self.left
     }
 
     pub fn finish(self) -> &'b mut [u8] {
@@ -173,5 +199,6 @@ impl<'b> BodyWriter<'b> {
 pub fn encode_clauses<'b>(buffer: &'b mut [u8], clauses: &[Stated<'_>]) -> Result<&'b mut [u8], WireError> {
     let mut writer = Writer::new(buffer);
     clauses.iter().try_for_each(|stated| write_stated(&mut writer, stated))?;
+    Clauses::check(writer.written())?;
     Ok(writer.finish())
 }

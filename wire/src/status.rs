@@ -3,7 +3,7 @@ use crate::codec::{Reader, WireError, Writer, bounded_text};
 use crate::digest::{Digest, DigestPrefix};
 use crate::hello::LossCounters;
 use crate::id::{Revision, Session, WorkloadId};
-use crate::limits::{DETAIL_BYTES_MAX, STATUS_ENTRIES_MAX};
+use crate::limits::{COMPONENTS_MAX, DETAIL_BYTES_MAX, STATUS_ENTRIES_MAX};
 use crate::position::Position;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,22 @@ pub struct Entry<'a> {
     pub detail: &'a str,
 }
 
+impl Entry<'_> {
+    /// Workload and component: unique in a status.
+    pub fn key(&self) -> (WorkloadId, u8) {
+        (self.workload, self.component)
+    }
+
+    /// Within its limits, and after the entry before it.
+    fn check(&self, last: Option<(WorkloadId, u8)>) -> Result<(), WireError> {
+        bounded_text(self.detail, DETAIL_BYTES_MAX)?;
+        if usize::from(self.component) >= COMPONENTS_MAX {
+            return Err(WireError::TooLarge { limit: COMPONENTS_MAX as u32 });
+        }
+        if last.is_some_and(|last| last >= self.key()) { Err(WireError::NotCanonical) } else { Ok(()) }
+    }
+}
+
 /// Refusals of desired messages since boot, by what was wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
@@ -120,7 +136,14 @@ pub struct StatusFixed {
     pub refused: Refused,
 }
 
-/// A received status; entries are read without a copy.
+impl StatusFixed {
+    fn check(&self) -> Result<(), WireError> {
+        let misplaced = self.position.is_some_and(|position| !position.is_valid());
+        if misplaced { Err(WireError::Malformed) } else { Ok(()) }
+    }
+}
+
+/// A received status: entries ascending by workload and component, one for each. Entries are read without a copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Status<'a> {
     pub fixed: StatusFixed,
@@ -132,17 +155,17 @@ impl<'a> Status<'a> {
     pub fn decode(body: &'a [u8]) -> Result<Self, WireError> {
         let mut reader = Reader::new(body);
         let fixed: StatusFixed = reader.take()?;
-        if fixed.position.is_some_and(|position| !position.is_valid()) {
-            return Err(WireError::Malformed);
-        }
+        fixed.check()?;
         let count: u16 = reader.take()?;
         if usize::from(count) > STATUS_ENTRIES_MAX {
             return Err(WireError::TooLarge { limit: STATUS_ENTRIES_MAX as u32 });
         }
         let entries = reader.rest();
+        let mut last = None;
         for _ in 0..count {
             let entry: Entry<'a> = reader.take()?;
-            bounded_text(entry.detail, DETAIL_BYTES_MAX)?;
+            entry.check(last)?;
+            last = Some(entry.key());
         }
         reader.end()?;
         Ok(Self { fixed, count, entries })
@@ -163,7 +186,7 @@ fn content_digest(fixed: &StatusFixed, entries: &[u8]) -> DigestPrefix {
     let entries = Digest::of(entries);
     let mut buffer = [0; 64];
     let mut writer = Writer::new(&mut buffer);
-    // Revision 9, prefix 8, hash 32: always fits.
+    // Revision 10, prefix 8, hash 32: always fits.
     let _ = writer.value(&(fixed.revision, fixed.digest, entries));
     Digest::of(writer.written()).prefix()
 }
@@ -174,6 +197,8 @@ pub struct StatusWriter<'w, 'b> {
     writer: &'w mut Writer<'b>,
     fixed: StatusFixed,
     start: usize,
+    left: u16,
+    last: Option<(WorkloadId, u8)>,
 }
 
 impl<'w, 'b> StatusWriter<'w, 'b> {
@@ -181,16 +206,25 @@ impl<'w, 'b> StatusWriter<'w, 'b> {
         if usize::from(count) > STATUS_ENTRIES_MAX {
             return Err(WireError::TooLarge { limit: STATUS_ENTRIES_MAX as u32 });
         }
+        fixed.check()?;
         writer.value(&fixed)?;
         writer.value(&count)?;
         let start = writer.len();
-        Ok(Self { writer, fixed, start })
+        Ok(Self { writer, fixed, start, left: count, last: None })
     }
 
     /// Appends one entry; a detail over its limit is cut at a character border.
     pub fn entry(&mut self, entry: &Entry<'_>) -> Result<(), WireError> {
-        let detail = truncate(entry.detail, DETAIL_BYTES_MAX);
-        self.writer.value(&Entry { detail, ..*entry })
+        let entry = Entry { detail: truncate(entry.detail, DETAIL_BYTES_MAX), ..*entry };
+        entry.check(self.last)?;
+        self.left = self.left.checked_sub(1).ok_or(WireError::Trailing)?;
+        self.last = Some(entry.key());
+        self.writer.value(&entry)
+    }
+
+    /// Entries that were announced and not yet written; the status is whole when this is zero.
+    pub fn left(&self) -> u16 {
+        self.left
     }
 
     /// The digest that heartbeats will carry.

@@ -131,12 +131,16 @@ pub fn is_label(text: &str, limit: usize) -> bool {
     }
 }
 
+/// A fleet name that is safe inside a topic: a wildcard or a slash in it would be another subscription.
+pub fn check_fleet(fleet: &str) -> Result<(), WireError> {
+    crate::codec::bounded_text(fleet, FLEET_BYTES_MAX)?;
+    if is_label(fleet, FLEET_BYTES_MAX) { Ok(()) } else { Err(WireError::Malformed) }
+}
+
 impl Topic {
     /// `fulmar/v1/<fleet>/...`; the fleet is a checked label.
     pub fn print(&self, fleet: &str) -> Result<TopicText, WireError> {
-        if !is_label(fleet, FLEET_BYTES_MAX) {
-            return Err(WireError::TooLarge { limit: FLEET_BYTES_MAX as u32 });
-        }
+        check_fleet(fleet)?;
         let mut out = TopicText::new();
         let written = match self {
             Self::Down(device, down) => write!(out, "{ROOT}{fleet}/d/{device}/down/{}", down.name()),
@@ -174,6 +178,7 @@ impl Topic {
 
     /// What the hub subscribes to.
     pub fn hub_filters(fleet: &str) -> Result<[TopicText; 3], WireError> {
+        check_fleet(fleet)?;
         let filter = |tail: &str| {
             let mut out = TopicText::new();
             write!(out, "{ROOT}{fleet}/{tail}").map_err(|_| WireError::NoRoom)?;

@@ -37,8 +37,10 @@ pub struct Need {
     pub want: Want,
 }
 
-impl Need {
-    pub fn check(&self) -> Result<(), WireError> {
+impl Body for Need {
+    const KIND: Kind = Kind::Need;
+
+    fn check(&self) -> Result<(), WireError> {
         match self.want {
             Want::Artifact { count, .. } | Want::Body { count, .. } if count > CHUNKS_IN_FLIGHT_MAX => {
                 Err(WireError::TooLarge { limit: u32::from(CHUNKS_IN_FLIGHT_MAX) })
@@ -46,10 +48,6 @@ impl Need {
             Want::Artifact { .. } | Want::Body { .. } | Want::Lease { .. } | Want::Trust { .. } => Ok(()),
         }
     }
-}
-
-impl Body for Need {
-    const KIND: Kind = Kind::Need;
 }
 
 /// Part of a content. Its truth is the hash of the whole, so a wrong chunk costs a retry and nothing else.
@@ -60,14 +58,12 @@ pub struct Chunk<'a> {
     pub bytes: &'a [u8],
 }
 
-impl Chunk<'_> {
-    pub fn check(&self) -> Result<(), WireError> {
-        bounded(self.bytes, CHUNK_BYTES_MAX).map(|_| ())
-    }
-}
-
 impl Body for Chunk<'_> {
     const KIND: Kind = Kind::Chunk;
+
+    fn check(&self) -> Result<(), WireError> {
+        bounded(self.bytes, CHUNK_BYTES_MAX).map(|_| ())
+    }
 }
 
 /// What a command does.
@@ -120,12 +116,10 @@ pub struct CommandResult<'a> {
     pub detail: &'a str,
 }
 
-impl CommandResult<'_> {
-    pub fn check(&self) -> Result<(), WireError> {
-        bounded_text(self.detail, DETAIL_BYTES_MAX).map(|_| ())
-    }
-}
-
 impl Body for CommandResult<'_> {
     const KIND: Kind = Kind::CommandResult;
+
+    fn check(&self) -> Result<(), WireError> {
+        bounded_text(self.detail, DETAIL_BYTES_MAX).map(|_| ())
+    }
 }

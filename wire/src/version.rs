@@ -15,6 +15,11 @@ impl VersionRange {
     /// What this build reads.
     pub const SPOKEN: Self = Self { oldest: VERSION, newest: VERSION };
 
+    /// False for a range that ends before it starts.
+    pub fn is_valid(&self) -> bool {
+        self.oldest <= self.newest
+    }
+
     pub fn contains(&self, version: u8) -> bool {
         (self.oldest..=self.newest).contains(&version)
     }
