@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_credential_keeps_its_password_out_of_debug_output() {
-        let credential = Credential::random("hub").unwrap_or(Credential { user: String::new(), password: String::new() });
+        let credential =
+            Credential::random("hub").unwrap_or(Credential { user: String::new(), password: String::new() });
         assert_eq!(credential.password.len(), 64);
         assert!(!format!("{credential:?}").contains(&credential.password));
     }

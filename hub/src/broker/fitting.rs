@@ -59,7 +59,7 @@ impl Fitter for ClientFitting {
         self.rest.session_expiry_interval(disconnect)
     }
 
-    fn message_expiry_interval(&self, publish: &rmqtt::types::Publish) -> Duration {
+    fn message_expiry_interval(&self, publish: &PublishPacket) -> Duration {
         self.rest.message_expiry_interval(publish)
     }
 

@@ -63,10 +63,7 @@ impl Gate {
             ConnectInfo::V5(id, connect) => {
                 let user = info.username().map(|user| user as &str);
                 self.admits(&id.client_id, user, info.password().map(|password| password as &[u8]))
-                    && connect
-                        .last_will
-                        .as_ref()
-                        .is_none_or(|will| self.may_publish(user, &will.topic, will.retain))
+                    && connect.last_will.as_ref().is_none_or(|will| self.may_publish(user, &will.topic, will.retain))
             }
             // The protocol needs expiry, reason codes and retain handling: nobody in a fleet speaks MQTT 3.
             ConnectInfo::V3(..) => false,
@@ -134,7 +131,10 @@ impl Gate {
     }
 }
 
-/// Size on the wire of a PUBLISH with this content (MQTT 5, section 3.3).
+/// Bytes that the library sets aside for the fixed header, however short it is.
+const FIXED_HEADER_BYTES: usize = 5;
+
+/// Size of a PUBLISH with this content as the library compares it with a client's limit (MQTT 5, section 3.3).
 fn packet_bytes(publish: &PublishPacket) -> u64 {
     let text = |text: &str| 3 + text.len();
     let properties = publish.properties.as_ref().map_or(0, |properties| {
@@ -148,7 +148,7 @@ fn packet_bytes(publish: &PublishPacket) -> u64 {
     });
     let packet_id = if publish.qos == rmqtt::types::QoS::AtMostOnce { 0 } else { 2 };
     let rest = 2 + publish.topic.len() + packet_id + varint_bytes(properties) + properties + publish.payload.len();
-    u64::try_from(1 + varint_bytes(rest) + rest).unwrap_or(u64::MAX)
+    u64::try_from(FIXED_HEADER_BYTES + rest).unwrap_or(u64::MAX)
 }
 
 fn varint_bytes(value: usize) -> usize {
@@ -221,7 +221,7 @@ mod tests {
             payload: vec![0; 200].into(),
             properties: None,
         };
-        // Type, two bytes of length, topic with its length, packet id, empty properties, payload.
-        assert_eq!(packet_bytes(&packet), 1 + 2 + 5 + 2 + 1 + 200);
+        // Fixed header, topic with its length, packet id, empty properties, payload.
+        assert_eq!(packet_bytes(&packet), 5 + 5 + 2 + 1 + 200);
     }
 }

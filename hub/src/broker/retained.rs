@@ -194,7 +194,9 @@ mod tests {
     #[test]
     fn wildcards_find_all_their_topics_and_no_neighbours() {
         let mut shelf = shelf(10, 1000);
-        for (value, topic) in [(1, "f/d/1/down/desired"), (2, "f/d/1/down/trust"), (3, "f/d/10/down/desired"), (4, "f/d")] {
+        for (value, topic) in
+            [(1, "f/d/1/down/desired"), (2, "f/d/1/down/trust"), (3, "f/d/10/down/desired"), (4, "f/d")]
+        {
             assert!(shelf.put(topic, 1, value));
         }
         assert_eq!(topics(&shelf, "f/d/1/down/#"), ["f/d/1/down/desired", "f/d/1/down/trust"]);

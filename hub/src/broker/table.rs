@@ -143,9 +143,9 @@ impl Access for AccessTable {
             ClientName::Hub => true,
             ClientName::Device(device) => {
                 self.read().devices.contains_key(*device)
-                    && self.fleet_topic(filter).is_some_and(|rest| {
-                        rest == "hub/state" || below(rest, "d", device, "down").is_some()
-                    })
+                    && self
+                        .fleet_topic(filter)
+                        .is_some_and(|rest| rest == "hub/state" || below(rest, "d", device, "down").is_some())
             }
             ClientName::Join(token) => {
                 self.read().joins.contains_key(*token)
@@ -169,8 +169,7 @@ fn join_part<'t>(rest: &'t str, token: &str) -> Option<&'t str> {
 /// `text` is `name`, or `name` followed by something that cannot continue a name: so that the holder of token `a`
 /// cannot take over the connection of token `ab`.
 fn starts_with_name(text: &str, name: &str) -> bool {
-    text.strip_prefix(name)
-        .is_some_and(|rest| rest.bytes().next().is_none_or(|byte| !byte.is_ascii_alphanumeric()))
+    text.strip_prefix(name).is_some_and(|rest| rest.bytes().next().is_none_or(|byte| !byte.is_ascii_alphanumeric()))
 }
 
 fn hash(secret: &[u8]) -> SecretHash {

@@ -154,8 +154,7 @@ impl Incoming<'_> {
                     if self.config.subscriptions.is_empty() {
                         return Ok(present);
                     }
-                    let filters =
-                        self.config.subscriptions.iter().map(|filter| Filter::new(filter, QoS::AtLeastOnce));
+                    let filters = self.config.subscriptions.iter().map(|filter| Filter::new(filter, QoS::AtLeastOnce));
                     let asked = self.client.try_subscribe_many(filters);
                     asked.map_err(|error| End::Lost(format!("cannot subscribe: {error}")))?;
                 }

@@ -5,9 +5,9 @@
 //! owner that is slow to read events slows the broker down but can never wait for itself.
 
 mod connection;
-mod tickets;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
