@@ -1,0 +1,116 @@
+//! The record logic of the device's journal: how a value is sealed, and which of two slots is the truth after any power cut.
+//!
+//! A key has two slots. A write goes to the slot that does not hold the truth, with the next sequence, so that a cut at any
+//! point leaves the old value or the new one. Whoever stores the slots must make a write durable before it says so, and must
+//! never write both slots of a key at once. This file does no I/O and trusts no byte that it reads.
+use crate::machine::port::JournalKey;
+
+/// `magic 4 | format u8 | key u8 | zero u16 | sequence u64 | length u32 | crc u32`, little endian; then the value.
+pub const SEAL_BYTES: usize = 24;
+const MAGIC: [u8; 4] = *b"FJ1\n";
+/// Until new firmware is confirmed it writes the format that the old firmware reads.
+const FORMAT: u8 = 1;
+const CRC_AT: usize = 20;
+
+/// One of the two places of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slot {
+    A,
+    B,
+}
+
+impl Slot {
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// The truth of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Picked<'a> {
+    pub slot: Slot,
+    pub sequence: u64,
+    pub value: &'a [u8],
+}
+
+/// Where and with which sequence the next value of a key goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    pub slot: Slot,
+    pub sequence: u64,
+}
+
+impl Next {
+    /// After reading both slots.
+    pub fn after(picked: Option<&Picked<'_>>) -> Self {
+        match picked {
+            Some(picked) => Self { slot: picked.slot.other(), sequence: picked.sequence.saturating_add(1) },
+            None => Self { slot: Slot::A, sequence: 1 },
+        }
+    }
+
+    /// After this write became durable. After a failed one the same place is used again: what it holds is not the truth.
+    #[must_use]
+    pub fn written(self) -> Self {
+        Self { slot: self.slot.other(), sequence: self.sequence.saturating_add(1) }
+    }
+}
+
+/// What goes before `value` in its slot.
+pub fn seal(key: JournalKey, sequence: u64, value: &[u8]) -> [u8; SEAL_BYTES] {
+    let mut head = [0; SEAL_BYTES];
+    head[..4].copy_from_slice(&MAGIC);
+    head[4] = FORMAT;
+    head[5] = key as u8;
+    head[8..16].copy_from_slice(&sequence.to_le_bytes());
+    head[16..20].copy_from_slice(&(value.len() as u32).to_le_bytes());
+    let crc = crc32(crc32(CRC_START, &head[..CRC_AT]), value) ^ CRC_START;
+    head[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+    head
+}
+
+/// Sequence and value of a slot; `None` if it is torn, rotten, of another key, or empty. Bytes after the value are ignored:
+/// flash pages are longer than what was written.
+pub fn open(key: JournalKey, slot: &[u8]) -> Option<(u64, &[u8])> {
+    let (head, rest) = slot.split_at_checked(SEAL_BYTES)?;
+    if head[..4] != MAGIC || head[4] != FORMAT || head[5] != key as u8 {
+        return None;
+    }
+    let length = u32::from_le_bytes(head[16..20].try_into().ok()?);
+    let value = rest.get(..usize::try_from(length).ok()?)?;
+    let crc = crc32(crc32(CRC_START, &head[..CRC_AT]), value) ^ CRC_START;
+    if crc.to_le_bytes() != head[CRC_AT..] {
+        return None;
+    }
+    Some((u64::from_le_bytes(head[8..16].try_into().ok()?), value))
+}
+
+/// The valid slot with the highest sequence. Both bad: the device is as from the factory and waits for a signed Fresh.
+pub fn pick<'a>(key: JournalKey, a: &'a [u8], b: &'a [u8]) -> Option<Picked<'a>> {
+    let a = open(key, a).map(|(sequence, value)| Picked { slot: Slot::A, sequence, value });
+    let b = open(key, b).map(|(sequence, value)| Picked { slot: Slot::B, sequence, value });
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.sequence > a.sequence { b } else { a }),
+        (a, None) => a,
+        (None, b) => b,
+    }
+}
+
+const CRC_START: u32 = u32::MAX;
+
+/// CRC-32 of IEEE 802.3, reflected; without a table, because the journal is short and flash is scarce.
+fn crc32(mut crc: u32, bytes: &[u8]) -> u32 {
+    for &byte in bytes {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & 0u32.wrapping_sub(crc & 1));
+        }
+    }
+    crc
+}
+
+#[cfg(test)]
+mod tests;
