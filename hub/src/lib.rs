@@ -1,3 +1,6 @@
 pub mod broker;
+pub mod commit;
+pub mod engine;
 pub mod geo;
+pub mod model;
 pub mod mqtt;

@@ -1,0 +1,406 @@
+//! The engine's doors: every input and every effect, as closed enums of plain data.
+//!
+//! Nothing here may decide. Edges translate HTTP, MQTT and the store into these and back.
+
+use crate::commit::{Batch, CommitFailure};
+use crate::model::{FieldError, Kind, ObjectKey, Selector};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use wire::desired::SignedHeader;
+use wire::join::ExchangeKey;
+use wire::topic::{TokenId, Up};
+use wire::{DeviceId, Digest, PairKey};
+
+/// Milliseconds of a clock that never goes back; its zero means nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// Zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Both clocks, read by the shell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    pub monotonic: Instant,
+    /// Unix time.
+    pub wall_ms: u64,
+}
+
+/// Names a question of an edge; the answer carries it back. Unique while in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Key agreement with a device that joins. Pure computation; the secret stays inside.
+pub trait Exchange: Send {
+    fn public_key(&self) -> ExchangeKey;
+    fn pair_key(&self, other: &ExchangeKey, fleet: &str, device: DeviceId) -> Option<PairKey>;
+    fn seal(&self, other: &ExchangeKey, nonce: &[u8; 16], credential: &[u8; 32]) -> Option<[u8; 48]>;
+}
+
+impl Exchange for wire::dalek::ExchangeSecret {
+    fn public_key(&self) -> ExchangeKey {
+        self.public_key()
+    }
+
+    fn pair_key(&self, other: &ExchangeKey, fleet: &str, device: DeviceId) -> Option<PairKey> {
+        self.pair_key(other, fleet, device)
+    }
+
+    fn seal(&self, other: &ExchangeKey, nonce: &[u8; 16], credential: &[u8; 32]) -> Option<[u8; 48]> {
+        self.seal(other, nonce, credential)
+    }
+}
+
+/// What the shell decides once. Durations are values so that tests can shorten them.
+pub struct EngineConfig {
+    /// Written into join tokens: `mqtt://host:port`.
+    pub broker: String,
+    /// Where devices fetch artifacts, `http://host:port`; empty: over MQTT only.
+    pub artifacts: String,
+    /// SHA-256 of the broker's certificate; `None` on plain loopback.
+    pub certificate: Option<Digest>,
+    pub exchange: Box<dyn Exchange>,
+    pub heartbeat: Duration,
+    /// Devices spread their Hello over this time after a new incarnation.
+    pub spread: Duration,
+    /// Period of the comparison of what devices report with what they should hold.
+    pub sweep: Duration,
+    /// Publications of retained sets per second after a reconnect.
+    pub republish_per_second: u32,
+}
+
+impl EngineConfig {
+    /// Production values around what only the shell knows.
+    pub fn new(broker: String, artifacts: String, exchange: Box<dyn Exchange>) -> Self {
+        Self {
+            broker,
+            artifacts,
+            certificate: None,
+            exchange,
+            heartbeat: Duration::from_secs(30),
+            spread: Duration::from_secs(2),
+            sweep: Duration::from_secs(3600),
+            republish_per_second: 500,
+        }
+    }
+}
+
+/// Everything that can happen to the engine.
+#[derive(Debug)]
+pub enum Input {
+    Request {
+        ticket: Ticket,
+        actor: String,
+        request: Request,
+    },
+    /// Nobody waits for this ticket any more: its answer is dropped, its stream ends without `End`.
+    Cancel {
+        ticket: Ticket,
+    },
+    /// A message of a device; the broker has checked that the device may publish on this topic.
+    Up {
+        device: DeviceId,
+        topic: Up,
+        payload: Vec<u8>,
+        retained: bool,
+    },
+    /// A message on `join/<token>/req`. `entropy` makes the credential.
+    Join {
+        token: TokenId,
+        payload: Vec<u8>,
+        retained: bool,
+        entropy: [u8; 32],
+    },
+    LinkUp,
+    LinkDown,
+    /// A QoS 1 publication was taken over by the broker.
+    Acknowledged {
+        publication: u64,
+    },
+    /// A QoS 1 publication was refused by broker or link.
+    PublishRefused {
+        publication: u64,
+    },
+    /// All writes of this batch are durable. Comes in the order of the sequences.
+    Committed {
+        sequence: u64,
+        signed: Vec<(DeviceId, SignedHeader)>,
+    },
+    /// The batch with this sequence, and everything after it, is not durable. At most once per era.
+    Failed {
+        sequence: u64,
+        reason: CommitFailure,
+    },
+    /// The retained hub/state as the broker holds it, read at each connect before `LinkUp` or soon after.
+    HubStateSeen {
+        payload: Vec<u8>,
+    },
+}
+
+/// Everything that the engine can want.
+#[derive(Debug)]
+pub enum Effect {
+    Commit(Batch),
+    Publish(Publication),
+    Answer {
+        ticket: Ticket,
+        result: Result<Answer, Problem>,
+    },
+    /// Only for tickets that were answered with `Answer::Logs` or `Answer::Events` and asked to follow.
+    Stream {
+        ticket: Ticket,
+        item: StreamItem,
+    },
+    Access(AccessChange),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Comes back as `Acknowledged` or `PublishRefused`; means nothing with QoS 0.
+    pub publication: u64,
+    pub topic: String,
+    /// Empty and retained clears the topic.
+    pub payload: Vec<u8>,
+    pub retain: bool,
+    pub qos1: bool,
+}
+
+/// Who may connect to the broker. Durable before it is said; at start the shell fills the table from `Loaded`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessChange {
+    DevicePut { id: DeviceId, credential_sha256: [u8; 32] },
+    DeviceRemove { id: DeviceId },
+    JoinPut { token: TokenId, secret_sha256: [u8; 32] },
+    JoinRemove { token: TokenId },
+}
+
+/// Whether a write is only judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Commit,
+    DryRun,
+}
+
+/// Whether a list of lines goes on as a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    Once,
+    Follow,
+}
+
+/// Changes of a device by an operator, apart from its document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceChange {
+    Approve,
+    Cordon,
+    Uncordon,
+}
+
+/// A question or an order of an edge.
+#[derive(Debug)]
+pub enum Request {
+    /// Create or replace. `document` is the whole manifest; name and namespace in it must agree with the key if given.
+    /// `if_match`: the resource version that the object must have (412 otherwise).
+    Put {
+        key: ObjectKey,
+        document: Value,
+        mode: Mode,
+        if_match: Option<u64>,
+    },
+    Get {
+        key: ObjectKey,
+    },
+    /// `namespace` `None`: all. `after`: the `next` of the page before.
+    List {
+        kind: Kind,
+        namespace: Option<String>,
+        selector: Selector,
+        limit: usize,
+        after: Option<String>,
+    },
+    Delete {
+        key: ObjectKey,
+        if_match: Option<u64>,
+    },
+    /// The content is stored and durable already.
+    ArtifactPut {
+        namespace: String,
+        name: String,
+        digest: Digest,
+        bytes: u64,
+    },
+    DeviceChange {
+        name: String,
+        change: DeviceChange,
+    },
+    TokenCreate {
+        expires_in: Option<Duration>,
+        approve: bool,
+        labels: Value,
+        entropy: [u8; 32],
+    },
+    /// `device` `None`: the summary of the whole placement.
+    Explain {
+        namespace: String,
+        name: String,
+        device: Option<String>,
+    },
+    Logs {
+        namespace: String,
+        name: String,
+        device: Option<String>,
+        tail: usize,
+        follow: Follow,
+    },
+    /// `object`: `kind/name` or a name; `None`: all.
+    Events {
+        object: Option<String>,
+        tail: usize,
+        follow: Follow,
+    },
+    /// A desired body by its hash, for devices that fetch it over HTTP.
+    Body {
+        digest: Digest,
+    },
+    Status,
+}
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Read,
+    Created,
+    Updated,
+    /// The document was the same already.
+    Unchanged,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The whole document with status. The ETag is the resource version.
+    Object {
+        outcome: Outcome,
+        resource_version: u64,
+        document: Value,
+        warnings: Vec<String>,
+    },
+    /// One page; `next`: where the following one starts, `None` at the end.
+    List {
+        items: Vec<Value>,
+        next: Option<String>,
+        resource_version: u64,
+    },
+    Deleted,
+    Token {
+        text: String,
+        id: TokenId,
+        expires_ms: u64,
+    },
+    Explanation(Value),
+    /// Oldest first; if the request asked to follow, the rest comes as `Effect::Stream`.
+    Logs(Vec<LogLine>),
+    Events(Vec<EventLine>),
+    Body(Arc<[u8]>),
+    Status(HubStatus),
+}
+
+/// Why a request was not done; becomes `application/problem+json` (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub status: u16,
+    /// Stable.
+    pub code: &'static str,
+    pub title: &'static str,
+    /// What is wrong with this very request, and why.
+    pub detail: String,
+    pub errors: Vec<FieldError>,
+    /// Commands that can be pasted.
+    pub next: Vec<String>,
+}
+
+/// One item of a followed list.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamItem {
+    Log(LogLine),
+    Event(EventLine),
+    /// The follower was too slow: so many items are missing here.
+    Dropped(u64),
+    /// The last item: the followed object is gone.
+    End,
+}
+
+/// A line of a workload, or the note that some are missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogLine {
+    /// Unix time at which the hub received it, moved back by the age that the device stated.
+    pub time_ms: u64,
+    pub device: String,
+    /// Empty where the workload has one component only.
+    pub component: String,
+    /// `trace`, `debug`, `info`, `warn`, `error`; `lost` for a gap.
+    pub level: String,
+    pub text: String,
+    /// Lines of this device that never arrived, before this one. Only with level `lost`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost: u32,
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+/// Something that an operator may want to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventLine {
+    /// Of this hub's run; not durable.
+    pub sequence: u64,
+    pub time_ms: u64,
+    #[serde(rename = "type")]
+    pub severity: Severity,
+    /// Stable, in CamelCase.
+    pub reason: String,
+    /// `workload/default/hello`, `device/gw-1`.
+    pub object: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Severity {
+    Normal,
+    Warning,
+}
+
+/// The hub about itself: `GET /v1/status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HubStatus {
+    pub fleet: String,
+    pub incarnation: u32,
+    pub resource_version: u64,
+    /// The hub's own connection to the broker.
+    pub link: bool,
+    pub devices: u32,
+    pub devices_online: u32,
+    pub devices_unapproved: u32,
+    pub regions: u32,
+    pub workloads: u32,
+    pub artifacts: u32,
+    /// Messages that were not authentic, malformed or of an old session, since start.
+    pub messages_refused: u64,
+    /// Batches that wait for the writer.
+    pub commits_pending: u32,
+}
