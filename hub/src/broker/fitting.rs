@@ -9,8 +9,8 @@ use rmqtt::codec::types::Publish as PublishPacket;
 use rmqtt::fitter::{DefaultFitter, Fitter, FitterManager};
 use rmqtt::types::{ConnectInfo, Disconnect, FitterType, Id, ListenerConfig};
 
-use super::BrokerLimits;
 use super::access::HUB_USER;
+use super::{BrokerLimits, KEEP_ALIVE_MAX_S};
 
 pub(super) struct Fittings(pub(super) BrokerLimits);
 
@@ -40,6 +40,10 @@ struct ClientFitting {
 #[async_trait]
 impl Fitter for ClientFitting {
     fn keep_alive(&self, keep_alive: &mut u16) -> rmqtt::Result<u16> {
+        // What is written here goes into CONNACK, and the client has to follow it (MQTT 5, 3.2.2.3.14).
+        if *keep_alive == 0 || *keep_alive > KEEP_ALIVE_MAX_S {
+            *keep_alive = KEEP_ALIVE_MAX_S;
+        }
         self.rest.keep_alive(keep_alive)
     }
 

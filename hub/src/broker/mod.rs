@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use rmqtt::context::ServerContext;
 use rmqtt::net::Builder as Listener;
+use rmqtt::router::DefaultRouter;
 use rmqtt::server::MqttServer;
 use rmqtt::shared::DefaultShared;
 use rmqtt::types::QoS;
@@ -69,6 +70,8 @@ pub const SESSION_EXPIRY_MAX: Duration = Duration::from_secs(3600);
 pub const RETAINED_MESSAGES_MAX: usize = 100_000;
 /// Bytes of all retained messages.
 pub const RETAINED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Longest keep-alive; a client that asks for more, or for none, is told this one instead.
+pub const KEEP_ALIVE_MAX_S: u16 = 1_200;
 /// Longest time the broker may take to end.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest time the broker may take to be ready: its self-test, and time to start the thread.
@@ -305,12 +308,15 @@ fn run(
     });
     // Drops the listener and all connections.
     runtime.shutdown_timeout(STOP_DEADLINE / 2);
-    // The library's context owns a table of sessions that own the context: without this nothing would be freed. Its
+    // The library's context owns tables of sessions and routes that own the context: without this nothing would be freed. Its
     // sessions spawn a task when they are dropped, which needs a runtime, even an ended one.
     let _entered = handle.enter();
-    match context.extends.shared.try_write() {
-        Ok(mut shared) => *shared = Box::new(DefaultShared::new(None)),
-        Err(_) => tracing::warn!("the sessions of the stopped broker stay in memory"),
+    match (context.extends.shared.try_write(), context.extends.router.try_write()) {
+        (Ok(mut shared), Ok(mut router)) => {
+            *shared = Box::new(DefaultShared::new(None));
+            *router = Box::new(DefaultRouter::new(None));
+        }
+        _ => tracing::warn!("the sessions of the stopped broker stay in memory"),
     }
 }
 

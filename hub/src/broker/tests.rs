@@ -399,12 +399,12 @@ fn a_will_fires_after_its_delay_unless_the_device_is_back() {
     let hub = site.hub();
     hub.subscribe("fulmar/v1/home/d/+/up/will");
     let lost = Peer::open(with_will(&site, "a", 1)).connected();
-    let back = Peer::open(with_will(&site, "b", 1)).connected();
-    let timer = Peer::open(with_will(&site, "timer", 3)).connected();
+    let back = Peer::open(with_will(&site, "b", 3)).connected();
+    let timer = Peer::open(with_will(&site, "timer", 5)).connected();
     let cut_at = Instant::now();
     lost.cut();
     back.cut();
-    let _back = Peer::open(with_will(&site, "b", 1)).connected();
+    let _back = Peer::open(with_will(&site, "b", 3)).connected();
     timer.cut();
     assert_eq!(hub.read().1, "a");
     assert!(cut_at.elapsed() >= Duration::from_millis(900), "after its delay, not at once");
@@ -526,6 +526,7 @@ fn a_restarted_broker_has_the_same_port_and_an_empty_memory() {
         let began = Instant::now();
         broker.stop().unwrap();
         assert!(began.elapsed() < STOP_DEADLINE);
+        assert_eq!(Arc::strong_count(&table), 1, "everything of the stopped broker is freed");
         device.lost();
         hub.lost();
         let broker = Broker::start(BrokerConfig::new(address), table.clone()).unwrap();
@@ -543,6 +544,43 @@ fn a_taken_address_is_an_error_that_names_it() {
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("two brokers on one port"),
     }
+}
+
+#[test]
+fn a_broker_that_cannot_keep_retained_messages_does_not_start() {
+    let mut config = config();
+    config.limits.retained = RetainedLimits { messages_max: 0, bytes_max: 0 };
+    match Broker::start(config, table()) {
+        Err(error @ BrokerError::SelfTest { .. }) => assert!(error.to_string().contains("QuotaExceeded"), "{error}"),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("started"),
+    }
+}
+
+#[test]
+fn nothing_is_given_an_expiry_that_its_publisher_did_not_ask_for() {
+    let site = site();
+    let (hub, device) = (site.hub(), site.device("a"));
+    let desired = "fulmar/v1/home/d/a/down/desired";
+    hub.retain(desired, "stored");
+    device.subscribe(desired);
+    hub.publish(desired, "live");
+    for payload in ["stored", "live"] {
+        let message = device.message();
+        assert_eq!(message.payload, payload);
+        assert_eq!(message.properties.and_then(|properties| properties.message_expiry_interval), None);
+    }
+}
+
+#[test]
+fn a_client_without_a_keep_alive_is_given_one() {
+    let site = site();
+    let mut options = site.device_options("a");
+    options.set_keep_alive(Duration::from_secs(60_000));
+    let given = Peer::open(options).connack().properties.and_then(|properties| properties.server_keep_alive);
+    assert_eq!(given, Some(KEEP_ALIVE_MAX_S));
+    let given = Peer::open(site.device_options("a")).connack().properties.and_then(|p| p.server_keep_alive);
+    assert_eq!(given, Some(60), "a sensible one is taken");
 }
 
 #[test]

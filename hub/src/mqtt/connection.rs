@@ -18,7 +18,7 @@ use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use super::tickets::Tickets;
 use super::{
     BACKOFF_MAX, BACKOFF_MIN, CONNECT_TIMEOUT, INFLIGHT_MAX, KEEP_ALIVE, LinkConfig, LinkEvent, Outbox,
-    PACKET_BYTES_MAX, Publication, RECEIVE_MAX,
+    PACKET_BYTES_MAX, Publication, RECEIVE_MAX, host_of,
 };
 
 /// Requests between our queue and the library's event loop; short, because ours is the one that is bounded and seen.
@@ -79,7 +79,7 @@ fn jittered(pause: Duration) -> Duration {
 
 /// One connection, from the first packet to its end.
 async fn serve(config: &LinkConfig, outbox: &Outbox, events: &Sender<LinkEvent>) -> End {
-    let mut options = MqttOptions::new(&config.client_id, config.address.ip().to_string(), config.address.port());
+    let mut options = MqttOptions::new(&config.client_id, host_of(config.address), config.address.port());
     options
         .set_credentials(&config.credential.user, &config.credential.password)
         .set_keep_alive(KEEP_ALIVE)

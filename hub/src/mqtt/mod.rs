@@ -224,6 +224,14 @@ impl Link {
     }
 }
 
+/// The host as the client library wants it: it puts a colon and the port behind.
+pub(crate) fn host_of(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(v4) => v4.ip().to_string(),
+        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+    }
+}
+
 impl Drop for Link {
     fn drop(&mut self) {
         self.end();

@@ -115,7 +115,7 @@ fn every_ticket_is_acknowledged_once_and_its_message_delivered_in_order() {
     for ticket in 0..2_000 {
         let mut publication = publication("echo/x", ticket.to_string().as_bytes(), ticket);
         // Every third without an acknowledgement: they must not shift the tickets of the others.
-        publication.qos1 = ticket % 3 != 0;
+        publication.qos1 = !ticket.is_multiple_of(3);
         if !publication.qos1 {
             tickets.remove(&ticket);
         }
@@ -127,7 +127,7 @@ fn every_ticket_is_acknowledged_once_and_its_message_delivered_in_order() {
             LinkEvent::Acknowledged { ticket } => assert!(tickets.remove(&ticket), "{ticket} twice or never sent"),
             LinkEvent::Message { payload, qos1, retained, .. } => {
                 assert_eq!(payload, received.to_string().as_bytes());
-                assert_eq!((qos1, retained), (received % 3 != 0, false));
+                assert_eq!((qos1, retained), (!received.is_multiple_of(3), false));
                 received += 1;
             }
             other => panic!("{other:?}"),
@@ -339,4 +339,10 @@ fn a_refused_subscription_is_not_reported_as_connected() {
         LinkEvent::Disconnected { reason } => assert!(reason.contains("d/b/down/#"), "{reason}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn an_address_of_either_family_becomes_a_host() {
+    assert_eq!(host_of(SocketAddr::from(([127, 0, 0, 1], 1))), "127.0.0.1");
+    assert_eq!(host_of("[::1]:1".parse().unwrap()), "[::1]");
 }
