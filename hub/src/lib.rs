@@ -2,5 +2,6 @@ pub mod broker;
 pub mod commit;
 pub mod engine;
 pub mod geo;
+pub mod handle;
 pub mod model;
 pub mod mqtt;

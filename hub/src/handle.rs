@@ -1,0 +1,224 @@
+//! How the edges talk to the engine thread: one bounded queue in, one answer per question out, bounded streams for followers.
+//!
+//! A handle never decides anything; a full queue is an answer (503), never a wait without end. The engine thread owns a
+//! `Switchboard`, which remembers who waits for which ticket.
+
+use crate::engine::port::{Answer, Follow, Input, Problem, Request, StreamItem, Ticket};
+use async_channel::{Receiver, Sender, TrySendError};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Inputs that wait for the engine thread; beyond it questions are refused and devices' messages push back on the link.
+pub const ENGINE_QUEUE_MAX: usize = 4096;
+/// Lines that wait for one follower; the engine's own bound on dropped lines comes before it.
+pub const FOLLOWER_QUEUE_MAX: usize = 1024;
+
+/// What reaches the engine thread.
+#[derive(Debug)]
+pub enum Message {
+    Input(Input),
+    /// A question, with the places where its answer and stream go.
+    Ask { actor: String, request: Request, ticket: Ticket, answer: Sender<Result<Answer, Problem>>, stream: Option<Sender<StreamItem>> },
+    /// The engine thread ends.
+    Stop,
+}
+
+/// Cheap to clone; every clone asks the same engine.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    queue: Sender<Message>,
+    next: Arc<AtomicU64>,
+}
+
+/// The rest of a followed list. Dropping it tells the engine.
+#[derive(Debug)]
+pub struct Following {
+    items: Receiver<StreamItem>,
+    ticket: Ticket,
+    queue: Sender<Message>,
+}
+
+impl Handle {
+    /// The handle and the engine thread's end of the queue.
+    pub fn new() -> (Self, Receiver<Message>) {
+        let (queue, messages) = async_channel::bounded(ENGINE_QUEUE_MAX);
+        (Self { queue, next: Arc::new(AtomicU64::new(1)) }, messages)
+    }
+
+    /// For the link and the writer, which may wait.
+    pub fn queue(&self) -> Sender<Message> {
+        self.queue.clone()
+    }
+
+    /// Asks once.
+    pub async fn request(&self, actor: &str, request: Request) -> Result<Answer, Problem> {
+        self.ask(actor, request).await.map(|(answer, _)| answer)
+    }
+
+    /// Asks, and follows if the request says so.
+    pub async fn ask(&self, actor: &str, request: Request) -> Result<(Answer, Option<Following>), Problem> {
+        let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
+        let follows = matches!(
+            &request,
+            Request::Logs { follow: Follow::Follow, .. } | Request::Events { follow: Follow::Follow, .. }
+        );
+        let (answer, answers) = async_channel::bounded(1);
+        let (stream, items) = async_channel::bounded(FOLLOWER_QUEUE_MAX);
+        let message =
+            Message::Ask { actor: actor.to_owned(), request, ticket, answer, stream: follows.then_some(stream) };
+        self.queue.try_send(message).map_err(|error| match error {
+            TrySendError::Full(_) => busy(),
+            TrySendError::Closed(_) => stopping(),
+        })?;
+        // Made before the wait: if the caller goes away meanwhile, the engine hears of it.
+        let following = Following { items, ticket, queue: self.queue.clone() };
+        let answer = answers.recv().await.map_err(|_| stopping())??;
+        Ok((answer, follows.then_some(following)))
+    }
+}
+
+impl Following {
+    /// The next item; `None` when the hub stops or the followed object is gone.
+    pub async fn next(&self) -> Option<StreamItem> {
+        self.items.recv().await.ok()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        // If the queue is full the switchboard notices at the next item that nobody listens.
+        let _ = self.queue.try_send(Message::Input(Input::Cancel { ticket: self.ticket }));
+    }
+}
+
+/// Who waits for what; owned by the engine thread.
+#[derive(Debug, Default)]
+pub struct Switchboard {
+    answers: HashMap<Ticket, Sender<Result<Answer, Problem>>>,
+    streams: HashMap<Ticket, Sender<StreamItem>>,
+}
+
+impl Switchboard {
+    /// Remembers a question; the input goes to the engine.
+    pub fn accept(&mut self, message: Message) -> Option<Input> {
+        match message {
+            Message::Input(input) => {
+                if let Input::Cancel { ticket } = &input {
+                    self.answers.remove(ticket);
+                    self.streams.remove(ticket);
+                }
+                Some(input)
+            }
+            Message::Ask { actor, request, ticket, answer, stream } => {
+                self.answers.insert(ticket, answer);
+                if let Some(stream) = stream {
+                    self.streams.insert(ticket, stream);
+                }
+                Some(Input::Request { ticket, actor, request })
+            }
+            Message::Stop => None,
+        }
+    }
+
+    pub fn answer(&mut self, ticket: Ticket, result: Result<Answer, Problem>) {
+        if result.is_err() {
+            self.streams.remove(&ticket);
+        }
+        if let Some(waiting) = self.answers.remove(&ticket) {
+            // Nobody there any more: nothing to tell.
+            let _ = waiting.try_send(result);
+        }
+    }
+
+    /// Hands an item on. Returns an input for the engine when the follower is gone or too slow to be kept.
+    pub fn stream(&mut self, ticket: Ticket, item: StreamItem) -> Option<Input> {
+        let is_end = matches!(item, StreamItem::End);
+        let kept = match self.streams.get(&ticket) {
+            Some(follower) => follower.try_send(item).is_ok(),
+            None => return None,
+        };
+        if is_end || !kept {
+            self.streams.remove(&ticket);
+        }
+        (!kept).then_some(Input::Cancel { ticket })
+    }
+}
+
+fn busy() -> Problem {
+    Problem {
+        status: 503,
+        code: "BUSY",
+        title: "The hub is busy",
+        detail: format!("{ENGINE_QUEUE_MAX} requests and messages wait already, so this one was not taken"),
+        errors: Vec::new(),
+        next: vec!["try again in a second".to_owned(), "fulmar status".to_owned()],
+    }
+}
+
+fn stopping() -> Problem {
+    Problem {
+        status: 503,
+        code: "STOPPING",
+        title: "The hub is stopping",
+        detail: "the hub was stopped before it answered; a write that was not answered may or may not have happened".to_owned(),
+        errors: Vec::new(),
+        next: vec!["start the hub, then read the object again".to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_gets_its_answer_and_a_dropped_follower_is_cancelled() {
+        smol::block_on(async {
+            let (handle, messages) = Handle::new();
+            let mut board = Switchboard::default();
+            let request = Request::Events { object: None, tail: 0, follow: Follow::Follow };
+            let asking = smol::spawn({
+                let handle = handle.clone();
+                async move { handle.ask("test", request).await }
+            });
+            let Some(Input::Request { ticket, .. }) = board.accept(messages.recv().await.unwrap()) else {
+                panic!("a question is an input");
+            };
+            board.answer(ticket, Ok(Answer::Events(Vec::new())));
+            let (answer, following) = asking.await.unwrap();
+            assert_eq!(answer, Answer::Events(Vec::new()));
+            let following = following.unwrap();
+            assert!(board.stream(ticket, StreamItem::Dropped(3)).is_none());
+            assert_eq!(following.next().await, Some(StreamItem::Dropped(3)));
+            drop(following);
+            assert!(matches!(board.accept(messages.recv().await.unwrap()), Some(Input::Cancel { .. })));
+            assert!(board.stream(ticket, StreamItem::End).is_none());
+        });
+    }
+
+    #[test]
+    fn a_full_queue_is_an_answer() {
+        smol::block_on(async {
+            let (handle, messages) = Handle::new();
+            for _ in 0..ENGINE_QUEUE_MAX {
+                handle.queue().try_send(Message::Input(Input::LinkDown)).unwrap();
+            }
+            assert_eq!(handle.request("test", Request::Status).await.unwrap_err().code, "BUSY");
+            drop(messages);
+            assert_eq!(handle.request("test", Request::Status).await.unwrap_err().code, "STOPPING");
+        });
+    }
+
+    #[test]
+    fn a_follower_that_does_not_read_is_let_go() {
+        let (handle, messages) = Handle::new();
+        let mut board = Switchboard::default();
+        let (answer, _answers) = async_channel::bounded(1);
+        let (stream, items) = async_channel::bounded(1);
+        let request = Request::Events { object: None, tail: 0, follow: Follow::Follow };
+        board.accept(Message::Ask { actor: String::new(), request, ticket: Ticket(1), answer, stream: Some(stream) });
+        assert!(board.stream(Ticket(1), StreamItem::Dropped(1)).is_none());
+        assert!(matches!(board.stream(Ticket(1), StreamItem::Dropped(2)), Some(Input::Cancel { .. })));
+        drop((handle, messages, items));
+    }
+}
