@@ -3,9 +3,7 @@
 //! A guest's numbers are hostile. Every pointer goes through [`span`] before it touches memory, every length is compared with
 //! its limit before anything is copied, and a wrong call is an error code for the guest, never a fault of the engine.
 
-use super::abi::{
-    ERR_BOUNDS, ERR_CAPABILITY, ERR_INVALID, ERR_QUOTA, ERR_TOO_LONG, ERR_UNKNOWN, Import, PARAMS_MAX,
-};
+use super::abi::{ERR_BOUNDS, ERR_CAPABILITY, ERR_INVALID, ERR_QUOTA, ERR_TOO_LONG, ERR_UNKNOWN, Import, PARAMS_MAX};
 use super::error::TrapCause;
 use super::host::{EmitError, Host, Level};
 use super::limits::{HOST_CALLS_GROSS_FACTOR, Limits, STATE_KEY_BYTES};

@@ -199,7 +199,10 @@ impl fmt::Display for LoadError {
                 Ok(())
             }
             Self::MemoryTooLarge { asked, limit } => {
-                write!(f, "the module starts with {asked} bytes of memory, the limit is {limit}: link it with a smaller stack and memory, or raise the limit")
+                write!(
+                    f,
+                    "the module starts with {asked} bytes of memory, the limit is {limit}: link it with a smaller stack and memory, or raise the limit"
+                )
             }
             Self::TableTooLarge { asked, limit } => {
                 write!(f, "the module has a table of {asked} elements, the limit is {limit}")
@@ -213,9 +216,9 @@ impl fmt::Display for LoadError {
             Self::MissingExport { export: Export::Memory } => {
                 f.write_str("the module does not export its memory as \"memory\"")
             }
-            Self::MissingExport { export: Export::Entry } => {
-                f.write_str("the module exports none of fulmar_start, fulmar_event, fulmar_timer: nothing would ever run")
-            }
+            Self::MissingExport { export: Export::Entry } => f.write_str(
+                "the module exports none of fulmar_start, fulmar_event, fulmar_timer: nothing would ever run",
+            ),
             Self::ExportSignature { name } => {
                 write!(f, "the export {name} is not what the ABI says: entry points take and return nothing")
             }

@@ -9,6 +9,7 @@ use super::error::{LoadError, TrapCause};
 use super::host::Host;
 use super::limits::{FUEL_PER_HOST_CALL, Limits};
 use super::module::{ENTRY_NAMES, Module};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{
@@ -78,7 +79,7 @@ pub enum Refusal {
 #[derive(Debug)]
 enum Phase {
     Idle,
-    Suspended(Suspended),
+    Suspended(Box<Suspended>),
     Dead,
 }
 
@@ -114,10 +115,8 @@ impl Instance {
         let mut store = Store::new(compiled.engine(), store_limits(&limits));
         store.limiter(|limits| limits);
         store.set_fuel(limits.fuel_per_slice).map_err(|e| start_error(&e))?;
-        let externs: Vec<Extern> =
-            module.imports().iter().map(|spec| Extern::Func(import(&mut store, spec))).collect();
-        let instance =
-            wasmi::Instance::new(&mut store, compiled, &externs).map_err(|e| start_error(&e))?;
+        let externs: Vec<Extern> = module.imports().iter().map(|spec| Extern::Func(import(&mut store, spec))).collect();
+        let instance = wasmi::Instance::new(&mut store, compiled, &externs).map_err(|e| start_error(&e))?;
         let entries = ENTRY_NAMES.map(|name| instance.get_func(&store, name));
         let memory = instance.get_memory(&store, MEMORY_EXPORT);
         Ok(Self { store, entries, memory, limits, phase: Phase::Idle })
@@ -167,7 +166,7 @@ impl Instance {
 
     /// Runs the next slice of an activation that yielded.
     pub fn resume(&mut self, host: &mut dyn Host) -> Outcome {
-        let Suspended { call, run } = match core::mem::replace(&mut self.phase, Phase::Idle) {
+        let suspended = match core::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Suspended(suspended) => suspended,
             Phase::Idle => return Outcome::Refused(Refusal::NotRunning),
             Phase::Dead => {
@@ -175,6 +174,7 @@ impl Instance {
                 return Outcome::Refused(Refusal::Dead);
             }
         };
+        let Suspended { call, run } = *suspended;
         let grant = self.grant(&run, call.required_fuel());
         if self.store.set_fuel(grant).is_err() {
             return self.trap(TrapCause::Engine, &run);
@@ -213,7 +213,7 @@ impl Instance {
                         return self.trap(TrapCause::OutOfFuel, &run);
                     }
                     let fuel_used = self.used(&run);
-                    self.phase = Phase::Suspended(Suspended { call: pending, run });
+                    self.phase = Phase::Suspended(Box::new(Suspended { call: pending, run }));
                     return Outcome::Yielded { fuel_used };
                 }
                 Ok(ResumableCall::HostTrap(pending)) => {

@@ -3,11 +3,11 @@
 //! Functions are compiled at load and not at their first call, so that a module too complex for the engine is refused
 //! like any other, and so that an activation costs the same fuel the first time and the thousandth.
 
-use super::abi::{self, IMPORT_MODULE, ImportSpec, MEMORY_EXPORT};
+use super::abi::{ABI_VERSION, IMPORT_MODULE, ImportSpec, MEMORY_EXPORT};
 use super::capability::Capabilities;
 use super::error::{Export, LimitKind, LoadError, Name};
 use super::limits::{Limits, VALUE_STACK_BYTES_MIN};
-use super::preflight::{Facts, preflight};
+use super::preflight::{Facts, malformed, preflight};
 use alloc::vec::Vec;
 use wasmi::errors::{EnforcedLimitsError, ErrorKind, MemoryError};
 use wasmi::{CompilationMode, Config, EnforcedLimits, Engine, ExternType, ValType};
@@ -17,6 +17,17 @@ use wasmparser::{Validator, WasmFeatures};
 pub(super) const ENTRY_NAMES: [&str; 4] = ["fulmar_start", "fulmar_event", "fulmar_timer", "fulmar_stop"];
 /// Index of `fulmar_stop`, the one entry point that is not reason enough to run.
 const STOP: usize = 3;
+/// What a module may use of WebAssembly; [`config`] says the same to the interpreter.
+const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
+    .union(WasmFeatures::SIGN_EXTENSION)
+    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
+    .union(WasmFeatures::MULTI_VALUE)
+    .union(WasmFeatures::BULK_MEMORY)
+    .union(WasmFeatures::REFERENCE_TYPES)
+    .union(WasmFeatures::GC_TYPES)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::FLOATS)
+    .union(WasmFeatures::CUSTOM_PAGE_SIZES);
 /// First bytes of the instructions of SIMD and threads, which the parser does not know in this build.
 const FEATURE_PREFIXES: [u8; 2] = [0xfd, 0xfe];
 
@@ -59,8 +70,12 @@ impl Module {
     /// Checks and compiles `bytes`.
     pub fn load(bytes: &[u8], limits: &Limits, granted: Capabilities) -> Result<Self, LoadError> {
         let facts = preflight(bytes, limits)?;
+        validate(bytes)?;
+        if facts.abi != Some(ABI_VERSION) {
+            return Err(LoadError::AbiVersion { found: facts.abi });
+        }
         let engine = Engine::new(&config(limits));
-        let compiled = wasmi::Module::new(&engine, bytes).map_err(|e| refusal(&e, bytes))?;
+        let compiled = wasmi::Module::new(&engine, bytes).map_err(|e| refusal(&e))?;
         let imports = imports(&compiled)?;
         for spec in &imports {
             if !granted.contains(spec.needs) {
@@ -129,15 +144,24 @@ fn config(limits: &Limits) -> Config {
     config
 }
 
-/// Why the interpreter refused the module.
-fn refusal(error: &wasmi::Error, bytes: &[u8]) -> LoadError {
+/// Validates the whole module before the interpreter translates any of it.
+///
+/// The interpreter validates and translates in one pass, and its translation is not written for code that turns out to be
+/// invalid a few bytes later: wasmi 2.0 panics on an operator behind the last `end` of a function. So it gets valid code only.
+fn validate(bytes: &[u8]) -> Result<(), LoadError> {
+    match Validator::new_with_features(FEATURES).validate_all(bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(feature_or_malformed(bytes, error.offset())),
+    }
+}
+
+/// Why the interpreter refused a valid module.
+fn refusal(error: &wasmi::Error) -> LoadError {
     match error.kind() {
-        ErrorKind::Wasm(error) => feature_or_malformed(bytes, error.offset()),
-        ErrorKind::UserLimits(EnforcedLimitsError::MinAvgBytesPerFunction { limit, avg }) => LoadError::LimitExceeded {
-            kind: LimitKind::BytesPerFunction,
-            found: u64::from(*avg),
-            limit: *limit,
-        },
+        ErrorKind::Wasm(error) => malformed(error),
+        ErrorKind::UserLimits(EnforcedLimitsError::MinAvgBytesPerFunction { limit, avg }) => {
+            LoadError::LimitExceeded { kind: LimitKind::BytesPerFunction, found: u64::from(*avg), limit: *limit }
+        }
         ErrorKind::Memory(MemoryError::OutOfSystemMemory) => LoadError::OutOfMemory,
         ErrorKind::Read(_) => LoadError::Malformed { offset: 0 },
         _ => LoadError::EngineLimit,
@@ -206,7 +230,7 @@ fn entries(module: &wasmi::Module, imports: &[&ImportSpec]) -> Result<[bool; 4],
 
 /// The summary.
 fn info(facts: &Facts, imports: &[&ImportSpec], entries: [bool; 4]) -> ModuleInfo {
-    let needs = imports.iter().fold(Capabilities::NONE, |all, spec: &&abi::ImportSpec| all | spec.needs);
+    let needs = imports.iter().fold(Capabilities::NONE, |all, spec| all | spec.needs);
     ModuleInfo {
         memory_bytes: facts.memory_bytes,
         memory_bytes_declared: facts.memory_bytes_declared,

@@ -3,7 +3,7 @@
 //! It exists because the interpreter allocates by the numbers that a module claims. It must never allocate by such a number
 //! itself, and it does not validate: whatever it lets through is validated by the interpreter.
 
-use super::abi::{ABI_SECTION, ABI_VERSION};
+use super::abi::ABI_SECTION;
 use super::error::{LimitKind, LoadError};
 use super::limits::Limits;
 use wasmparser::{BinaryReaderError, Encoding, FunctionBody, MemoryType, Parser, Payload, TableInit, TypeRef};
@@ -20,6 +20,8 @@ pub(super) struct Facts {
     pub functions: u32,
     pub code_bytes: u32,
     pub start_function: bool,
+    /// The byte of the ABI section; 0 for a section that makes no sense.
+    pub abi: Option<u8>,
 }
 
 /// Refuses a module that asks for more than `limits`.
@@ -34,10 +36,8 @@ pub(super) fn preflight(bytes: &[u8], limits: &Limits) -> Result<Facts, LoadErro
         section(&payload.map_err(|e| malformed(&e))?, limits, &mut facts, &mut tally)?;
     }
     facts.functions = tally.functions;
-    match tally.abi {
-        Some(ABI_VERSION) => Ok(facts),
-        found => Err(LoadError::AbiVersion { found }),
-    }
+    facts.abi = tally.abi;
+    Ok(facts)
 }
 
 /// Running sums over all sections.

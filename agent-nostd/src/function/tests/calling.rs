@@ -1,0 +1,232 @@
+//! What the host does for a function, and what it refuses: W4, W6 of the reliability matrix.
+
+use super::super::abi::{ERR_BOUNDS, ERR_CAPABILITY, ERR_INVALID, ERR_NOT_FOUND, ERR_QUOTA, ERR_TOO_LONG, ERR_UNKNOWN};
+use super::super::{Activation, EmitError, Level, Limits, Outcome, TrapCause};
+use super::common::{Probe, World, instance, instance_with, module, run};
+use alloc::format;
+use alloc::vec::Vec;
+
+/// Pointers and lengths that do not lie in one page of memory.
+const OUTSIDE: [(i32, i32); 9] =
+    [(65_536, 1), (65_535, 2), (0, 65_537), (-1, 1), (-1, -1), (i32::MAX, 1), (i32::MIN, i32::MIN), (1, -1), (-4, 8)];
+
+#[test]
+fn w4_no_pointer_outside_the_memory_is_ever_used() {
+    for (ptr, len) in OUTSIDE {
+        for (name, params, args) in [
+            ("log", 3, [2, ptr, len, 0]),
+            ("emit", 4, [ptr, len, 0, 1]),
+            ("emit", 4, [0, 1, ptr, len]),
+            ("input_read", 3, [0, ptr, len, 0]),
+            ("input_topic_read", 3, [0, ptr, len, 0]),
+            ("config_read", 3, [0, ptr, len, 0]),
+            ("state_get", 4, [ptr, len, 0, 8]),
+            ("state_get", 4, [0, 7, ptr, len]),
+            ("state_set", 4, [ptr, len, 0, 8]),
+            ("state_set", 4, [0, 7, ptr, len]),
+            ("state_delete", 2, [ptr, len, 0, 0]),
+            ("random", 2, [ptr, len, 0, 0]),
+        ] {
+            let mut probe = Probe::new(name, params);
+            assert_eq!(probe.call(&args), ERR_BOUNDS, "{name} {args:?}");
+            assert!(probe.world.logs.is_empty() && probe.world.emits.len() == 1 && probe.world.commits == 0);
+        }
+    }
+}
+
+#[test]
+fn w4_the_last_byte_and_the_empty_slice_at_the_end_are_inside() {
+    let mut probe = Probe::new("log", 3);
+    assert_eq!(probe.call(&[2, 65_535, 1]), 0);
+    assert_eq!(probe.call(&[2, 65_536, 0]), 0);
+    assert_eq!(probe.call(&[2, 65_537, 0]), ERR_BOUNDS);
+    assert_eq!(probe.world.logs.len(), 2);
+}
+
+#[test]
+fn w4_key_and_buffer_may_overlap() {
+    let mut probe = Probe::new("state_get", 4);
+    probe.world.state.insert(b"keyword".to_vec(), b"0123456789".to_vec());
+    assert_eq!(probe.call(&[0, 7, 0, 10]), 10);
+    assert_eq!(probe.call(&[0, 7, 0, 10]), ERR_NOT_FOUND, "the key in memory is overwritten by the value now");
+}
+
+#[test]
+fn w4_a_module_without_memory_has_no_valid_pointer() {
+    let bytes = module(
+        "(import \"fulmar\" \"input_len\" (func $len (result i32)))
+         (func (export \"fulmar_event\") (if (i32.ne (call $len) (i32.const 3)) (then unreachable)))",
+    );
+    let event = Activation::Event { topic: "t", payload: b"abc" };
+    assert!(matches!(run(&mut instance(&bytes), event, &mut World::default()), Outcome::Done { .. }));
+}
+
+#[test]
+fn log_lines_carry_their_level() {
+    let mut probe = Probe::new("log", 3);
+    for level in 0..4 {
+        assert_eq!(probe.call(&[level, 0, 7]), 0);
+    }
+    let levels: Vec<Level> = probe.world.logs.iter().map(|(level, _)| *level).collect();
+    assert_eq!(levels, [Level::Error, Level::Warn, Level::Info, Level::Debug]);
+    assert_eq!(probe.call(&[4, 0, 7]), ERR_INVALID);
+    assert_eq!(probe.call(&[-1, 0, 7]), ERR_INVALID);
+    assert_eq!(probe.call(&[2, 0, 257]), ERR_TOO_LONG);
+}
+
+#[test]
+fn input_and_topic_are_read_in_parts() {
+    let bytes = module(
+        "(import \"fulmar\" \"input_len\" (func $len (result i32)))
+         (import \"fulmar\" \"input_read\" (func $read (param i32 i32 i32) (result i32)))
+         (import \"fulmar\" \"input_topic_len\" (func $topic_len (result i32)))
+         (import \"fulmar\" \"input_topic_read\" (func $topic (param i32 i32 i32) (result i32)))
+         (import \"fulmar\" \"log\" (func $log (param i32 i32 i32) (result i32)))
+         (memory (export \"memory\") 1)
+         (func (export \"fulmar_event\")
+           (drop (call $log (i32.const 2) (i32.const 0) (call $topic (i32.const 0) (i32.const 0) (call $topic_len))))
+           (drop (call $log (i32.const 2) (i32.const 0) (call $read (i32.const 0) (i32.const 0) (i32.const 4))))
+           (drop (call $log (i32.const 2) (i32.const 0) (call $read (i32.const 4) (i32.const 0) (call $len))))
+           (drop (call $log (i32.const 2) (i32.const 0) (call $read (i32.const -9) (i32.const 0) (i32.const 8)))))",
+    );
+    let mut world = World::default();
+    let event = Activation::Event { topic: "greenhouse/1", payload: b"21.5 C" };
+    assert!(matches!(run(&mut instance(&bytes), event, &mut world), Outcome::Done { .. }));
+    assert_eq!(world.lines(), ["greenhouse/1", "21.5", " C", ""]);
+}
+
+#[test]
+fn emitting_checks_topic_and_payload() {
+    let emit = |topic: &str, topic_len: i32, payload_len: i32, refuses: Option<EmitError>| {
+        let bytes = module(&format!(
+            "(import \"fulmar\" \"emit\" (func $emit (param i32 i32 i32 i32) (result i32)))
+             (import \"fulmar\" \"log\" (func $log (param i32 i32 i32) (result i32)))
+             (memory (export \"memory\") 1)
+             (data (i32.const 0) \"{topic}\")
+             (func (export \"fulmar_timer\")
+               (i32.store (i32.const 1000)
+                 (call $emit (i32.const 0) (i32.const {topic_len}) (i32.const 2000) (i32.const {payload_len})))
+               (drop (call $log (i32.const 2) (i32.const 1000) (i32.const 4))))"
+        ));
+        let mut world = World { emit_refuses: refuses, ..World::default() };
+        assert!(matches!(run(&mut instance(&bytes), Activation::Timer, &mut world), Outcome::Done { .. }));
+        let code = i32::from_le_bytes(world.logs[0].1.as_slice().try_into().unwrap());
+        assert_eq!(world.emits.len(), usize::from(code == 0));
+        code
+    };
+    assert_eq!(emit("a/b", 3, 8192, None), 0);
+    assert_eq!(emit("a/b", 3, 8193, None), ERR_TOO_LONG);
+    assert_eq!(emit("a", 129, 0, None), ERR_TOO_LONG);
+    for bad in ["/ab", "a//", "a/#", "+/a", "$sy", "a\\00b", "a\\ff"] {
+        assert_eq!(emit(bad, 3, 0, None), ERR_INVALID, "{bad}");
+    }
+    assert_eq!(emit("", 0, 0, None), ERR_INVALID);
+    assert_eq!(emit("abc", 3, 0, Some(EmitError::Topic)), ERR_CAPABILITY);
+    assert_eq!(emit("abc", 3, 0, Some(EmitError::Quota)), ERR_QUOTA);
+}
+
+#[test]
+fn configuration_is_read_by_copy() {
+    let mut probe = Probe::new("config_len", 0);
+    probe.world.config = b"north field".to_vec();
+    assert_eq!(probe.call(&[]), 11);
+    let mut probe = Probe::new("config_read", 3);
+    probe.world.config = b"north field".to_vec();
+    assert_eq!(probe.call(&[6, 0, 100]), 5);
+    assert_eq!(probe.call(&[11, 0, 100]), 0);
+    assert_eq!(probe.call(&[0, 0, 5]), 5);
+}
+
+#[test]
+fn random_bytes_are_bounded_and_may_be_missing() {
+    let mut probe = Probe::new("random", 2);
+    assert_eq!(probe.call(&[0, 256]), 256);
+    assert_eq!(probe.call(&[0, 257]), ERR_TOO_LONG);
+    probe.world.no_entropy = true;
+    assert_eq!(probe.call(&[0, 8]), ERR_UNKNOWN);
+}
+
+#[test]
+fn the_monotonic_clock_runs_and_the_wall_clock_may_be_unknown() {
+    let bytes = module(
+        "(import \"fulmar\" \"time_monotonic_us\" (func $mono (result i64)))
+         (import \"fulmar\" \"time_wall_ms\" (func $wall (result i64)))
+         (import \"fulmar\" \"log\" (func $log (param i32 i32 i32) (result i32)))
+         (memory (export \"memory\") 1)
+         (func (export \"fulmar_timer\")
+           (i64.store (i32.const 0) (call $mono))
+           (i64.store (i32.const 8) (call $wall))
+           (drop (call $log (i32.const 2) (i32.const 0) (i32.const 16))))",
+    );
+    let mut instance = instance(&bytes);
+    for (wall, expected) in [(None, -1), (Some(1_750_000_000_000), 1_750_000_000_000), (Some(u64::MAX), i64::MAX)] {
+        let mut world = World { now_us: 41, wall_ms: wall, ..World::default() };
+        assert!(matches!(run(&mut instance, Activation::Timer, &mut world), Outcome::Done { .. }));
+        let bytes = &world.logs[0].1;
+        assert_eq!(i64::from_le_bytes(bytes[..8].try_into().unwrap()), 42);
+        assert_eq!(i64::from_le_bytes(bytes[8..].try_into().unwrap()), expected);
+    }
+}
+
+/// A module whose timer makes `times` calls and adds up how many of them were refused by quota.
+fn flood(imports: &str, call: &str, times: u32) -> Vec<u8> {
+    module(&format!(
+        "{imports}
+         (memory (export \"memory\") 1)
+         (data (i32.const 0) \"topic\")
+         (global $refused (export \"refused\") (mut i32) (i32.const 0))
+         (func (export \"fulmar_timer\") (local $i i32)
+           (local.set $i (i32.const {times}))
+           (loop $again
+             (global.set $refused (i32.add (global.get $refused) (i32.eq {call} (i32.const {ERR_QUOTA}))))
+             (local.set $i (i32.sub (local.get $i) (i32.const 1)))
+             (br_if $again (local.get $i)))
+           (if (i32.eqz (global.get $refused)) (then unreachable)))"
+    ))
+}
+
+const LOG: &str = "(import \"fulmar\" \"log\" (func $log (param i32 i32 i32) (result i32)))";
+const LOG_CALL: &str = "(call $log (i32.const 2) (i32.const 0) (i32.const 1))";
+
+#[test]
+fn w6_calls_above_the_quota_are_answered_with_an_error() {
+    let limits = Limits { host_calls_per_activation: 10, ..Limits::LINUX };
+    let mut instance = instance_with(&flood(LOG, LOG_CALL, 40), &limits);
+    let mut world = World::default();
+    assert!(matches!(run(&mut instance, Activation::Timer, &mut world), Outcome::Done { .. }));
+    assert_eq!(world.logs.len(), 10);
+    assert!(matches!(run(&mut instance, Activation::Timer, &mut world), Outcome::Done { .. }));
+    assert_eq!(world.logs.len(), 20, "each activation has its own quota");
+}
+
+#[test]
+fn w6_a_flood_far_above_the_quota_is_stopped() {
+    let limits = Limits { host_calls_per_activation: 10, ..Limits::LINUX };
+    let mut instance = instance_with(&flood(LOG, LOG_CALL, 41), &limits);
+    let mut world = World::default();
+    let outcome = run(&mut instance, Activation::Timer, &mut world);
+    assert!(matches!(outcome, Outcome::Trapped { cause: TrapCause::HostQuota, .. }), "{outcome:?}");
+    assert_eq!(world.logs.len(), 10);
+}
+
+#[test]
+fn w6_bytes_of_logs_and_events_have_a_budget() {
+    let log = "(call $log (i32.const 2) (i32.const 0) (i32.const 250))";
+    let mut world = World::default();
+    assert!(matches!(run(&mut instance(&flood(LOG, log, 50)), Activation::Timer, &mut world), Outcome::Done { .. }));
+    assert_eq!(world.logs.len(), 16, "4096 bytes hold 16 lines of 250");
+    let import = "(import \"fulmar\" \"emit\" (func $emit (param i32 i32 i32 i32) (result i32)))";
+    let emit = "(call $emit (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 8000))";
+    assert!(matches!(run(&mut instance(&flood(import, emit, 9)), Activation::Timer, &mut world), Outcome::Done { .. }));
+    assert_eq!(world.emits.len(), 4, "32768 bytes hold 4 events of 8005");
+}
+
+#[test]
+fn w6_host_calls_cost_fuel() {
+    let limits = Limits { fuel_per_activation: 5_000, ..Limits::LINUX };
+    let mut instance = instance_with(&flood(LOG, LOG_CALL, 900), &limits);
+    let mut world = World::default();
+    let outcome = run(&mut instance, Activation::Timer, &mut world);
+    assert!(matches!(outcome, Outcome::Trapped { cause: TrapCause::OutOfFuel, fuel_used: ..=5_000 }), "{outcome:?}");
+    assert!(world.logs.len() < 50);
+}

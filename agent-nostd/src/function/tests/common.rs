@@ -1,0 +1,178 @@
+//! The world that the tests give to a function, and how they write modules.
+
+use super::super::{
+    Activation, Capabilities, CommitError, EmitError, Host, Instance, Level, Limits, Module, Outcome, RandomError,
+    StateChange,
+};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use alloc::{format, vec};
+
+/// All that the reserved and the present capabilities allow.
+pub const ALL: Capabilities = Capabilities::DEFAULT;
+
+/// A world in memory that writes down what was asked of it.
+#[derive(Default)]
+pub struct World {
+    pub logs: Vec<(Level, Vec<u8>)>,
+    pub emits: Vec<(String, Vec<u8>)>,
+    pub config: Vec<u8>,
+    pub state: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub commits: u32,
+    pub commit_fails: bool,
+    pub emit_refuses: Option<EmitError>,
+    pub no_entropy: bool,
+    pub now_us: u64,
+    pub wall_ms: Option<u64>,
+}
+
+impl World {
+    /// The last emitted payload as a number.
+    pub fn answer(&self) -> i32 {
+        let (_, payload) = self.emits.last().expect("the function emitted nothing");
+        i32::from_le_bytes(payload.as_slice().try_into().unwrap())
+    }
+
+    /// Log lines as text.
+    pub fn lines(&self) -> Vec<String> {
+        self.logs.iter().map(|(_, text)| String::from_utf8(text.clone()).unwrap()).collect()
+    }
+}
+
+impl Host for World {
+    fn log(&mut self, level: Level, text: &[u8]) {
+        self.logs.push((level, text.to_vec()));
+    }
+    fn emit(&mut self, topic: &str, payload: &[u8]) -> Result<(), EmitError> {
+        if let Some(error) = self.emit_refuses {
+            return Err(error);
+        }
+        self.emits.push((topic.into(), payload.to_vec()));
+        Ok(())
+    }
+    fn config(&self) -> &[u8] {
+        &self.config
+    }
+    fn state_get(&mut self, key: &[u8], out: &mut [u8]) -> Option<u32> {
+        let value = self.state.get(key)?;
+        for (to, from) in out.iter_mut().zip(value) {
+            *to = *from;
+        }
+        Some(u32::try_from(value.len()).unwrap())
+    }
+    fn state_size(&self) -> u32 {
+        u32::try_from(self.state.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>()).unwrap()
+    }
+    fn state_commit(&mut self, changes: &[StateChange<'_>]) -> Result<(), CommitError> {
+        if self.commit_fails {
+            return Err(CommitError);
+        }
+        self.commits += 1;
+        for change in changes {
+            match change.value {
+                Some(value) => self.state.insert(change.key.to_vec(), value.to_vec()),
+                None => self.state.remove(change.key),
+            };
+        }
+        Ok(())
+    }
+    fn monotonic_us(&mut self) -> u64 {
+        self.now_us += 1;
+        self.now_us
+    }
+    fn wall_ms(&mut self) -> Option<u64> {
+        self.wall_ms
+    }
+    fn random(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+        if self.no_entropy {
+            return Err(RandomError);
+        }
+        out.fill(0xa5);
+        Ok(())
+    }
+}
+
+/// A module from text, with the ABI section.
+pub fn module(body: &str) -> Vec<u8> {
+    wat::parse_str(format!("(module {body} (@custom \"fulmar.abi\" \"\\01\"))")).unwrap()
+}
+
+/// A module whose timer runs `code`.
+pub fn timer(code: &str) -> Vec<u8> {
+    module(&format!("(memory (export \"memory\") 1) (func (export \"fulmar_timer\") {code})"))
+}
+
+/// An instance with the limits of Linux.
+pub fn instance(bytes: &[u8]) -> Instance {
+    instance_with(bytes, &Limits::LINUX)
+}
+
+/// An instance with these limits.
+pub fn instance_with(bytes: &[u8], limits: &Limits) -> Instance {
+    Instance::load(&Module::load(bytes, limits, ALL).unwrap()).unwrap()
+}
+
+/// Runs an activation over all its slices.
+pub fn run(instance: &mut Instance, activation: Activation<'_>, world: &mut World) -> Outcome {
+    let mut outcome = instance.activate(activation, world);
+    let mut slices = 0;
+    while let Outcome::Yielded { .. } = outcome {
+        slices += 1;
+        assert!(slices < 10_000, "an activation must end");
+        outcome = instance.resume(world);
+    }
+    outcome
+}
+
+/// Calls one import with up to four arguments from outside: the event's payload carries them, the answer is emitted.
+pub struct Probe {
+    instance: Instance,
+    pub world: World,
+}
+
+impl Probe {
+    /// A probe of the import with this name and number of parameters.
+    pub fn new(name: &str, params: usize) -> Self {
+        Self::with_limits(name, params, &Limits::LINUX)
+    }
+
+    pub fn with_limits(name: &str, params: usize, limits: &Limits) -> Self {
+        let own = if matches!(name, "emit" | "input_read") {
+            String::new()
+        } else {
+            format!(
+                "(import \"fulmar\" \"{name}\" (func ${name} {} (result i32)))",
+                vec!["(param i32)"; params].join(" ")
+            )
+        };
+        let args: String = (0..params)
+            .map(|i| format!("(i32.load (i32.const {}))", 65_536 - 64 + i * 4))
+            .collect::<Vec<_>>()
+            .join(" ");
+        let bytes = module(&format!(
+            "{own}
+             (import \"fulmar\" \"emit\" (func $emit (param i32 i32 i32 i32) (result i32)))
+             (import \"fulmar\" \"input_read\" (func $input_read (param i32 i32 i32) (result i32)))
+             (memory (export \"memory\") 1)
+             (data (i32.const 65000) \"answer\")
+             (data (i32.const 0) \"keyword\\00value\\ff\\fe\")
+             (func (export \"fulmar_event\")
+               (drop (call $input_read (i32.const 0) (i32.const {at}) (i32.const 16)))
+               (i32.store (i32.const {answer}) (call ${name} {args}))
+               (drop (call $emit (i32.const 65000) (i32.const 6) (i32.const {answer}) (i32.const 4))))",
+            at = 65_536 - 64,
+            answer = 65_536 - 32,
+        ));
+        Self { instance: instance_with(&bytes, limits), world: World::default() }
+    }
+
+    /// What the import answers.
+    pub fn call(&mut self, args: &[i32]) -> i32 {
+        let payload: Vec<u8> = args.iter().flat_map(|arg| arg.to_le_bytes()).collect();
+        let event = Activation::Event { topic: "in", payload: &payload };
+        let outcome = run(&mut self.instance, event, &mut self.world);
+        assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+        self.world.answer()
+    }
+}
