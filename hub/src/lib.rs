@@ -5,3 +5,4 @@ pub mod geo;
 pub mod handle;
 pub mod model;
 pub mod mqtt;
+pub mod scheduler;

@@ -14,7 +14,7 @@ mod polygon;
 mod region;
 mod ring;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use distance::{Distance, EARTH_RADIUS_M};
 pub use error::{Problem, ProblemKind, Warning, WarningKind};

@@ -1,0 +1,30 @@
+//! Decides which devices run a workload, and says why.
+//!
+//! A pure function from a snapshot to a plan: no clock, no I/O, no randomness, and the same answer for the same input
+//! on every machine. The engine commits plans after checking them against its current state; nothing here changes it.
+//!
+//! `plan` looks at every device and counts the reasons; `place` reaches the same decision through the indexes without
+//! counting; `explain_device` answers for one device with all reasons; `text` renders both for people.
+
+mod candidates;
+mod explain;
+pub mod filters;
+mod labels;
+mod plan;
+mod question;
+mod rank;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+pub mod text;
+mod workload;
+
+pub use explain::{Check, DeviceExplanation, Outcome, Rival, explain_device};
+pub use filters::{Code, Figures};
+pub use plan::{Chosen, Decision, Plan, Removed, Standing, Tally, TallyLine, place, plan};
+pub use rank::ScorePart;
+pub use snapshot::{
+    Admittance, Device, DeviceFacts, DeviceIndex, FLEET_DEVICES_MAX, Fleet, IndexTooLarge, Position, PositionSource,
+    Regions, Resources, Runtime, Runtimes, Snapshot, WireRange,
+};
+pub use workload::{CurrentPlacement, Near, Needs, Terms, Wanted, WorkloadSpecView};

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 /// Winding number of a closed ring around a point by quadrants, or none when the point is on an edge. Its parity is the
 /// even-odd rule; nothing is shared with the code under test.
-fn winding(ring: &[(i64, i64)], point: (i64, i64)) -> Option<i64> {
+pub(crate) fn winding(ring: &[(i64, i64)], point: (i64, i64)) -> Option<i64> {
     let quadrant = |(x, y): (i64, i64)| -> i64 {
         match (x > 0, y > 0, x < 0, y < 0) {
             (true, _, _, false) => 0,

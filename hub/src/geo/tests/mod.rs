@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod index;
-mod membership;
+pub(crate) mod membership;
 mod text;
 
 use super::{GeometryText, Point, Region};

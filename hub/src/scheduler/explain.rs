@@ -1,0 +1,110 @@
+//! Why one device was chosen or not: every filter's answer with its figures, and where the device ranks or would rank.
+
+use super::filters::{Code, FILTERS, Figures, Held, Verdict};
+use super::plan::{self, Standing, holdings, survey};
+use super::question::Question;
+use super::rank;
+use super::snapshot::{Device, DeviceIndex, Snapshot};
+use super::workload::{CurrentPlacement, WorkloadSpecView};
+use crate::geo::Distance;
+use serde::Serialize;
+
+/// One filter's answer. Filters that the workload does not ask for are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    pub code: Code,
+    pub passed: bool,
+    #[serde(skip_serializing_if = "Figures::is_none")]
+    pub figures: Figures,
+}
+
+/// What became of the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    Chosen(Standing),
+    /// Feasible, but others ranked before it or were kept.
+    Outranked,
+    NotFeasible,
+}
+
+/// A feasible device next to the explained one in the ranking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rival {
+    pub device: DeviceIndex,
+    pub name: String,
+    #[serde(rename = "distanceKm")]
+    pub distance: Option<Distance>,
+}
+
+/// The whole answer for one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceExplanation {
+    pub device: DeviceIndex,
+    pub name: String,
+    pub outcome: Outcome,
+    /// In order of evaluation; all that fail, not only the first.
+    pub checks: Vec<Check>,
+    /// Among all feasible devices, from 1: its place, or the one that it would have if it were feasible. None when it
+    /// cannot be ranked, for want of a position.
+    pub rank: Option<u32>,
+    /// The feasible device that comes next after it.
+    pub ahead_of: Option<Rival>,
+    /// Feasible devices in the fleet.
+    pub feasible: u32,
+}
+
+/// Explains one device; none when it is not known.
+pub fn explain_device(
+    snapshot: &Snapshot<'_>,
+    spec: &WorkloadSpecView,
+    current: &[CurrentPlacement],
+    device: DeviceIndex,
+) -> Option<DeviceExplanation> {
+    let device = snapshot.fleet.get(device)?;
+    let question = Question::new(snapshot, spec);
+    let holdings = holdings(current);
+    let held = holdings.get(&device.index).copied();
+    let checks = checks(&question, device, held);
+    let decision = plan::place(snapshot, spec, current);
+    let chosen = decision.chosen.iter().find(|chosen| chosen.device == device.index);
+    let outcome = match chosen {
+        Some(chosen) => Outcome::Chosen(chosen.standing),
+        None if checks.iter().all(|check| check.passed) => Outcome::Outranked,
+        None => Outcome::NotFeasible,
+    };
+    let (tally, feasible) = survey(&question, &holdings);
+    let own = rank::key(&question, device);
+    let can_rank = spec.terms.near.is_none() || device.position.is_some();
+    let before = feasible.iter().filter(|(key, _)| *key < own).count();
+    let next = feasible.iter().filter(|(key, _)| *key > own).min_by_key(|(key, _)| *key);
+    Some(DeviceExplanation {
+        device: device.index,
+        name: device.name.to_string(),
+        outcome,
+        checks,
+        rank: can_rank.then(|| u32::try_from(before + 1).unwrap_or(u32::MAX)),
+        ahead_of: next.filter(|_| can_rank).map(|(_, rival)| Rival {
+            device: rival.index,
+            name: rival.name.to_string(),
+            distance: rank::distance(&question, rival),
+        }),
+        feasible: tally.feasible,
+    })
+}
+
+fn checks(question: &Question<'_>, device: &Device, held: Held) -> Vec<Check> {
+    let check = |code: Code, verdict: Verdict| match verdict {
+        Verdict::NotAsked => None,
+        Verdict::Pass(figures) => Some((code, true, figures)),
+        Verdict::Fail(figures) => Some((code, false, figures)),
+    };
+    FILTERS
+        .iter()
+        .filter_map(|filter| check(filter.code, filter.ask(question, device, held)))
+        .map(|(code, passed, figures)| Check { code, passed, figures })
+        .collect()
+}

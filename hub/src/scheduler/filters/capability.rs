@@ -1,0 +1,16 @@
+//! What a device's agent can do at all.
+
+use super::{Figures, Held, Verdict, pass_if};
+use crate::scheduler::question::Question;
+use crate::scheduler::snapshot::Device;
+
+pub(super) fn runtime(question: &Question<'_>, device: &Device, _: Held) -> Verdict {
+    let needs = question.spec.needs.runtime;
+    pass_if(device.runtimes.has(needs), Figures::Runtime { needs })
+}
+
+pub(super) fn wire(question: &Question<'_>, device: &Device, _: Held) -> Verdict {
+    let needs = question.spec.needs.wire_min;
+    let speaks = device.wire.max;
+    pass_if(speaks >= needs, Figures::Wire { needs, speaks })
+}

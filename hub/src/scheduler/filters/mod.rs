@@ -1,0 +1,161 @@
+//! The questions that a device must pass to take a workload, in the order in which they are asked and counted.
+//!
+//! A new question is a code, a line in `FILTERS` and a function. A filter sees one device and the resolved question, and
+//! never another device: whatever compares devices belongs to ranking.
+
+mod capability;
+mod position;
+mod resources;
+mod selection;
+mod state;
+
+use super::question::Question;
+use super::snapshot::{Admittance, Device, PositionSource, Resources, Runtime};
+use crate::geo::Distance;
+use serde::Serialize;
+
+/// Stable reason codes, part of the API: append, never rename.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    NotApproved,
+    Cordoned,
+    Draining,
+    ClassMismatch,
+    LabelMismatch,
+    NotNamed,
+    PositionUnknown,
+    OutsideRegion,
+    PositionUncertain,
+    TooFar,
+    NoRuntime,
+    AgentTooOld,
+    InsufficientRam,
+    InsufficientSlots,
+    SetTooLarge,
+    /// Not a filter: the device is no longer known.
+    DeviceGone,
+    /// Not a filter: more placements than are wanted now.
+    Surplus,
+}
+
+impl Code {
+    /// The code as it appears in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::NotApproved => "NOT_APPROVED",
+            Code::Cordoned => "CORDONED",
+            Code::Draining => "DRAINING",
+            Code::ClassMismatch => "CLASS_MISMATCH",
+            Code::LabelMismatch => "LABEL_MISMATCH",
+            Code::NotNamed => "NOT_NAMED",
+            Code::PositionUnknown => "POSITION_UNKNOWN",
+            Code::OutsideRegion => "OUTSIDE_REGION",
+            Code::PositionUncertain => "POSITION_UNCERTAIN",
+            Code::TooFar => "TOO_FAR",
+            Code::NoRuntime => "NO_RUNTIME",
+            Code::AgentTooOld => "AGENT_TOO_OLD",
+            Code::InsufficientRam => "INSUFFICIENT_RAM",
+            Code::InsufficientSlots => "INSUFFICIENT_SLOTS",
+            Code::SetTooLarge => "SET_TOO_LARGE",
+            Code::DeviceGone => "DEVICE_GONE",
+            Code::Surplus => "SURPLUS",
+        }
+    }
+}
+
+/// The figures behind a verdict, enough to explain it without asking again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Figures {
+    None,
+    /// Bytes or records: needed against free of total.
+    Amount {
+        needs: u64,
+        free: u64,
+        total: u64,
+    },
+    Distance {
+        km: Distance,
+        km_max: Option<Distance>,
+    },
+    Position {
+        uncertainty_km: Distance,
+        source: PositionSource,
+        age_seconds: u64,
+    },
+    Runtime {
+        needs: Runtime,
+    },
+    Wire {
+        needs: u16,
+        speaks: u16,
+    },
+}
+
+impl Figures {
+    /// For leaving the member out of JSON.
+    pub(super) fn is_none(&self) -> bool {
+        *self == Figures::None
+    }
+}
+
+/// A filter's answer for one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The workload asks nothing of this kind.
+    NotAsked,
+    Pass(Figures),
+    Fail(Figures),
+}
+
+/// One question about one device.
+pub struct Filter {
+    pub code: Code,
+    ask: fn(&Question<'_>, &Device, Held) -> Verdict,
+}
+
+/// What the planned workload holds on the device already, if it is there.
+pub type Held = Option<Resources>;
+
+/// In order of evaluation. The summary counts a device under the first that fails.
+pub const FILTERS: [Filter; 15] = [
+    Filter { code: Code::NotApproved, ask: state::approved },
+    Filter { code: Code::ClassMismatch, ask: selection::class },
+    Filter { code: Code::LabelMismatch, ask: selection::labels },
+    Filter { code: Code::NotNamed, ask: selection::named },
+    Filter { code: Code::PositionUnknown, ask: position::known },
+    Filter { code: Code::OutsideRegion, ask: position::inside },
+    Filter { code: Code::PositionUncertain, ask: position::certain },
+    Filter { code: Code::TooFar, ask: position::near },
+    Filter { code: Code::Cordoned, ask: state::open },
+    Filter { code: Code::Draining, ask: state::staying },
+    Filter { code: Code::NoRuntime, ask: capability::runtime },
+    Filter { code: Code::AgentTooOld, ask: capability::wire },
+    Filter { code: Code::InsufficientRam, ask: resources::ram },
+    Filter { code: Code::InsufficientSlots, ask: resources::slots },
+    Filter { code: Code::SetTooLarge, ask: resources::body },
+];
+
+impl Filter {
+    pub fn ask(&self, question: &Question<'_>, device: &Device, held: Held) -> Verdict {
+        (self.ask)(question, device, held)
+    }
+}
+
+/// The position in `FILTERS` of the first filter that the device fails, with its figures; none when it is feasible.
+pub fn first_failure(question: &Question<'_>, device: &Device, held: Held) -> Option<(usize, Code, Figures)> {
+    FILTERS.iter().enumerate().find_map(|(place, filter)| match filter.ask(question, device, held) {
+        Verdict::Fail(figures) => Some((place, filter.code, figures)),
+        Verdict::Pass(_) | Verdict::NotAsked => None,
+    })
+}
+
+fn pass_if(passes: bool, figures: Figures) -> Verdict {
+    if passes { Verdict::Pass(figures) } else { Verdict::Fail(figures) }
+}
+
+/// Cordoned and draining are asked apart, so they share this.
+fn admittance_allows(admittance: Admittance, refused: Admittance) -> Verdict {
+    pass_if(admittance != refused, Figures::None)
+}

@@ -1,0 +1,21 @@
+//! What the operators decided about a device.
+
+use super::{Figures, Held, Verdict, admittance_allows};
+use crate::scheduler::question::Question;
+use crate::scheduler::snapshot::{Admittance, Device};
+
+pub(super) fn approved(_: &Question<'_>, device: &Device, _: Held) -> Verdict {
+    admittance_allows(device.admittance, Admittance::Pending)
+}
+
+/// A cordon keeps new work away and leaves what is there.
+pub(super) fn open(_: &Question<'_>, device: &Device, held: Held) -> Verdict {
+    match held {
+        Some(_) => Verdict::Pass(Figures::None),
+        None => admittance_allows(device.admittance, Admittance::Cordoned),
+    }
+}
+
+pub(super) fn staying(_: &Question<'_>, device: &Device, _: Held) -> Verdict {
+    admittance_allows(device.admittance, Admittance::Draining)
+}

@@ -1,0 +1,108 @@
+//! Which of two feasible devices is better: exact keys that decide, and scores that explain.
+//!
+//! Near a point the nearer device is better. Otherwise the one with fewer placements is, and among equals a hash of
+//! workload and device decides (rendezvous hashing), which spreads workloads and moves nothing when others come or go.
+//! Scores are for people and follow from the keys; no decision is made with them.
+
+use super::question::Question;
+use super::snapshot::Device;
+use crate::geo::Distance;
+use serde::Serialize;
+
+/// Lower is better; the device index makes it total.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RankKey {
+    cost: u64,
+    hash: u64,
+    index: u32,
+}
+
+/// One part of a score, in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScorePart {
+    pub name: &'static str,
+    pub milli: u16,
+}
+
+/// Distance at which the score is one half when there is no limit to measure against.
+const HALF_SCORE_KM: u64 = 100;
+
+pub(super) fn key(question: &Question<'_>, device: &Device) -> RankKey {
+    match distance(question, device) {
+        Some(distance) => RankKey { cost: distance.millimetres(), hash: 0, index: device.index.0 },
+        None => RankKey {
+            cost: u64::from(device.placements),
+            hash: stable_hash(&question.spec.uid, &device.id),
+            index: device.index.0,
+        },
+    }
+}
+
+/// Distance to the point of `near`, if the workload has one and the device's position is known.
+pub(super) fn distance(question: &Question<'_>, device: &Device) -> Option<Distance> {
+    let near = question.spec.terms.near?;
+    Some(Distance::between(near.point, device.position?.point))
+}
+
+/// Parts that sum to the score.
+pub(super) fn score(question: &Question<'_>, device: &Device) -> Vec<ScorePart> {
+    let part = match (distance(question, device), question.spec.terms.near) {
+        (Some(distance), Some(near)) => {
+            ScorePart { name: "distance", milli: distance_milli(distance, near.distance_max) }
+        }
+        _ => ScorePart { name: "idle", milli: share_milli(1, 1 + u64::from(device.placements)) },
+    };
+    vec![part]
+}
+
+/// Falls linearly to 0 at the limit; without a limit it halves at `HALF_SCORE_KM`.
+fn distance_milli(distance: Distance, max: Option<Distance>) -> u16 {
+    let millimetres = distance.millimetres();
+    match max.map(Distance::millimetres) {
+        Some(0) => 1000,
+        Some(max) => share_milli(max.saturating_sub(millimetres), max),
+        None => {
+            let half = HALF_SCORE_KM * 1_000_000;
+            share_milli(half, half + millimetres)
+        }
+    }
+}
+
+fn share_milli(part: u64, whole: u64) -> u16 {
+    let milli = part.saturating_mul(1000).checked_div(whole).unwrap_or(0);
+    u16::try_from(milli.min(1000)).unwrap_or(1000)
+}
+
+/// FNV-1a over workload, separator and device, then the finisher of MurmurHash3. Chosen to be the same for ever on every
+/// machine; it protects against nothing.
+fn stable_hash(uid: &str, device: &str) -> u64 {
+    let bytes = uid.bytes().chain([0]).chain(device.bytes());
+    let mut hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_same_for_ever() {
+        assert_eq!(stable_hash("w-1", "device-a"), 2_931_977_821_653_431_223);
+        assert_ne!(stable_hash("w-1", "device-a"), stable_hash("w-2", "device-a"));
+        assert_ne!(stable_hash("ab", "c"), stable_hash("a", "bc"));
+    }
+
+    #[test]
+    fn scores_fall_with_distance_and_stay_in_range() {
+        let km = |km: u32| Distance::from_metres(km * 1000);
+        assert_eq!(distance_milli(km(25), Some(km(100))), 750);
+        assert_eq!(distance_milli(km(100), Some(km(100))), 0);
+        assert_eq!(distance_milli(km(0), Some(Distance::ZERO)), 1000);
+        assert_eq!(distance_milli(km(100), None), 500);
+        assert_eq!(distance_milli(km(0), None), 1000);
+    }
+}

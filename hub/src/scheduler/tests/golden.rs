@@ -1,0 +1,162 @@
+//! Texts and JSON of plans as reviewed files. A difference fails; `UPDATE_GOLDEN=1` rewrites the files instead.
+
+use super::*;
+use std::path::PathBuf;
+
+fn golden(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/scheduler/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{name} differs; UPDATE_GOLDEN=1 rewrites it");
+}
+
+fn europe() -> Regions {
+    Regions::from([
+        ("eu".to_owned(), region(r#"{"type":"Polygon","coordinates":[[[-10,36],[30,36],[30,70],[-10,70],[-10,36]]]}"#)),
+        (
+            "munich".to_owned(),
+            region(
+                r#"{"type":"Polygon","coordinates":[[[11.36,48.06],[11.72,48.06],[11.72,48.25],[11.36,48.25],[11.36,48.06]]]}"#,
+            ),
+        ),
+        ("harbour".to_owned(), region(r#"{"circle":{"center":[9.95,53.54],"radiusKm":5}}"#)),
+    ])
+}
+
+/// A fleet with one of everything that can go wrong.
+fn mixed_fleet() -> Fleet {
+    let zone = |zone: &str| BTreeMap::from([("zone".to_owned(), zone.to_owned())]);
+    let busy = |ram_kib| DeviceFacts { used: resources(ram_kib, 2, 300), placements: 2, ..gateway("") };
+    let mcu_at = |name: &str, position| DeviceFacts { position, labels: zone("air"), ..mcu(name) };
+    let gateway_at = |name: &str, longitude, latitude| DeviceFacts {
+        position: exactly(longitude, latitude),
+        labels: zone("edge"),
+        ..gateway(name)
+    };
+    fleet([
+        gateway_at("gw-fra-01", 8.70, 50.12),
+        gateway_at("gw-fra-07", 8.62, 50.12),
+        gateway_at("gw-mnz-02", 8.25, 50.00),
+        DeviceFacts { used: busy(1024 * 1024 - 181).used, placements: 2, ..gateway_at("gw-dar-04", 8.65, 49.87) },
+        gateway_at("gw-muc-01", 11.57, 48.14),
+        gateway_at("gw-nyc-01", -74.0, 40.71),
+        DeviceFacts { admittance: Admittance::Cordoned, ..gateway_at("gw-fra-09", 8.68, 50.11) },
+        DeviceFacts { admittance: Admittance::Pending, ..gateway_at("gw-new-01", 8.68, 50.11) },
+        DeviceFacts {
+            runtimes: Runtimes { function: false, container: true },
+            wire: WireRange { min: 0, max: 0 },
+            ..gateway_at("gw-old-01", 8.70, 50.00)
+        },
+        gateway("gw-lost-01"),
+        mcu_at("aq-0001", exactly(11.55, 48.13)),
+        mcu_at("aq-0002", reported(11.60, 48.15, 12, 9_940)),
+        mcu_at("aq-0003", reported(11.361, 48.15, 500, 2_000)),
+        mcu_at("aq-0004", exactly(11.90, 48.15)),
+        mcu_at("aq-0005", None),
+        DeviceFacts { used: resources(90, 4, 2000), placements: 4, ..mcu_at("aq-0006", exactly(11.50, 48.10)) },
+    ])
+}
+
+fn near_frankfurt(replicas: u32) -> WorkloadSpecView {
+    let terms = Terms {
+        within: vec!["eu".into()],
+        near: Some(Near { point: at(8.6821, 50.1109), distance_max: Distance::from_km(100.0) }),
+        class: vec!["gateway".into()],
+        ..Terms::default()
+    };
+    let mut spec = workload("vision-cache", Wanted::Replicas(replicas), terms);
+    spec.needs.resources = resources(256, 1, 200);
+    spec
+}
+
+fn air_quality() -> WorkloadSpecView {
+    let terms = Terms { within: vec!["munich".into()], class: vec!["mcu".into()], ..Terms::default() };
+    workload("air-quality", Wanted::Every, terms)
+}
+
+fn text_of(spec: &WorkloadSpecView, current: &[CurrentPlacement]) -> String {
+    let (fleet, regions) = (mixed_fleet(), europe());
+    let found = plan(&snapshot(&fleet, &regions), spec, current);
+    text::plan_text(spec, &found)
+}
+
+fn device_text_of(spec: &WorkloadSpecView, current: &[CurrentPlacement], names: &[&str]) -> String {
+    let (fleet, regions) = (mixed_fleet(), europe());
+    let view = snapshot(&fleet, &regions);
+    let one = |name: &&str| {
+        let device = fleet.by_name(name).unwrap().index;
+        text::device_text(spec, &explain_device(&view, spec, current, device).unwrap())
+    };
+    names.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+fn placed(device: u32, spec: &WorkloadSpecView) -> CurrentPlacement {
+    CurrentPlacement { device: DeviceIndex(device), holds: spec.needs.resources }
+}
+
+#[test]
+fn nearest_gateways() {
+    golden("nearest_gateways.txt", &text_of(&near_frankfurt(2), &[]));
+}
+
+#[test]
+fn every_device_in_a_polygon() {
+    golden("every_in_polygon.txt", &text_of(&air_quality(), &[]));
+}
+
+#[test]
+fn more_replicas_than_devices() {
+    golden("shortfall.txt", &text_of(&near_frankfurt(5), &[]));
+}
+
+#[test]
+fn kept_lost_and_surplus_placements() {
+    let spec = near_frankfurt(1);
+    let current = [placed(1, &spec), placed(2, &spec), placed(5, &spec), placed(99, &spec)];
+    golden("kept_and_removed.txt", &text_of(&spec, &current));
+}
+
+#[test]
+fn names_that_match_nothing() {
+    let terms = Terms {
+        within: vec!["atlantis".into(), "harbour".into()],
+        labels: vec![("zone".into(), "moon".into()), ("zone".into(), "air".into())],
+        on: vec!["aq-0001".into(), "ghost".into()],
+        ..Terms::default()
+    };
+    golden("unresolved.txt", &text_of(&workload("w", Wanted::Replicas(1), terms), &[]));
+}
+
+#[test]
+fn an_empty_fleet() {
+    let regions = Regions::new();
+    let fleet = Fleet::new();
+    let spec = near_frankfurt(3);
+    let found = plan(&snapshot(&fleet, &regions), &spec, &[]);
+    golden("empty_fleet.txt", &text::plan_text(&spec, &found));
+}
+
+#[test]
+fn one_device_at_a_time() {
+    let names = ["gw-fra-01", "gw-mnz-02", "gw-dar-04", "gw-nyc-01", "gw-old-01", "gw-lost-01", "aq-0001"];
+    golden("devices_nearest.txt", &device_text_of(&near_frankfurt(2), &[], &names));
+    let spec = near_frankfurt(1);
+    let current = [placed(2, &spec)];
+    golden("devices_kept.txt", &device_text_of(&spec, &current, &["gw-fra-01", "gw-mnz-02"]));
+    let names = ["aq-0001", "aq-0003", "aq-0004", "aq-0005", "aq-0006", "gw-muc-01"];
+    golden("devices_in_polygon.txt", &device_text_of(&air_quality(), &[], &names));
+}
+
+#[test]
+fn the_same_as_json() {
+    let (fleet, regions) = (mixed_fleet(), europe());
+    let view = snapshot(&fleet, &regions);
+    let spec = near_frankfurt(3);
+    let current = [placed(1, &spec), placed(5, &spec)];
+    let found = plan(&view, &spec, &current);
+    let device = explain_device(&view, &spec, &current, DeviceIndex(3)).unwrap();
+    let json = serde_json::json!({"plan": found, "device": device});
+    golden("plan.json", &(serde_json::to_string_pretty(&json).unwrap() + "\n"));
+}
