@@ -63,6 +63,12 @@ pub enum LimitKind {
     Results,
     /// Local variables of a function.
     Locals,
+    /// Instructions of all functions together.
+    Instructions,
+    /// Blocks inside blocks.
+    Nesting,
+    /// Values on the operand stack.
+    Operands,
     /// Imports.
     Imports,
     /// Exports.
@@ -89,6 +95,9 @@ impl LimitKind {
             Self::Params => "parameters of a function",
             Self::Results => "results of a function",
             Self::Locals => "locals of a function",
+            Self::Instructions => "instructions",
+            Self::Nesting => "blocks inside each other",
+            Self::Operands => "operands on the stack",
             Self::Imports => "imports",
             Self::Exports => "exports",
             Self::ElementSegments => "element segments",

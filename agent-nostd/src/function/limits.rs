@@ -6,12 +6,12 @@
 pub const MEMORY_BYTES: u32 = 2 * 1024 * 1024;
 /// Bytes of linear memory on a microcontroller; needs a module with custom page size.
 pub const MEMORY_BYTES_MCU: u32 = 16 * 1024;
-/// Fuel of one activation: about 0.1 s on a small Linux board.
+/// Fuel of one activation: 0.1 s on a large machine, about 1 s on a small Linux board.
 pub const FUEL_PER_ACTIVATION: u64 = 10_000_000;
 /// Fuel of one activation on a microcontroller.
 pub const FUEL_PER_ACTIVATION_MCU: u64 = 500_000;
 /// Fuel between two looks at the rest of the device (protocol: a slice takes at most 20 ms).
-pub const FUEL_PER_SLICE: u64 = 500_000;
+pub const FUEL_PER_SLICE: u64 = 200_000;
 /// Fuel between two looks at the rest of a microcontroller: 20-25 instructions of the core per unit.
 pub const FUEL_PER_SLICE_MCU: u64 = 50_000;
 /// Calls to the host in one activation.
@@ -28,6 +28,10 @@ pub const MODULE_BYTES: u32 = 1024 * 1024;
 pub const MODULE_BYTES_MCU: u32 = 32 * 1024;
 /// Bytes of all custom sections (names, debug data) together.
 pub const CUSTOM_SECTION_BYTES: u32 = 64 * 1024;
+/// Instructions of a module; bounds the memory that its compiled form takes.
+pub const INSTRUCTIONS: u32 = 400_000;
+/// Instructions of a module on a microcontroller.
+pub const INSTRUCTIONS_MCU: u32 = 8 * 1024;
 /// Height of the value stack.
 pub const VALUE_STACK_BYTES: u32 = 256 * 1024;
 /// Height of the value stack on a microcontroller.
@@ -108,6 +112,12 @@ pub struct Limits {
     pub results: u32,
     /// Most local variables of one function.
     pub locals: u32,
+    /// Most instructions of all functions together: compiled, one takes up to about 50 bytes.
+    pub instructions: u32,
+    /// Deepest nesting of blocks in a function: one takes up to about 200 bytes while it is compiled.
+    pub nesting: u32,
+    /// Most operands on the stack of a function.
+    pub operands: u32,
     /// Most imports of a module.
     pub imports: u32,
     /// Most exports of a module.
@@ -157,6 +167,9 @@ impl Limits {
         params: 16,
         results: 4,
         locals: 512,
+        instructions: INSTRUCTIONS,
+        nesting: 4096,
+        operands: 4096,
         imports: 64,
         exports: 64,
         element_segments: 64,
@@ -188,6 +201,9 @@ impl Limits {
         functions: 256,
         types: 64,
         locals: 128,
+        instructions: INSTRUCTIONS_MCU,
+        nesting: 256,
+        operands: 256,
         imports: 32,
         exports: 16,
         element_segments: 8,

@@ -25,6 +25,7 @@ mod limits;
 mod module;
 mod preflight;
 mod state;
+mod validate;
 
 #[cfg(test)]
 mod tests;

@@ -8,29 +8,15 @@ use super::capability::Capabilities;
 use super::error::{Export, LimitKind, LoadError, Name};
 use super::limits::{Limits, VALUE_STACK_BYTES_MIN};
 use super::preflight::{Facts, malformed, preflight};
+use super::validate::validate;
 use alloc::vec::Vec;
 use wasmi::errors::{EnforcedLimitsError, ErrorKind, MemoryError};
 use wasmi::{CompilationMode, Config, EnforcedLimits, Engine, ExternType, ValType};
-use wasmparser::{Validator, WasmFeatures};
 
 /// The entry points, in the order of [`super::instance::Instance`]'s table.
 pub(super) const ENTRY_NAMES: [&str; 4] = ["fulmar_start", "fulmar_event", "fulmar_timer", "fulmar_stop"];
 /// Index of `fulmar_stop`, the one entry point that is not reason enough to run.
 const STOP: usize = 3;
-/// What a module may use of WebAssembly; [`config`] says the same to the interpreter.
-const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
-    .union(WasmFeatures::SIGN_EXTENSION)
-    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
-    .union(WasmFeatures::MULTI_VALUE)
-    .union(WasmFeatures::BULK_MEMORY)
-    .union(WasmFeatures::REFERENCE_TYPES)
-    .union(WasmFeatures::GC_TYPES)
-    .union(WasmFeatures::EXTENDED_CONST)
-    .union(WasmFeatures::FLOATS)
-    .union(WasmFeatures::CUSTOM_PAGE_SIZES);
-/// First bytes of the instructions of SIMD and threads, which the parser does not know in this build.
-const FEATURE_PREFIXES: [u8; 2] = [0xfd, 0xfe];
-
 /// What is worth knowing about a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModuleInfo {
@@ -70,7 +56,7 @@ impl Module {
     /// Checks and compiles `bytes`.
     pub fn load(bytes: &[u8], limits: &Limits, granted: Capabilities) -> Result<Self, LoadError> {
         let facts = preflight(bytes, limits)?;
-        validate(bytes)?;
+        validate(bytes, limits)?;
         if facts.abi != Some(ABI_VERSION) {
             return Err(LoadError::AbiVersion { found: facts.abi });
         }
@@ -144,17 +130,6 @@ fn config(limits: &Limits) -> Config {
     config
 }
 
-/// Validates the whole module before the interpreter translates any of it.
-///
-/// The interpreter validates and translates in one pass, and its translation is not written for code that turns out to be
-/// invalid a few bytes later: wasmi 2.0 panics on an operator behind the last `end` of a function. So it gets valid code only.
-fn validate(bytes: &[u8]) -> Result<(), LoadError> {
-    match Validator::new_with_features(FEATURES).validate_all(bytes) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(feature_or_malformed(bytes, error.offset())),
-    }
-}
-
 /// Why the interpreter refused a valid module.
 fn refusal(error: &wasmi::Error) -> LoadError {
     match error.kind() {
@@ -165,18 +140,6 @@ fn refusal(error: &wasmi::Error) -> LoadError {
         ErrorKind::Memory(MemoryError::OutOfSystemMemory) => LoadError::OutOfMemory,
         ErrorKind::Read(_) => LoadError::Malformed { offset: 0 },
         _ => LoadError::EngineLimit,
-    }
-}
-
-/// Tells a broken module from one that is valid somewhere else, because what to do next differs.
-fn feature_or_malformed(bytes: &[u8], at: usize) -> LoadError {
-    let offset = u32::try_from(at).unwrap_or(u32::MAX);
-    let unknown_here = bytes.get(at).is_some_and(|byte| FEATURE_PREFIXES.contains(byte))
-        || at.checked_sub(1).and_then(|before| bytes.get(before)).is_some_and(|byte| FEATURE_PREFIXES.contains(byte));
-    if unknown_here || Validator::new_with_features(WasmFeatures::all()).validate_all(bytes).is_ok() {
-        LoadError::UnsupportedFeature { offset }
-    } else {
-        LoadError::Malformed { offset }
     }
 }
 

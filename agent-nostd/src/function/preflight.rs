@@ -57,7 +57,7 @@ pub(super) fn malformed(error: &BinaryReaderError) -> LoadError {
 }
 
 /// Refuses when `found` exceeds `limit`.
-fn at_most(kind: LimitKind, found: u64, limit: u32) -> Result<(), LoadError> {
+pub(super) fn at_most(kind: LimitKind, found: u64, limit: u32) -> Result<(), LoadError> {
     if found > u64::from(limit) {
         return Err(LoadError::LimitExceeded { kind, found, limit });
     }

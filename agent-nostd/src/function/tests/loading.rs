@@ -91,6 +91,9 @@ fn every_count_has_a_limit() {
         (LimitKind::ElementSegments, "(elem func)".repeat(65)),
         (LimitKind::DataSegments, "(data \"\")".repeat(257)),
         (LimitKind::Functions, "(func)".repeat(5000)),
+        (LimitKind::Instructions, format!("(func {})", "nop ".repeat(130_000)).repeat(4)),
+        (LimitKind::Nesting, format!("(func {} {})", "block ".repeat(5000), "end ".repeat(5000))),
+        (LimitKind::Operands, format!("(func {} unreachable)", "(i32.const 0) ".repeat(5000))),
         (LimitKind::CustomSectionBytes, format!("(@custom \"x\" \"{}\")", "a".repeat(70_000))),
     ];
     for (expected, body) in cases {
@@ -281,6 +284,14 @@ fn a_module_with_pages_of_one_byte_lives_in_less_than_64_kib() {
     let info = Module::check(&bytes, &Limits::MCU, ALL).unwrap();
     assert_eq!((info.memory_bytes, info.page_bytes), (2048, 1));
     assert_eq!(Module::check(&timer(""), &Limits::MCU, ALL).unwrap_err().code(), "MEMORY_TOO_LARGE");
+}
+
+#[test]
+fn code_behind_the_end_of_a_function_is_malformed() {
+    let mut bytes = module("(func (export \"fulmar_timer\") nop nop nop)");
+    let at = bytes.windows(4).position(|code| code == [0x01, 0x01, 0x01, 0x0b]).unwrap();
+    bytes.splice(at..at + 4, [0x0b, 0x02, 0x40, 0x0b]);
+    assert_eq!(Module::check(&bytes, &Limits::LINUX, ALL).unwrap_err().code(), "MODULE_MALFORMED");
 }
 
 #[test]
