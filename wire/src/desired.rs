@@ -81,8 +81,9 @@ impl Header {
 impl SignedHeader {
     /// True if `key` signed exactly this header for this device of this fleet.
     pub fn verify(&self, verifier: &dyn Verify, key: &PublicKey, fleet: &str, device: DeviceId) -> bool {
+        // The key id is not under the signature: unchecked, one header would have many spellings.
         match self.header.text(fleet, device) {
-            Ok(text) => verifier.verify(key, text.as_bytes(), &self.signature),
+            Ok(text) => self.key == key.id() && verifier.verify(key, text.as_bytes(), &self.signature),
             Err(_) => false,
         }
     }

@@ -82,7 +82,8 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, WireError> {
+    /// The next record of a body; for readers that remember where a record begins.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, WireError> {
         let core: Core = reader.take()?;
         core.check()?;
         let clauses = Clauses::check(reader.prefixed(CLAUSES_BYTES_MAX)?)?;
