@@ -5,7 +5,7 @@
 //! module is ordered by whole millimetres and then by device index, so equal distances have one order everywhere.
 
 use super::distance::{Distance, unit_vector};
-use super::point::{LATITUDE_E7_MAX, Point, TURN_E7};
+use super::point::{Point, TURN_E7};
 use super::region::{LonLatBox, Region};
 use rstar::iterators::NearestNeighborDistance2Iterator;
 use rstar::primitives::GeomWithData;
@@ -146,11 +146,10 @@ impl Iterator for Nearest<'_> {
 fn vector_box(lon_lat: &LonLatBox) -> AABB<[f64; 3]> {
     let radians = |e7: i64| (e7 as f64 * 1e-7).to_radians();
     let (south, north) = (radians(lon_lat.south_e7), radians(lon_lat.north_e7));
+    // At a pole the cosine is 0, so that the axis, where all longitudes meet, is in the box.
     let cos_ends = (south.cos(), north.cos());
     let widest = if south <= 0.0 && north >= 0.0 { 1.0 } else { cos_ends.0.max(cos_ends.1) };
     let cos_lat = (cos_ends.0.min(cos_ends.1).max(0.0), widest);
-    let reaches_pole =
-        lon_lat.north_e7 >= i64::from(LATITUDE_E7_MAX) || lon_lat.south_e7 <= -i64::from(LATITUDE_E7_MAX);
     let quarter = TURN_E7 / 4;
     let x = cosine_range(lon_lat.west_e7, lon_lat.east_e7);
     let y = cosine_range(lon_lat.west_e7 - quarter, lon_lat.east_e7 - quarter);
@@ -158,8 +157,7 @@ fn vector_box(lon_lat: &LonLatBox) -> AABB<[f64; 3]> {
         let products = [range.0 * cos_lat.0, range.0 * cos_lat.1, range.1 * cos_lat.0, range.1 * cos_lat.1];
         let low = products.iter().copied().fold(f64::INFINITY, f64::min);
         let high = products.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        // A pole has every longitude, and its vector is on the axis.
-        if reaches_pole { (low.min(0.0), high.max(0.0)) } else { (low, high) }
+        (low, high)
     };
     let (x, y) = (scale(x), scale(y));
     AABB::from_corners(

@@ -52,9 +52,18 @@ pub(super) fn newcomers<'a>(question: &Question<'a>, holdings: &Holdings, wanted
         let inside: BTreeSet<u32> = question.regions().flat_map(|region| fleet.positions.inside(region)).collect();
         return from_set(&mut inside.into_iter().map(DeviceIndex));
     }
-    match carriers {
-        Some(set) => from_set(&mut set.iter().copied()),
-        None => from_set(&mut fleet.iter().map(|device| device.index)),
+    match (carriers, wanted) {
+        (Some(set), None) => from_set(&mut set.iter().copied()),
+        (None, None) => from_set(&mut fleet.iter().map(|device| device.index)),
+        // Least loaded first is the order of the ranking, so this walk ends early too.
+        (_, Some(wanted)) => fleet
+            .loads
+            .from(question.start)
+            .filter_map(|index| fleet.get(index))
+            .filter(|device| is_new(device))
+            .take(wanted)
+            .map(|device| (rank::key(question, device), device))
+            .collect(),
     }
 }
 

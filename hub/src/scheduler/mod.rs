@@ -10,6 +10,7 @@ mod candidates;
 mod explain;
 pub mod filters;
 mod labels;
+mod load_order;
 mod plan;
 mod question;
 mod rank;

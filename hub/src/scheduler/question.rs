@@ -3,6 +3,7 @@
 //! Names that resolve to nothing stay in the question and match nothing, so that the counts show what is missing.
 
 use super::labels::LabelId;
+use super::load_order::stable_hash;
 use super::snapshot::{DeviceIndex, Snapshot};
 use super::workload::WorkloadSpecView;
 use crate::geo::Region;
@@ -22,6 +23,8 @@ pub struct Question<'a> {
     pub(super) spec: &'a WorkloadSpecView,
     pub(super) labels: Vec<LabelTerm>,
     pub(super) named: BTreeSet<DeviceIndex>,
+    /// Where the workload starts on the circle of equally loaded devices.
+    pub(super) start: u64,
     within: Vec<Option<&'a Region>>,
 }
 
@@ -40,6 +43,7 @@ impl<'a> Question<'a> {
             spec,
             labels: labels.collect(),
             named: named.map(|device| device.index).collect(),
+            start: stable_hash(&spec.uid),
             within: within.collect(),
         }
     }

@@ -1,7 +1,7 @@
 //! Which of two feasible devices is better: exact keys that decide, and scores that explain.
 //!
-//! Near a point the nearer device is better. Otherwise the one with fewer placements is, and among equals a hash of
-//! workload and device decides (rendezvous hashing), which spreads workloads and moves nothing when others come or go.
+//! Near a point the nearer device is better. Otherwise the one with fewer placements is, and among equals the one that
+//! comes first on the workload's way round the circle of device hashes (see `load_order`).
 //! Scores are for people and follow from the keys; no decision is made with them.
 
 use super::question::Question;
@@ -13,7 +13,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RankKey {
     cost: u64,
-    hash: u64,
+    /// How far round the circle of equal loads, from where the workload starts.
+    turn: u64,
     index: u32,
 }
 
@@ -30,10 +31,10 @@ const HALF_SCORE_KM: u64 = 100;
 
 pub(super) fn key(question: &Question<'_>, device: &Device) -> RankKey {
     match distance(question, device) {
-        Some(distance) => RankKey { cost: distance.millimetres(), hash: 0, index: device.index.0 },
+        Some(distance) => RankKey { cost: distance.millimetres(), turn: 0, index: device.index.0 },
         None => RankKey {
             cost: u64::from(device.placements),
-            hash: stable_hash(&question.spec.uid, &device.id),
+            turn: device.hash.wrapping_sub(question.start),
             index: device.index.0,
         },
     }
@@ -74,27 +75,9 @@ fn share_milli(part: u64, whole: u64) -> u16 {
     u16::try_from(milli.min(1000)).unwrap_or(1000)
 }
 
-/// FNV-1a over workload, separator and device, then the finisher of MurmurHash3. Chosen to be the same for ever on every
-/// machine; it protects against nothing.
-fn stable_hash(uid: &str, device: &str) -> u64 {
-    let bytes = uid.bytes().chain([0]).chain(device.bytes());
-    let mut hash = bytes
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^ (hash >> 33)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_hash_is_the_same_for_ever() {
-        assert_eq!(stable_hash("w-1", "device-a"), 2_931_977_821_653_431_223);
-        assert_ne!(stable_hash("w-1", "device-a"), stable_hash("w-2", "device-a"));
-        assert_ne!(stable_hash("ab", "c"), stable_hash("a", "bc"));
-    }
 
     #[test]
     fn scores_fall_with_distance_and_stay_in_range() {

@@ -4,6 +4,7 @@
 //! commits; a `Snapshot` only borrows. Nothing here reads a clock: ages are differences of times that were passed in.
 
 use super::labels::{LabelId, Labels};
+use super::load_order::{LoadOrder, stable_hash};
 use crate::geo::{Distance, GeoIndex, Point, Region};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -152,6 +153,8 @@ pub struct Device {
     pub total: Resources,
     pub used: Resources,
     pub placements: u32,
+    /// Of the id; where the device lies among equals.
+    pub(super) hash: u64,
     /// Sorted.
     pub(super) labels: Box<[LabelId]>,
 }
@@ -170,6 +173,7 @@ pub struct Fleet {
     names: HashMap<Box<str>, DeviceIndex>,
     pub(super) labels: Labels,
     pub(super) positions: GeoIndex,
+    pub(super) loads: LoadOrder,
 }
 
 impl Fleet {
@@ -219,6 +223,8 @@ impl Fleet {
         if slot >= self.devices.len() {
             self.devices.resize_with(slot + 1, || None);
         }
+        let hash = stable_hash(&facts.id);
+        self.loads.insert(facts.placements, hash, index);
         if let Some(entry) = self.devices.get_mut(slot) {
             *entry = Some(Device {
                 index,
@@ -232,6 +238,7 @@ impl Fleet {
                 total: facts.total,
                 used: facts.used,
                 placements: facts.placements,
+                hash,
                 labels,
             });
             self.count += 1;
@@ -247,6 +254,7 @@ impl Fleet {
         };
         self.count -= 1;
         self.labels.remove(index, &device.labels);
+        self.loads.remove(device.placements, device.hash, index);
         self.positions.remove(index.0);
         if self.names.get(&device.name) == Some(&index) {
             self.names.remove(&device.name);
@@ -278,7 +286,8 @@ impl Fleet {
     pub fn hold(&mut self, index: DeviceIndex, holds: Resources) {
         if let Some(device) = self.get_mut(index) {
             device.used = device.used.plus(holds);
-            device.placements = device.placements.saturating_add(1);
+            let placements = device.placements.saturating_add(1);
+            self.set_load(index, placements);
         }
     }
 
@@ -286,7 +295,17 @@ impl Fleet {
     pub fn release(&mut self, index: DeviceIndex, holds: Resources) {
         if let Some(device) = self.get_mut(index) {
             device.used = device.used.minus(holds);
-            device.placements = device.placements.saturating_sub(1);
+            let placements = device.placements.saturating_sub(1);
+            self.set_load(index, placements);
+        }
+    }
+
+    fn set_load(&mut self, index: DeviceIndex, placements: u32) {
+        if let Some(device) = self.get_mut(index) {
+            let before = std::mem::replace(&mut device.placements, placements);
+            let hash = device.hash;
+            self.loads.remove(before, hash, index);
+            self.loads.insert(placements, hash, index);
         }
     }
 

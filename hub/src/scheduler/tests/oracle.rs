@@ -357,6 +357,10 @@ proptest! {
         prop_assert!(again.removed.is_empty());
         prop_assert!(again.chosen.iter().all(|c| c.standing == Standing::Kept));
         prop_assert_eq!(again.shortfall, first.shortfall);
+        // Holding and releasing kept the indexes true: another workload is placed as by a scan.
+        let other = WorkloadSpecView { uid: "other".into(), ..world.spec.clone() };
+        let view = snapshot(&fleet, &regions);
+        prop_assert_eq!(place(&view, &other, &[]), plan(&view, &other, &[]).decision);
 
         if !world.devices.is_empty() {
             let lost = DeviceIndex(lost.index(world.devices.len()) as u32);
