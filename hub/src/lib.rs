@@ -1,8 +1,11 @@
+pub mod api;
 pub mod broker;
 pub mod commit;
 pub mod engine;
 pub mod geo;
 pub mod handle;
+pub mod keys;
 pub mod model;
 pub mod mqtt;
 pub mod scheduler;
+pub mod store;

@@ -1,0 +1,143 @@
+//! One batch into SQL. Each write is one prepared statement; none of them may read or decide.
+
+use rusqlite::{Connection, params};
+use wire::DeviceId;
+use wire::codec::Writer as Encoder;
+use wire::dalek::Ed25519Key;
+use wire::desired::{HEADER_BYTES_MAX, Header, SignedHeader};
+use wire::sign::SIGNATURE_BYTES;
+
+use super::column::integer;
+use crate::commit::{Batch, DeviceKeysRow, ObjectRow, TokenRow, Write};
+
+/// Key id, signature and header at their longest.
+const SIGNED_BYTES_MAX: usize = 4 + SIGNATURE_BYTES + HEADER_BYTES_MAX;
+
+/// Signs the desired sets of a batch, in the order of its writes.
+pub(super) fn sign(
+    batch: &Batch,
+    key: &Ed25519Key,
+    fleet: &str,
+) -> Result<Vec<(DeviceId, SignedHeader)>, wire::WireError> {
+    let sets = batch.writes.iter().filter_map(|write| match write {
+        Write::DesiredPut { device, revision, limits, body } => Some((*device, Header::of(*revision, body, *limits))),
+        Write::ObjectPut(_)
+        | Write::ObjectDelete { .. }
+        | Write::DeviceKeysPut(_)
+        | Write::DeviceKeysDelete { .. }
+        | Write::TokenPut(_)
+        | Write::TokenDelete { .. }
+        | Write::DesiredDelete { .. }
+        | Write::CapabilitiesPut { .. }
+        | Write::CapabilitiesDelete { .. }
+        | Write::WorkloadIdNext { .. } => None,
+    });
+    sets.map(|(device, header)| Ok((device, header?.sign(key, fleet, device)?))).collect()
+}
+
+/// Applies all writes of a batch; `signed` are the headers that `sign` made for it.
+pub(super) fn apply(
+    connection: &Connection,
+    batch: &Batch,
+    signed: &[(DeviceId, SignedHeader)],
+) -> rusqlite::Result<()> {
+    let mut signed = signed.iter();
+    for write in &batch.writes {
+        match write {
+            Write::ObjectPut(row) => object_put(connection, row)?,
+            Write::ObjectDelete { kind, namespace, name } => {
+                let sql = "DELETE FROM object WHERE kind = ?1 AND namespace = ?2 AND name = ?3";
+                connection.prepare_cached(sql)?.execute(params![kind, namespace, name])?;
+            }
+            Write::DeviceKeysPut(row) => device_keys_put(connection, row)?,
+            Write::DeviceKeysDelete { device } => {
+                delete(connection, "DELETE FROM device_keys WHERE device = ?1", &device.0)?
+            }
+            Write::TokenPut(row) => token_put(connection, row)?,
+            Write::TokenDelete { id } => delete(connection, "DELETE FROM token WHERE id = ?1", &id.0)?,
+            Write::DesiredPut { device, body, .. } => {
+                // `sign` made one for each; the column's type turns a missing one into an error, not into a wrong row.
+                let header = signed.next().and_then(|(_, header)| encode(header));
+                let sql = "INSERT INTO desired (device, signed, body) VALUES (?1, ?2, ?3)
+                           ON CONFLICT (device) DO UPDATE SET signed = excluded.signed, body = excluded.body";
+                connection.prepare_cached(sql)?.execute(params![device.0, header, body])?;
+            }
+            Write::DesiredDelete { device } => delete(connection, "DELETE FROM desired WHERE device = ?1", &device.0)?,
+            Write::CapabilitiesPut { device, bytes } => {
+                let sql = "INSERT INTO capabilities (device, bytes) VALUES (?1, ?2)
+                           ON CONFLICT (device) DO UPDATE SET bytes = excluded.bytes";
+                connection.prepare_cached(sql)?.execute(params![device.0, bytes])?;
+            }
+            Write::CapabilitiesDelete { device } => {
+                delete(connection, "DELETE FROM capabilities WHERE device = ?1", &device.0)?;
+            }
+            Write::WorkloadIdNext { next } => {
+                // A number that goes back would be given twice.
+                let sql = "UPDATE meta SET workload_id_next = max(workload_id_next, ?1)";
+                connection.prepare_cached(sql)?.execute([next])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn delete(connection: &Connection, sql: &str, key: &[u8]) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([key]).map(|_| ())
+}
+
+fn encode(header: &SignedHeader) -> Option<Vec<u8>> {
+    let mut bytes = [0; SIGNED_BYTES_MAX];
+    let mut encoder = Encoder::new(&mut bytes);
+    header.write(&mut encoder).ok()?;
+    Some(encoder.written().to_vec())
+}
+
+fn object_put(connection: &Connection, row: &ObjectRow) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO object (kind, namespace, name, uid, generation, resource_version, created_ms, json)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+               ON CONFLICT (kind, namespace, name) DO UPDATE SET uid = excluded.uid, generation = excluded.generation,
+               resource_version = excluded.resource_version, created_ms = excluded.created_ms, json = excluded.json";
+    connection.prepare_cached(sql)?.execute(params![
+        row.kind,
+        row.namespace,
+        row.name,
+        row.uid,
+        integer(row.generation),
+        integer(row.resource_version),
+        integer(row.created_ms),
+        row.json,
+    ])?;
+    Ok(())
+}
+
+fn device_keys_put(connection: &Connection, row: &DeviceKeysRow) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO device_keys (device, name, identity, exchange, credential_sha256, joined_ms)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (device) DO UPDATE SET name = excluded.name, identity = excluded.identity,
+               exchange = excluded.exchange, credential_sha256 = excluded.credential_sha256, joined_ms = excluded.joined_ms";
+    connection.prepare_cached(sql)?.execute(params![
+        row.device.0,
+        row.name,
+        row.identity,
+        row.exchange,
+        row.credential_sha256,
+        integer(row.joined_ms),
+    ])?;
+    Ok(())
+}
+
+fn token_put(connection: &Connection, row: &TokenRow) -> rusqlite::Result<()> {
+    let sql =
+        "INSERT INTO token (id, secret_sha256, expires_ms, approve, labels, used_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (id) DO UPDATE SET secret_sha256 = excluded.secret_sha256, expires_ms = excluded.expires_ms,
+               approve = excluded.approve, labels = excluded.labels, used_by = excluded.used_by";
+    connection.prepare_cached(sql)?.execute(params![
+        row.id.0,
+        row.secret_sha256,
+        integer(row.expires_ms),
+        row.approve,
+        row.labels,
+        row.used_by.map(|device| device.0),
+    ])?;
+    Ok(())
+}
