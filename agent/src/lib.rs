@@ -1,0 +1,14 @@
+//! The Linux agent: a shell around the machine that all devices share. It translates, stores, runs and sends.
+//!
+//! It must never decide what runs, when to connect or what to report: that is the machine's, so that a microcontroller and
+//! the simulator behave the same.
+pub mod clock;
+mod disk;
+pub mod identity;
+mod join;
+mod journal;
+mod link;
+mod lock;
+mod store;
+
+pub use join::{JoinError, JoinOptions, Joined, join};

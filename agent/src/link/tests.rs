@@ -1,0 +1,163 @@
+//! The link against a scripted broker on a socket: just enough MQTT 5 to answer, refuse, stall and cut.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::*;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// One packet of a client: first byte and the rest after the remaining length.
+fn read_packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+    let mut first = [0; 1];
+    stream.read_exact(&mut first).ok()?;
+    let (mut length, mut shift) = (0usize, 0);
+    loop {
+        let mut byte = [0; 1];
+        stream.read_exact(&mut byte).ok()?;
+        length |= usize::from(byte[0] & 127) << shift;
+        shift += 7;
+        if byte[0] & 128 == 0 {
+            break;
+        }
+    }
+    let mut rest = vec![0; length];
+    stream.read_exact(&mut rest).ok()?;
+    Some((first[0], rest))
+}
+
+fn packet_id_of_publish(rest: &[u8]) -> [u8; 2] {
+    let topic = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+    [rest[2 + topic], rest[3 + topic]]
+}
+
+/// Serves one connection: CONNACK with `code`, grants and acknowledges everything, and echoes nothing.
+fn serve(listener: &TcpListener, code: u8, grant: u8) {
+    let (mut stream, _) = listener.accept().unwrap();
+    while let Some((first, rest)) = read_packet(&mut stream) {
+        let answer: Vec<u8> = match first >> 4 {
+            1 => vec![0x20, 3, 0, code, 0],
+            8 => {
+                let filters = rest[3..].split(|byte| *byte == b'!').count() - 1;
+                let mut answer = vec![0x90, 3 + filters as u8, rest[0], rest[1], 0];
+                answer.extend(std::iter::repeat_n(grant, filters));
+                answer
+            }
+            3 if first & 0b110 == 0 => continue,
+            3 => {
+                let id = packet_id_of_publish(&rest);
+                // A message of the broker's own, then the answer.
+                let message = [0x30, 8, 0, 1, b't', 0, b'h', b'e', b'y', b'!'];
+                [&message[..], &[0x40, 2, id[0], id[1]]].concat()
+            }
+            12 => vec![0xd0, 0],
+            _ => break,
+        };
+        if stream.write_all(&answer).is_err() || code != 0 {
+            break;
+        }
+    }
+}
+
+struct World {
+    executor: Rc<smol::LocalExecutor<'static>>,
+    link: Link,
+    events: async_channel::Receiver<Numbered>,
+}
+
+fn will() -> Will {
+    Will { topic: "w".to_owned(), payload: vec![1] }
+}
+
+fn world(port: u16) -> World {
+    let executor = Rc::new(smol::LocalExecutor::new());
+    let (sender, events) = async_channel::bounded(8);
+    let settings = Settings {
+        endpoint: Endpoint::parse(&format!("mqtt://127.0.0.1:{port}")).unwrap(),
+        client: "c".to_owned(),
+        user: "c".to_owned(),
+        password: "p".to_owned(),
+        keep_alive: Duration::from_secs(30),
+        packet_bytes_max: 10_000,
+        will: None,
+    };
+    World { link: Link::new(Rc::clone(&executor), settings, sender), executor, events }
+}
+
+impl World {
+    fn next(&mut self) -> LinkEvent {
+        let (executor, events) = (Rc::clone(&self.executor), self.events.clone());
+        loop {
+            let expired = async {
+                smol::Timer::after(DEADLINE).await;
+                panic!("no event of the link");
+            };
+            let event = smol::block_on(executor.run(async { events.recv().await.unwrap() }.or(expired)));
+            if let Some(event) = self.link.accept(event) {
+                return event;
+            }
+        }
+    }
+}
+
+#[test]
+fn requests_are_answered_with_their_own_names() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut world = world(listener.local_addr().unwrap().port());
+    let server = std::thread::spawn(move || serve(&listener, 0, 1));
+    assert_eq!(world.link.publish("t", vec![1], Delivery::AtMostOnce), Err(LinkFull));
+    world.link.connect(will());
+    assert_eq!(world.next(), LinkEvent::Up);
+    world.link.subscribe(Subscription::Live, &["a!", "b!"]).unwrap();
+    world.link.subscribe(Subscription::Desired(RetainHandling::Skip), &["c!"]).unwrap();
+    assert_eq!(world.next(), LinkEvent::Subscribed(Subscription::Live));
+    assert_eq!(world.next(), LinkEvent::Subscribed(Subscription::Desired(RetainHandling::Skip)));
+    world.link.publish("t", vec![1], Delivery::AtMostOnce).unwrap();
+    world.link.publish("t", vec![2], Delivery::AtLeastOnce { ticket: Ticket(77) }).unwrap();
+    let payload = b"hey!".to_vec();
+    assert_eq!(world.next(), LinkEvent::Message { topic: "t".to_owned(), payload, retained: false });
+    assert_eq!(world.next(), LinkEvent::Acknowledged { ticket: Ticket(77) });
+    world.link.disconnect();
+    // The socket closes when the task is dropped; no event of it is accepted any more.
+    while world.executor.try_tick() {}
+    server.join().unwrap();
+    assert_eq!(world.link.subscribe(Subscription::Live, &["a!"]), Err(LinkFull));
+}
+
+#[test]
+fn a_refused_subscription_is_not_a_granted_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut world = world(listener.local_addr().unwrap().port());
+    std::thread::spawn(move || serve(&listener, 0, 0x87));
+    world.link.connect(will());
+    assert_eq!(world.next(), LinkEvent::Up);
+    world.link.subscribe(Subscription::Live, &["a!"]).unwrap();
+    assert_eq!(world.next(), LinkEvent::SubscribeRefused(Subscription::Live));
+}
+
+#[test]
+fn a_refused_connection_is_down_with_a_reason() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut world = world(listener.local_addr().unwrap().port());
+    std::thread::spawn(move || serve(&listener, 0x87, 0));
+    world.link.connect(will());
+    let LinkEvent::Down { reason } = world.next() else { panic!("not down") };
+    assert!(reason.contains("user and password"), "{reason}");
+}
+
+#[test]
+fn a_dead_address_is_down() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut world = world(port);
+    world.link.connect(will());
+    assert!(matches!(world.next(), LinkEvent::Down { .. }));
+}
+
+#[test]
+fn requests_to_a_broker_that_does_not_read_never_wait() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut world = world(listener.local_addr().unwrap().port());
+    world.link.connect(will());
+    // Nobody polls the task: the queue fills, and the caller is told.
+    let refused = (0..REQUESTS_MAX * 2).find(|_| world.link.publish("t", vec![0; 64], Delivery::AtMostOnce).is_err());
+    assert_eq!(refused, Some(REQUESTS_MAX));
+}

@@ -1,0 +1,116 @@
+//! What one function sees of this device, and the time of day that all of them share.
+//!
+//! Must answer at once: the one exception is the commit of state, which waits for the disk.
+use super::state::State;
+use super::{Report, Surroundings};
+use crate::clock;
+use agent_nostd::function::{CommitError, EmitError, Host, Level, RandomError, StateChange};
+use agent_nostd::machine::port::LaunchId;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering::Relaxed;
+use wire::limits::LOG_TEXT_BYTES_MAX;
+use wire::status::truncate;
+
+/// The time of day, when the hub has told it: an offset to the device's own clock.
+#[derive(Debug)]
+pub struct WallClock {
+    offset_ms: AtomicI64,
+}
+
+const UNKNOWN: i64 = i64::MIN;
+
+impl Default for WallClock {
+    fn default() -> Self {
+        Self { offset_ms: AtomicI64::new(UNKNOWN) }
+    }
+}
+
+fn boot_ms() -> i64 {
+    i64::try_from(clock::boot_time().as_millis()).unwrap_or(i64::MAX)
+}
+
+impl WallClock {
+    /// Milliseconds since 1970 right now; `None`: not known.
+    pub fn set(&self, wall_ms: Option<u64>) {
+        let offset = wall_ms.and_then(|ms| i64::try_from(ms).ok()).map_or(UNKNOWN, |ms| ms.saturating_sub(boot_ms()));
+        self.offset_ms.store(offset, Ordering::Relaxed);
+    }
+
+    pub fn now_ms(&self) -> Option<u64> {
+        match self.offset_ms.load(Ordering::Relaxed) {
+            UNKNOWN => None,
+            offset => u64::try_from(offset.saturating_add(boot_ms())).ok(),
+        }
+    }
+}
+
+/// The world of one instance, for one slice.
+pub struct FunctionHost<'a> {
+    pub launch: LaunchId,
+    pub configuration: &'a [u8],
+    pub state: &'a mut State,
+    pub surroundings: &'a Surroundings,
+}
+
+const fn level(level: Level) -> wire::event::Level {
+    match level {
+        Level::Error => wire::event::Level::Error,
+        Level::Warn => wire::event::Level::Warn,
+        Level::Info => wire::event::Level::Info,
+        Level::Debug => wire::event::Level::Debug,
+    }
+}
+
+impl Host for FunctionHost<'_> {
+    fn log(&mut self, severity: Level, text: &[u8]) {
+        let text = String::from_utf8_lossy(text);
+        let text = truncate(&text, LOG_TEXT_BYTES_MAX).to_owned();
+        if !self.surroundings.chatter(Report::Log { launch: self.launch, level: level(severity), text }) {
+            self.surroundings.losses.lines.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn emit(&mut self, topic: &str, payload: &[u8]) -> Result<(), EmitError> {
+        let report = Report::Emit { launch: self.launch, topic: topic.to_owned(), payload: payload.to_vec() };
+        if self.surroundings.chatter(report) {
+            Ok(())
+        } else {
+            self.surroundings.losses.events.fetch_add(1, Relaxed);
+            Err(EmitError::Quota)
+        }
+    }
+
+    fn config(&self) -> &[u8] {
+        self.configuration
+    }
+
+    fn state_get(&mut self, key: &[u8], out: &mut [u8]) -> Option<u32> {
+        let value = self.state.get(key)?;
+        let count = value.len().min(out.len());
+        out[..count].copy_from_slice(&value[..count]);
+        u32::try_from(value.len()).ok()
+    }
+
+    fn state_size(&self) -> u32 {
+        self.state.size()
+    }
+
+    fn state_commit(&mut self, changes: &[StateChange<'_>]) -> Result<(), CommitError> {
+        self.state.commit(changes).map_err(|error| {
+            tracing::error!(launch = self.launch.0, %error, "what a function remembers cannot be written");
+            CommitError
+        })
+    }
+
+    fn monotonic_us(&mut self) -> u64 {
+        u64::try_from(clock::boot_time().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn wall_ms(&mut self) -> Option<u64> {
+        self.surroundings.wall.now_ms()
+    }
+
+    fn random(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+        getrandom::fill(out).map_err(|_| RandomError)
+    }
+}

@@ -1,0 +1,205 @@
+//! The function runtime: many instances on few threads. An instance is a value; a thread runs one slice of it at a time.
+//!
+//! It must never decide what runs or when to try again, never let one function keep a thread for longer than a slice of fuel,
+//! and never answer an order twice. Nothing here waits for a function: the caller is the loop of the shell.
+mod component;
+mod host;
+mod pool;
+mod spec;
+mod state;
+
+pub use host::WallClock;
+pub use state::collect as state_collect;
+
+use crate::store::Store;
+use agent_nostd::machine::port::{Exit, Failure, LaunchId, Trigger};
+use async_channel::Sender;
+use component::{Component, Event};
+use pool::Pool;
+use spec::Spec;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use wire::event::Level;
+use wire::record::{Record, Runtime as Kind};
+
+/// Reports on their way to the loop.
+pub const REPORTS_MAX: usize = 1024;
+/// Of these, only so many may be lines and events of functions: outcomes always find room.
+const CHATTER_MAX: usize = 768;
+/// Threads that run functions; more do not help a board with few cores.
+const WORKERS_MAX: usize = 4;
+
+/// What functions tell the loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    Started { launch: LaunchId },
+    StartFailed { launch: LaunchId, failure: Failure, detail: String },
+    Stopped { launch: LaunchId },
+    Exited { launch: LaunchId, exit: Exit, detail: String },
+    Activated { launch: LaunchId, trigger: Trigger },
+    Log { launch: LaunchId, level: Level, text: String },
+    Emit { launch: LaunchId, topic: String, payload: Vec<u8> },
+}
+
+/// What was thrown away because a limit was reached.
+#[derive(Debug, Default)]
+pub struct Losses {
+    /// Messages for functions whose inbox was full.
+    pub inputs: AtomicU64,
+    /// Lines that found no room.
+    pub lines: AtomicU64,
+    /// Events that found no room; the function was told.
+    pub events: AtomicU64,
+}
+
+/// Bytes of memory that functions share.
+#[derive(Debug)]
+struct Memory {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl Memory {
+    fn take(&self, bytes: u64) -> bool {
+        let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn free(&self) -> u64 {
+        self.limit.saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+}
+
+/// What all functions of a device have in common.
+#[derive(Debug)]
+struct Surroundings {
+    store: Arc<Store>,
+    state: PathBuf,
+    wall: Arc<WallClock>,
+    reports: Sender<Report>,
+    losses: Losses,
+    memory: Memory,
+}
+
+impl Surroundings {
+    /// An outcome: waits for room, which the loop always makes.
+    fn report(&self, report: Report) {
+        // Without a loop nobody waits for an outcome.
+        let _ = self.reports.send_blocking(report);
+    }
+
+    /// A line or an event: never waits.
+    fn chatter(&self, report: Report) -> bool {
+        self.reports.len() < CHATTER_MAX && self.reports.try_send(report).is_ok()
+    }
+}
+
+/// The functions of one device.
+#[derive(Debug)]
+pub struct Runtime {
+    surroundings: Arc<Surroundings>,
+    pool: Pool,
+    components: BTreeMap<LaunchId, Arc<Component>>,
+}
+
+impl Runtime {
+    /// `state`: directory of what functions remember. `memory_bytes`: for all of them together.
+    pub fn start(
+        store: Arc<Store>,
+        state: PathBuf,
+        memory_bytes: u64,
+        wall: Arc<WallClock>,
+        reports: Sender<Report>,
+    ) -> io::Result<Self> {
+        crate::disk::directory_create(&state)?;
+        let memory = Memory { limit: memory_bytes, used: AtomicU64::new(0) };
+        let losses = Losses::default();
+        let surroundings = Arc::new(Surroundings { store, state, wall, reports, losses, memory });
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let pool = Pool::start(cores.clamp(1, WORKERS_MAX))?;
+        Ok(Self { surroundings, pool, components: BTreeMap::new() })
+    }
+
+    /// Runs a record. Answered by a report.
+    pub fn launch(&mut self, launch: LaunchId, record: &Record<'_>) {
+        match record.core.runtime {
+            Kind::Function => {
+                let component = Component::new(launch, Spec::of(record), Arc::clone(&self.surroundings));
+                let component = Arc::new(component);
+                self.components.insert(launch, Arc::clone(&component));
+                self.pool.load(component);
+            }
+            Kind::Container | Kind::Process => {
+                let detail = "this agent runs functions only".to_owned();
+                self.answer(Report::StartFailed { launch, failure: Failure::RuntimeMissing, detail });
+            }
+        }
+    }
+
+    /// Answered by `Stopped`, at the latest one slice after `grace`.
+    pub fn stop(&mut self, launch: LaunchId, grace: Duration) {
+        match self.components.get(&launch) {
+            Some(component) => component.stop(crate::clock::boot_time().saturating_add(grace), &self.pool),
+            None => self.answer(Report::Stopped { launch }),
+        }
+    }
+
+    pub fn activate(&mut self, launch: LaunchId, trigger: Trigger) {
+        match trigger {
+            Trigger::Timer => {
+                if let Some(component) = self.components.get(&launch) {
+                    component.timer(&self.pool);
+                }
+            }
+        }
+    }
+
+    /// To every instance; an instance whose inbox is full does not get it.
+    pub fn deliver(&mut self, launch: LaunchId, topic: &str, payload: &[u8]) {
+        if let Some(component) = self.components.get(&launch) {
+            component.deliver(&Arc::new(Event { topic: topic.to_owned(), payload: payload.to_vec() }), &self.pool);
+        }
+    }
+
+    /// To be called with each report, before the machine hears of it.
+    pub fn observe(&mut self, report: &Report) {
+        match report {
+            Report::StartFailed { launch, .. } | Report::Stopped { launch } | Report::Exited { launch, .. } => {
+                self.components.remove(launch);
+            }
+            Report::Started { .. } | Report::Activated { .. } | Report::Log { .. } | Report::Emit { .. } => {}
+        }
+    }
+
+    /// Workload and component of everything that is not over.
+    pub fn running(&self) -> impl Iterator<Item = (u32, u8)> {
+        self.components.values().map(|component| component.key())
+    }
+
+    pub fn memory_free_bytes(&self) -> u32 {
+        u32::try_from(self.surroundings.memory.free()).unwrap_or(u32::MAX)
+    }
+
+    pub fn losses(&self) -> &Losses {
+        &self.surroundings.losses
+    }
+
+    /// An answer of the loop to itself. There is always room for one more than functions may take.
+    fn answer(&self, report: Report) {
+        if self.surroundings.reports.try_send(report).is_err() {
+            // The machine's own deadline answers in its place.
+            tracing::error!("no room for the outcome of an order");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
