@@ -48,7 +48,7 @@ fn text(length: usize) -> String {
 }
 
 /// A set of one record around clause bytes.
-fn set(clauses: &[u8]) -> Vec<u8> {
+pub fn set(clauses: &[u8]) -> Vec<u8> {
     [raw(&1u16), raw(&core(1, 0)), prefixed(clauses)].concat()
 }
 
