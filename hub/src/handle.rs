@@ -19,7 +19,13 @@ pub const FOLLOWER_QUEUE_MAX: usize = 1024;
 pub enum Message {
     Input(Input),
     /// A question, with the places where its answer and stream go.
-    Ask { actor: String, request: Request, ticket: Ticket, answer: Sender<Result<Answer, Problem>>, stream: Option<Sender<StreamItem>> },
+    Ask {
+        actor: String,
+        request: Request,
+        ticket: Ticket,
+        answer: Sender<Result<Answer, Problem>>,
+        stream: Option<Sender<StreamItem>>,
+    },
     /// The engine thread ends.
     Stop,
 }
@@ -161,7 +167,8 @@ fn stopping() -> Problem {
         status: 503,
         code: "STOPPING",
         title: "The hub is stopping",
-        detail: "the hub was stopped before it answered; a write that was not answered may or may not have happened".to_owned(),
+        detail: "the hub was stopped before it answered; a write that was not answered may or may not have happened"
+            .to_owned(),
         errors: Vec::new(),
         next: vec!["start the hub, then read the object again".to_owned()],
     }

@@ -1,3 +1,6 @@
+//! The control plane as a library: engine, scheduler, store, API, MQTT, broker. `Hub::start` wires them; nothing here speaks to
+//! a terminal.
+
 pub mod api;
 pub mod broker;
 pub mod commit;

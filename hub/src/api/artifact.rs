@@ -1,0 +1,194 @@
+//! Artifact bytes: streamed in with a running hash, streamed out in ranges. Bodies of desired sets for devices that fetch
+//! them. Nothing is held in memory beyond one piece.
+
+use super::Api;
+use super::auth::Caller;
+use super::body::next_piece;
+use super::object::{query, unexpected};
+use super::problem::{Refused, Result, invalid, problem};
+use crate::engine::port::{Answer, Request};
+use crate::store::{ARTIFACT_BYTES_MAX, ArtifactError, ArtifactReader};
+use axum::Extension;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+use std::io::Read;
+use wire::Digest;
+
+/// Bytes of one piece on the way out.
+const PIECE_BYTES: usize = 64 * 1024;
+/// WebAssembly core, version 1 (its specification, 5.5.16): magic and version.
+const WASM_PREFIX: &[u8; 8] = b"\0asm\x01\0\0\0";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UploadQuery {
+    /// What the client computed: `sha256:<hex>`.
+    digest: Option<String>,
+}
+
+impl From<ArtifactError> for Refused {
+    fn from(error: ArtifactError) -> Self {
+        let (status, code, title) = match &error {
+            ArtifactError::TooLarge { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "ARTIFACT_TOO_LARGE", "The artifact is too large")
+            }
+            ArtifactError::WrongDigest { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "WRONG_DIGEST", "The content is not what was declared")
+            }
+            ArtifactError::WrongLength { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "WRONG_LENGTH", "The content is not what was declared")
+            }
+            ArtifactError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "BUSY", "Too many uploads"),
+            ArtifactError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "NO_SPACE", "The hub's disk is full"),
+            ArtifactError::Unknown(_) => (StatusCode::NOT_FOUND, "NOT_FOUND", "No such artifact"),
+            ArtifactError::Range { .. } => {
+                (StatusCode::RANGE_NOT_SATISFIABLE, "RANGE", "The artifact has no such part")
+            }
+            ArtifactError::File { .. } => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "STORAGE", "The hub's disk does not work")
+            }
+        };
+        Refused(problem(status, code, title, error.to_string(), &[]))
+    }
+}
+
+/// Stores the body as a new version of the artifact `name`.
+pub(super) async fn upload(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((namespace, name)): Path<(String, String)>,
+    q: std::result::Result<Query<UploadQuery>, QueryRejection>,
+    headers: HeaderMap,
+    mut body: Body,
+) -> Result {
+    let declared_digest = match query(q)?.digest {
+        Some(text) => Some(parse_digest(&text)?),
+        None => None,
+    };
+    let declared_bytes = declared_length(&headers)?;
+    let artifacts = api.artifacts.clone();
+    let mut upload = smol::unblock(move || artifacts.upload(ARTIFACT_BYTES_MAX)).await?;
+    let mut head = Vec::with_capacity(WASM_PREFIX.len());
+    while let Some(piece) = next_piece(&mut body).await? {
+        head.extend_from_slice(&piece[..piece.len().min(WASM_PREFIX.len() - head.len())]);
+        if !WASM_PREFIX.starts_with(&head) {
+            return Err(not_wasm());
+        }
+        upload = smol::unblock(move || upload.write(&piece).map(|()| upload)).await?;
+    }
+    if head.len() < WASM_PREFIX.len() {
+        return Err(not_wasm());
+    }
+    let stored = smol::unblock(move || upload.finish(declared_digest, declared_bytes)).await?;
+    let request = Request::ArtifactPut { namespace, name: name.clone(), digest: stored.digest, bytes: stored.bytes };
+    match api.handle.request(&caller.actor(), request).await? {
+        Answer::Object { .. } => {
+            let digest = format!("sha256:{}", stored.digest);
+            let body = json!({"reference": format!("{name}@{digest}"), "digest": digest, "bytes": stored.bytes});
+            Ok((StatusCode::CREATED, axum::Json(body)).into_response())
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+/// The declared length, refused before the first byte is read.
+fn declared_length(headers: &HeaderMap) -> Result<Option<u64>> {
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
+    let length: u64 = length.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        problem(
+            StatusCode::BAD_REQUEST,
+            "BAD_LENGTH",
+            "Content-Length is not a number",
+            "Content-Length is not a number",
+            &[],
+        )
+    })?;
+    if length > ARTIFACT_BYTES_MAX {
+        return Err(ArtifactError::TooLarge { limit: ARTIFACT_BYTES_MAX }.into());
+    }
+    Ok(Some(length))
+}
+
+fn not_wasm() -> Refused {
+    Refused(problem(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "NOT_WASM",
+        "The artifact is not a WebAssembly module",
+        "the content does not start like a WebAssembly core module of version 1 (a component does not, nor does text format)",
+        &["build a core module: see docs/functions.md"],
+    ))
+}
+
+/// `sha256:<64 hexadecimal digits>`.
+fn parse_digest(text: &str) -> Result<Digest> {
+    text.strip_prefix("sha256:")
+        .and_then(Digest::parse)
+        .ok_or_else(|| Refused(invalid("", "a digest is sha256: and 64 lower-case hexadecimal digits")))
+}
+
+/// `bytes=<start>-[<end>]` alone: what resuming clients send. Everything else is answered in full, as RFC 9110 allows.
+fn range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+    let (start, end) = headers.get(header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
+    let start = start.parse().ok()?;
+    if end.is_empty() {
+        return Some((start, None));
+    }
+    let end: u64 = end.parse().ok()?;
+    (end >= start).then_some((start, Some(end)))
+}
+
+pub(super) async fn content(State(api): State<Api>, Path(digest): Path<String>, headers: HeaderMap) -> Result {
+    let digest = parse_digest(&digest)?;
+    let range = range(&headers);
+    let (start, length) = match range {
+        Some((start, end)) => (start, end.map(|end| end.saturating_sub(start).saturating_add(1))),
+        None => (0, None),
+    };
+    let artifacts = api.artifacts.clone();
+    let reader = smol::unblock(move || artifacts.read(&digest, start, length)).await?;
+    let (whole, length) = (reader.bytes, reader.left());
+    let response = Response::builder()
+        .header(header::CONTENT_TYPE, "application/wasm")
+        .header(header::ACCEPT_RANGES, "bytes")
+        .header(header::CONTENT_LENGTH, length);
+    let response = match range {
+        Some(_) => response
+            .status(StatusCode::PARTIAL_CONTENT)
+            .header(header::CONTENT_RANGE, format!("bytes {start}-{}/{whole}", (start + length).saturating_sub(1))),
+        None => response.status(StatusCode::OK),
+    };
+    response.body(Body::from_stream(pieces(reader))).map_err(|_| unexpected())
+}
+
+fn pieces(reader: ArtifactReader) -> impl futures_lite::Stream<Item = std::io::Result<Bytes>> {
+    futures_lite::stream::try_unfold(reader, |mut reader| async move {
+        smol::unblock(move || {
+            let mut piece = vec![0; PIECE_BYTES];
+            let count = reader.read(&mut piece)?;
+            piece.truncate(count);
+            Ok((count > 0).then(|| (Bytes::from(piece), reader)))
+        })
+        .await
+    })
+}
+
+/// The body of a desired set, for a device whose message could not hold it.
+pub(super) async fn desired_body(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(digest): Path<String>,
+) -> Result {
+    let digest = parse_digest(&digest)?;
+    match api.handle.request(&caller.actor(), Request::Body { digest }).await? {
+        Answer::Body(bytes) => {
+            let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
+            Ok((headers, Body::from(bytes.to_vec())).into_response())
+        }
+        _ => Err(unexpected()),
+    }
+}

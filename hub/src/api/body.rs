@@ -1,0 +1,165 @@
+//! Reading of request bodies: bounded in bytes, depth and time, before anything looks at the content.
+
+use super::problem::{Refused, problem};
+use super::{BODY_BYTES_MAX, BODY_DEPTH_MAX, BODY_TIMEOUT};
+use axum::body::{Body, Bytes};
+use axum::http::StatusCode;
+use futures_lite::FutureExt;
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+/// The next piece of a body; `None` at its end.
+pub(super) async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, Refused> {
+    let read = async { Some(body.frame().await) };
+    let wait = async {
+        smol::Timer::after(BODY_TIMEOUT).await;
+        None
+    };
+    match read.or(wait).await {
+        Some(None) => Ok(None),
+        // Trailers carry nothing for us.
+        Some(Some(Ok(frame))) => Ok(Some(frame.into_data().unwrap_or_default())),
+        Some(Some(Err(error))) => Err(Refused(problem(
+            StatusCode::BAD_REQUEST,
+            "BODY_CUT",
+            "The body ended early",
+            format!("the connection broke inside the body: {error}"),
+            &["send the request again"],
+        ))),
+        None => Err(Refused(problem(
+            StatusCode::REQUEST_TIMEOUT,
+            "BODY_SLOW",
+            "The body came too slowly",
+            format!("nothing came for {} seconds", BODY_TIMEOUT.as_secs()),
+            &["send the request again"],
+        ))),
+    }
+}
+
+/// A whole JSON body.
+pub(super) async fn json(mut body: Body) -> Result<Value, Refused> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = next_piece(&mut body).await? {
+        if bytes.len() + piece.len() > BODY_BYTES_MAX {
+            let detail = format!("a JSON body has at most {BODY_BYTES_MAX} bytes");
+            return Err(Refused(problem(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "BODY_TOO_LARGE",
+                "The body is too large",
+                detail,
+                &[],
+            )));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    parse(&bytes).map_err(|detail| {
+        Refused(problem(StatusCode::BAD_REQUEST, "NOT_JSON", "The body is not acceptable JSON", detail, &[]))
+    })
+}
+
+/// JSON of bounded depth. The depth is judged on the bytes, so that nothing recurses over foreign input.
+pub(super) fn parse(bytes: &[u8]) -> Result<Value, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| format!("not UTF-8: {error}"))?;
+    let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                if depth > BODY_DEPTH_MAX {
+                    return Err(format!("nested deeper than {BODY_DEPTH_MAX}"));
+                }
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    serde_json::from_str::<Strict>(text).map(|strict| strict.0).map_err(|error| error.to_string())
+}
+
+/// JSON without repeated keys: a second value for a key would be ignored in silence otherwise.
+struct Strict(Value);
+
+impl<'de> serde::Deserialize<'de> for Strict {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> serde::de::Visitor<'de> for StrictVisitor {
+    type Value = Strict;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Strict, E> {
+        Ok(Strict(Value::Null))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Strict, E> {
+        Ok(Strict(value.into()))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Strict, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Strict(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Strict(Value::Array(list)))
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut entries: A) -> Result<Strict, A::Error> {
+        let mut map = serde_json::Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let Strict(value) = entries.next_value()?;
+            if map.contains_key(&key) {
+                return Err(serde::de::Error::custom(format!("the key {key:?} stands twice")));
+            }
+            map.insert(key, value);
+        }
+        Ok(Strict(Value::Object(map)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_bounded_before_anything_recurses() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(nested(BODY_DEPTH_MAX).as_bytes()).is_ok());
+        assert!(parse(nested(BODY_DEPTH_MAX + 1).as_bytes()).unwrap_err().contains("nested"));
+        assert!(parse(nested(1_000_000).as_bytes()).is_err());
+        assert!(parse(format!("{:?}", "[".repeat(100)).as_bytes()).is_ok(), "brackets in a text do not nest");
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for text in ["", "{", "NaN", "{\"a\":1,\"a\":2}", "\"\\ud800\"", "{\"a\":{\"b\":1,\"b\":1}}", "1 2"] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(parse(&[b'"', 0xff, b'"']).is_err());
+    }
+}

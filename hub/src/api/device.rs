@@ -1,0 +1,88 @@
+//! Devices beyond their document: join tokens, approval, cordon.
+
+use super::auth::Caller;
+use super::object::unexpected;
+use super::problem::{Refused, Result, invalid, problem};
+use super::{Api, body};
+use crate::engine::port::{Answer, DeviceChange, Request};
+use crate::model::Span;
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+async fn change(api: Api, caller: Caller, name: String, change: DeviceChange) -> Result {
+    match api.handle.request(&caller.actor(), Request::DeviceChange { name, change }).await? {
+        Answer::Object { resource_version, document, .. } => {
+            Ok(super::object::document(StatusCode::OK, resource_version, &document))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+pub(super) async fn approve(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result {
+    change(api, caller, name, DeviceChange::Approve).await
+}
+
+pub(super) async fn cordon(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result {
+    change(api, caller, name, DeviceChange::Cordon).await
+}
+
+pub(super) async fn uncordon(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result {
+    change(api, caller, name, DeviceChange::Uncordon).await
+}
+
+/// Body: `{expiresIn?: "1h", approve?: bool, labels?: {}}`.
+pub(super) async fn token_create(State(api): State<Api>, Extension(caller): Extension<Caller>, body: Body) -> Result {
+    let wanted = body::json(body).await?;
+    let Value::Object(fields) = wanted else {
+        return Err(Refused(invalid(
+            "",
+            "the body is a JSON object: {\"expiresIn\": \"1h\", \"approve\": true, \"labels\": {}}",
+        )));
+    };
+    let (mut expires_in, mut approve, mut labels) = (None, false, json!({}));
+    for (field, value) in fields {
+        match (field.as_str(), value) {
+            ("expiresIn", Value::String(text)) => {
+                let span = Span::parse(&text).map_err(|error| invalid("/expiresIn", error.to_string()))?;
+                expires_in = Some(span.duration());
+            }
+            ("approve", Value::Bool(value)) => approve = value,
+            ("labels", value @ Value::Object(_)) => labels = value,
+            ("expiresIn" | "approve" | "labels", _) => {
+                return Err(Refused(invalid(&format!("/{field}"), "the value has the wrong type")));
+            }
+            (_, _) => {
+                let detail = "unknown field; known are expiresIn, approve and labels";
+                return Err(Refused(invalid(&format!("/{}", field.chars().take(60).collect::<String>()), detail)));
+            }
+        }
+    }
+    let mut entropy = [0; 32];
+    getrandom::fill(&mut entropy).map_err(|error| {
+        problem(StatusCode::INTERNAL_SERVER_ERROR, "NO_ENTROPY", "The hub has no random bytes", error.to_string(), &[])
+    })?;
+    let request = Request::TokenCreate { expires_in, approve, labels, entropy };
+    match api.handle.request(&caller.actor(), request).await? {
+        Answer::Token { text, id, expires_ms } => {
+            let body = json!({"token": text, "id": id.to_string(), "expiresMs": expires_ms});
+            Ok((StatusCode::CREATED, axum::Json(body)).into_response())
+        }
+        _ => Err(unexpected()),
+    }
+}

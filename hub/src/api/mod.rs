@@ -1,0 +1,58 @@
+//! The HTTP edge: routes, authentication, limits, and the translation between JSON and the engine's requests.
+//!
+//! It never decides about objects and never touches the store's tables: everything goes through the engine's `Handle`, and
+//! artifact bytes through the blob directory.
+
+mod artifact;
+mod auth;
+mod body;
+mod device;
+mod object;
+mod problem;
+mod route;
+mod serve;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+pub use route::{Method, ROUTES, Right, Route};
+pub use serve::{ApiError, serve};
+
+use crate::broker::Access;
+use crate::handle::Handle;
+use crate::store::Artifacts;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of a JSON body.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Nested arrays and objects of a JSON body.
+pub const BODY_DEPTH_MAX: usize = 32;
+/// Bytes of all headers of a request, and of its request line.
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the path and query of a request.
+pub const URL_BYTES_MAX: usize = 4 * 1024;
+/// A client has so long to send its headers.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client has so long between two pieces of a body.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at once; more wait in the listen queue.
+pub const CONNECTIONS_MAX: usize = 2048;
+/// Objects of one page of a list, and what a request without `limit` gets.
+pub const PAGE_MAX: usize = 500;
+/// Lines of logs or events that a request may ask for at once.
+pub const TAIL_MAX: usize = 2000;
+/// Lines when a request does not say how many.
+pub const TAIL_DEFAULT: usize = 100;
+
+/// What the routes need; cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    pub handle: Handle,
+    pub artifacts: Artifacts,
+    /// Knows the devices' credentials.
+    pub access: Arc<dyn Access>,
+    /// SHA-256 of the administrator's bearer token.
+    pub admin_sha256: [u8; 32],
+}

@@ -1,0 +1,335 @@
+//! Objects: read, list, put, delete; the hub's own status; why a workload is where it is.
+
+use super::auth::Caller;
+use super::problem::{Refused, Result, invalid, problem};
+use super::{Api, PAGE_MAX, body};
+use crate::engine::port::{Answer, Mode, Outcome, Request};
+use crate::model::{Kind, ObjectKey, Selector};
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Query of a list.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ListQuery {
+    label_selector: Option<String>,
+    limit: Option<usize>,
+    r#continue: Option<String>,
+}
+
+/// Query of a write.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PutQuery {
+    dry_run: Option<String>,
+}
+
+/// Query of a placement.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PlacementQuery {
+    device: Option<String>,
+}
+
+type Caught<T> = std::result::Result<Query<T>, axum::extract::rejection::QueryRejection>;
+
+/// A query whose mistakes are problems like all others.
+pub(super) fn query<T>(caught: Caught<T>) -> Result<T> {
+    caught
+        .map(|Query(value)| value)
+        .map_err(|error| Refused(invalid("", format!("the query is not valid: {}", error.body_text()))))
+}
+
+/// An answer that no question of this kind has.
+pub(super) fn unexpected() -> Refused {
+    Refused(problem(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "INTERNAL",
+        "The hub made a mistake",
+        "the engine gave an answer of another kind than was asked for",
+        &["report this with the hub's log"],
+    ))
+}
+
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Ready: the engine answers.
+pub(super) async fn readyz(State(api): State<Api>) -> Result {
+    api.handle.request("anonymous", Request::Status).await?;
+    Ok("ok\n".into_response())
+}
+
+pub(super) async fn status(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Result {
+    match api.handle.request(&caller.actor(), Request::Status).await? {
+        Answer::Status(status) => Ok(axum::Json(status).into_response()),
+        _ => Err(unexpected()),
+    }
+}
+
+/// A document with its ETag.
+pub(super) fn document(status: StatusCode, resource_version: u64, document: &Value) -> Response {
+    let mut response = (status, axum::Json(document)).into_response();
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{resource_version}\"")) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response
+}
+
+fn if_match(headers: &HeaderMap) -> Result<Option<u64>> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    match text.trim_matches('"').parse() {
+        Ok(version) => Ok(Some(version)),
+        Err(_) if text == "*" => Ok(None),
+        Err(_) => Err(Refused(problem(
+            StatusCode::BAD_REQUEST,
+            "BAD_IF_MATCH",
+            "If-Match is not one of our ETags",
+            "If-Match takes the ETag of an earlier answer, a number in double quotes",
+            &["read the object again and use its ETag"],
+        ))),
+    }
+}
+
+async fn get(api: Api, caller: Caller, key: ObjectKey) -> Result {
+    match api.handle.request(&caller.actor(), Request::Get { key }).await? {
+        Answer::Object { resource_version, document: body, .. } => {
+            Ok(document(StatusCode::OK, resource_version, &body))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+async fn put(api: Api, caller: Caller, key: ObjectKey, query: PutQuery, headers: &HeaderMap, body: Body) -> Result {
+    let mode = match query.dry_run.as_deref() {
+        None => Mode::Commit,
+        Some("server") => Mode::DryRun,
+        Some(_) => return Err(Refused(invalid("", "dryRun takes `server`"))),
+    };
+    let if_match = if_match(headers)?;
+    let manifest = body::json(body).await?;
+    let request = Request::Put { key, document: manifest, mode, if_match };
+    match api.handle.request(&caller.actor(), request).await? {
+        Answer::Object { outcome, resource_version, document: body, warnings } => {
+            let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
+            let mut response = document(status, resource_version, &body);
+            let said = match outcome {
+                Outcome::Created => "created",
+                Outcome::Updated => "updated",
+                Outcome::Unchanged | Outcome::Read => "unchanged",
+            };
+            response.headers_mut().insert("fulmar-outcome", HeaderValue::from_static(said));
+            for warning in warnings {
+                // RFC 9110 took `Warning` away; ours may repeat and is plain text.
+                let printable: String = warning.chars().filter(|c| (' '..='~').contains(c)).collect();
+                if let Ok(value) = HeaderValue::from_str(&printable) {
+                    response.headers_mut().append("fulmar-warning", value);
+                }
+            }
+            Ok(response)
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+async fn delete(api: Api, caller: Caller, key: ObjectKey, headers: &HeaderMap) -> Result {
+    let if_match = if_match(headers)?;
+    match api.handle.request(&caller.actor(), Request::Delete { key, if_match }).await? {
+        Answer::Deleted => Ok(StatusCode::NO_CONTENT.into_response()),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn list(api: Api, caller: Caller, kind: Kind, namespace: Option<String>, query: ListQuery) -> Result {
+    let selector = match &query.label_selector {
+        Some(text) => Selector::parse(text).map_err(|error| invalid("", format!("labelSelector: {error}")))?,
+        None => Selector::default(),
+    };
+    let limit = query.limit.unwrap_or(PAGE_MAX);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Refused(invalid("", format!("limit is {limit}, but a page has 1 to {PAGE_MAX} objects"))));
+    }
+    let request = Request::List { kind, namespace, selector, limit, after: query.r#continue };
+    match api.handle.request(&caller.actor(), request).await? {
+        Answer::List { items, next, resource_version } => {
+            let mut metadata = json!({"resourceVersion": resource_version.to_string()});
+            if let Some(next) = next {
+                metadata["continue"] = Value::String(next);
+            }
+            Ok(axum::Json(json!({"apiVersion": crate::model::API_VERSION, "kind": format!("{}List", kind.name()), "metadata": metadata, "items": items})).into_response())
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+pub(super) async fn regions(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    q: Caught<ListQuery>,
+) -> Result {
+    list(api, caller, Kind::Region, None, query(q)?).await
+}
+
+pub(super) async fn region_get(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result {
+    get(api, caller, ObjectKey::region(&name)).await
+}
+
+pub(super) async fn region_put(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    q: Caught<PutQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result {
+    put(api, caller, ObjectKey::region(&name), query(q)?, &headers, body).await
+}
+
+pub(super) async fn region_delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result {
+    delete(api, caller, ObjectKey::region(&name), &headers).await
+}
+
+pub(super) async fn devices(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    q: Caught<ListQuery>,
+) -> Result {
+    list(api, caller, Kind::Device, None, query(q)?).await
+}
+
+pub(super) async fn device_get(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result {
+    get(api, caller, ObjectKey::device(&name)).await
+}
+
+pub(super) async fn device_put(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    q: Caught<PutQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result {
+    put(api, caller, ObjectKey::device(&name), query(q)?, &headers, body).await
+}
+
+pub(super) async fn device_delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result {
+    delete(api, caller, ObjectKey::device(&name), &headers).await
+}
+
+pub(super) async fn workloads(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(namespace): Path<String>,
+    q: Caught<ListQuery>,
+) -> Result {
+    list(api, caller, Kind::Workload, Some(namespace), query(q)?).await
+}
+
+pub(super) async fn workloads_everywhere(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    q: Caught<ListQuery>,
+) -> Result {
+    list(api, caller, Kind::Workload, None, query(q)?).await
+}
+
+pub(super) async fn workload_get(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result {
+    get(api, caller, ObjectKey::workload(&namespace, &name)).await
+}
+
+pub(super) async fn workload_put(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((namespace, name)): Path<(String, String)>,
+    q: Caught<PutQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result {
+    put(api, caller, ObjectKey::workload(&namespace, &name), query(q)?, &headers, body).await
+}
+
+pub(super) async fn workload_delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((namespace, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result {
+    delete(api, caller, ObjectKey::workload(&namespace, &name), &headers).await
+}
+
+pub(super) async fn artifacts(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(namespace): Path<String>,
+    q: Caught<ListQuery>,
+) -> Result {
+    list(api, caller, Kind::Artifact, Some(namespace), query(q)?).await
+}
+
+pub(super) async fn artifacts_everywhere(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    q: Caught<ListQuery>,
+) -> Result {
+    list(api, caller, Kind::Artifact, None, query(q)?).await
+}
+
+pub(super) async fn artifact_get(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result {
+    get(api, caller, ObjectKey::artifact(&namespace, &name)).await
+}
+
+pub(super) async fn artifact_delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((namespace, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result {
+    delete(api, caller, ObjectKey::artifact(&namespace, &name), &headers).await
+}
+
+/// Why a workload is where it is, or why it is not on one device.
+pub(super) async fn placement(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((namespace, name)): Path<(String, String)>,
+    q: Caught<PlacementQuery>,
+) -> Result {
+    let device = query(q)?.device;
+    match api.handle.request(&caller.actor(), Request::Explain { namespace, name, device }).await? {
+        Answer::Explanation(explanation) => Ok(axum::Json(explanation).into_response()),
+        _ => Err(unexpected()),
+    }
+}

@@ -1,0 +1,141 @@
+//! The one table of routes: method, path, the right that it needs. A route that is not in it does not exist.
+
+use super::auth::authorise;
+use super::problem::{Refused, problem};
+use super::{Api, URL_BYTES_MAX, artifact, device, object, stream};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{self, MethodRouter};
+
+/// The right that a route needs. Operators may do everything that devices may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    Anyone,
+    Device,
+    Operator,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Put,
+    Post,
+    Delete,
+}
+
+/// One line of the table.
+#[derive(Clone, Copy)]
+pub struct Route {
+    pub method: Method,
+    pub path: &'static str,
+    pub right: Right,
+    handler: fn() -> MethodRouter<Api>,
+}
+
+const fn route(method: Method, path: &'static str, right: Right, handler: fn() -> MethodRouter<Api>) -> Route {
+    Route { method, path, right, handler }
+}
+
+const REGION: &str = "/v1/regions/{name}";
+const DEVICE: &str = "/v1/devices/{name}";
+const WORKLOAD: &str = "/v1/namespaces/{namespace}/workloads/{name}";
+const ARTIFACT: &str = "/v1/namespaces/{namespace}/artifacts/{name}";
+
+/// Every route there is.
+pub const ROUTES: &[Route] = &[
+    route(Method::Get, "/healthz", Right::Anyone, || routing::get(object::healthz)),
+    route(Method::Get, "/readyz", Right::Anyone, || routing::get(object::readyz)),
+    route(Method::Get, "/v1/status", Right::Operator, || routing::get(object::status)),
+    route(Method::Get, "/v1/regions", Right::Operator, || routing::get(object::regions)),
+    route(Method::Get, REGION, Right::Operator, || routing::get(object::region_get)),
+    route(Method::Put, REGION, Right::Operator, || routing::put(object::region_put)),
+    route(Method::Delete, REGION, Right::Operator, || routing::delete(object::region_delete)),
+    route(Method::Get, "/v1/devices", Right::Operator, || routing::get(object::devices)),
+    route(Method::Get, DEVICE, Right::Operator, || routing::get(object::device_get)),
+    route(Method::Put, DEVICE, Right::Operator, || routing::put(object::device_put)),
+    route(Method::Delete, DEVICE, Right::Operator, || routing::delete(object::device_delete)),
+    route(Method::Post, "/v1/devices/{name}/approve", Right::Operator, || routing::post(device::approve)),
+    route(Method::Post, "/v1/devices/{name}/cordon", Right::Operator, || routing::post(device::cordon)),
+    route(Method::Post, "/v1/devices/{name}/uncordon", Right::Operator, || routing::post(device::uncordon)),
+    route(Method::Post, "/v1/join-tokens", Right::Operator, || routing::post(device::token_create)),
+    route(Method::Get, "/v1/workloads", Right::Operator, || routing::get(object::workloads_everywhere)),
+    route(Method::Get, "/v1/namespaces/{namespace}/workloads", Right::Operator, || routing::get(object::workloads)),
+    route(Method::Get, WORKLOAD, Right::Operator, || routing::get(object::workload_get)),
+    route(Method::Put, WORKLOAD, Right::Operator, || routing::put(object::workload_put)),
+    route(Method::Delete, WORKLOAD, Right::Operator, || routing::delete(object::workload_delete)),
+    route(Method::Get, "/v1/namespaces/{namespace}/workloads/{name}/placement", Right::Operator, || {
+        routing::get(object::placement)
+    }),
+    route(Method::Get, "/v1/namespaces/{namespace}/workloads/{name}/logs", Right::Operator, || {
+        routing::get(stream::logs)
+    }),
+    route(Method::Get, "/v1/artifacts", Right::Operator, || routing::get(object::artifacts_everywhere)),
+    route(Method::Get, "/v1/namespaces/{namespace}/artifacts", Right::Operator, || routing::get(object::artifacts)),
+    route(Method::Get, ARTIFACT, Right::Operator, || routing::get(object::artifact_get)),
+    route(Method::Post, ARTIFACT, Right::Operator, || routing::post(artifact::upload)),
+    route(Method::Delete, ARTIFACT, Right::Operator, || routing::delete(object::artifact_delete)),
+    route(Method::Get, "/v1/artifacts/{digest}/content", Right::Device, || routing::get(artifact::content)),
+    route(Method::Get, "/v1/bodies/{digest}", Right::Device, || routing::get(artifact::desired_body)),
+    route(Method::Get, "/v1/events", Right::Operator, || routing::get(stream::events)),
+];
+
+/// The router of the table; each route checks its right before anything else is read.
+pub(super) fn router(api: Api) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let right = route.right;
+        let guard = api.clone();
+        let guarded = (route.handler)().layer(from_fn(move |request: Request, next: Next| {
+            let guard = guard.clone();
+            async move { guarded(guard, right, request, next).await }
+        }));
+        router = router.route(route.path, guarded);
+    }
+    router.fallback(unknown).method_not_allowed_fallback(wrong_method).layer(from_fn(bounded_url)).with_state(api)
+}
+
+async fn guarded(api: Api, right: Right, mut request: Request, next: Next) -> Response {
+    match authorise(&api, right, request.headers()) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(refused) => refused.into_response(),
+    }
+}
+
+async fn bounded_url(request: Request, next: Next) -> Response {
+    let length = request.uri().path_and_query().map_or(0, |text| text.as_str().len());
+    if length > URL_BYTES_MAX {
+        let detail = format!("path and query are {length} bytes, the limit is {URL_BYTES_MAX}");
+        return Refused(problem(StatusCode::URI_TOO_LONG, "URL_TOO_LONG", "The URL is too long", detail, &[]))
+            .into_response();
+    }
+    next.run(request).await
+}
+
+async fn unknown(State(_): State<Api>, request: Request) -> Response {
+    let detail = format!("there is no {}", shown(request.uri().path()));
+    Refused(problem(StatusCode::NOT_FOUND, "NO_SUCH_ROUTE", "No such route", detail, &["see docs/reference/api.md"]))
+        .into_response()
+}
+
+async fn wrong_method(State(_): State<Api>, request: Request) -> Response {
+    let detail = format!("{} does not take {}", shown(request.uri().path()), request.method());
+    let next = ["see docs/reference/api.md"];
+    Refused(problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "WRONG_METHOD",
+        "The route does not take this method",
+        detail,
+        &next,
+    ))
+    .into_response()
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(120).collect()
+}

@@ -1,0 +1,358 @@
+//! The routes over a scripted engine, a real artifact directory and real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use crate::broker::{ClientName, Verdict};
+use crate::engine::port::{Answer, Input, LogLine, Outcome, Request, StreamItem};
+use crate::handle::{Handle, Message, Switchboard};
+use crate::keys::secret_hash;
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use wire::{DeviceId, Digest};
+
+const TOKEN: &str = "fulmar-admin-test";
+const WASM: &[u8] = b"\0asm\x01\0\0\0";
+
+struct OneDevice(DeviceId);
+
+impl Access for OneDevice {
+    fn connect(&self, _: &str, user: &str, password: &[u8]) -> Verdict {
+        if user == self.0.text().as_str() && password == b"secret" { Verdict::Allowed } else { Verdict::NotAuthorized }
+    }
+
+    fn publish(&self, _: &ClientName<'_>, _: &str, _: bool) -> bool {
+        false
+    }
+
+    fn subscribe(&self, _: &ClientName<'_>, _: &str) -> bool {
+        false
+    }
+}
+
+/// A running API; stops when dropped.
+struct Rig {
+    address: SocketAddr,
+    data: tempfile::TempDir,
+    device: DeviceId,
+    asked: Arc<Mutex<Vec<String>>>,
+    stop: Option<async_channel::Sender<()>>,
+    handle: Handle,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Answers like an engine that holds one workload and any artifact.
+fn engine(messages: async_channel::Receiver<Message>, asked: Arc<Mutex<Vec<String>>>) {
+    let mut board = Switchboard::default();
+    while let Ok(message) = messages.recv_blocking() {
+        let Some(input) = board.accept(message) else { break };
+        asked.lock().unwrap().push(format!("{input:?}"));
+        let Input::Request { ticket, request, .. } = input else { continue };
+        let object =
+            |outcome| Answer::Object { outcome, resource_version: 7, document: json!({"x": 1}), warnings: Vec::new() };
+        let line = |text: &str| LogLine {
+            time_ms: 1,
+            device: "gw-1".into(),
+            component: String::new(),
+            level: "info".into(),
+            text: text.into(),
+            lost: 0,
+        };
+        match request {
+            Request::Logs { .. } => {
+                board.answer(ticket, Ok(Answer::Logs(vec![line("first")])));
+                board.stream(ticket, StreamItem::Log(line("second")));
+                board.stream(ticket, StreamItem::Dropped(2));
+                board.stream(ticket, StreamItem::End);
+            }
+            Request::Status => board.answer(ticket, Ok(Answer::Status(crate::engine::port::HubStatus::default()))),
+            Request::List { .. } => {
+                board
+                    .answer(ticket, Ok(Answer::List { items: vec![json!({"a": 1})], next: None, resource_version: 7 }));
+            }
+            Request::Delete { .. } => board.answer(ticket, Ok(Answer::Deleted)),
+            Request::Put { .. } => board.answer(ticket, Ok(object(Outcome::Created))),
+            _ => board.answer(ticket, Ok(object(Outcome::Read))),
+        }
+    }
+}
+
+impl Rig {
+    fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let device = DeviceId([9; 16]);
+        let (handle, messages) = Handle::new();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let api = Api {
+            handle: handle.clone(),
+            artifacts: crate::store::Artifacts::open(data.path()).unwrap(),
+            access: Arc::new(OneDevice(device)),
+            admin_sha256: secret_hash(TOKEN.as_bytes()),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = async_channel::bounded(1);
+        let scripted = Arc::clone(&asked);
+        let threads = vec![
+            std::thread::spawn(move || engine(messages, scripted)),
+            std::thread::spawn(move || serve(listener, api, &stopped).unwrap()),
+        ];
+        Self { address, data, device, asked, stop: Some(stop), handle, threads }
+    }
+
+    fn send(&self, raw: &[u8]) -> Reply {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        // The server may refuse and close before it has read everything.
+        let _ = stream.write_all(raw);
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        Reply::parse(&bytes)
+    }
+
+    fn ask(&self, method: &str, path: &str, authorization: &str, body: &[u8]) -> Reply {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: {authorization}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.send(&[head.as_bytes(), body].concat())
+    }
+
+    fn admin(&self, method: &str, path: &str, body: &[u8]) -> Reply {
+        self.ask(method, path, &format!("Bearer {TOKEN}"), body)
+    }
+
+    fn device_basic(&self, password: &str) -> String {
+        format!("Basic {}", data_encoding::BASE64.encode(format!("{}:{password}", self.device).as_bytes()))
+    }
+
+    fn artifacts(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.data.path().join("artifacts")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.stop.take();
+        let _ = self.handle.queue().send_blocking(Message::Stop);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Reply {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn parse(bytes: &[u8]) -> Self {
+        let split = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_else(|| {
+            panic!("no HTTP answer in {:?}", String::from_utf8_lossy(bytes));
+        });
+        let head = String::from_utf8_lossy(&bytes[..split]).into_owned();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head, body: bytes[split + 4..].to_vec() }
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// Status and code of a problem that is told in full.
+    fn problem(&self) -> (u16, String) {
+        let body = self.json();
+        assert!(self.head.contains("application/problem+json"), "{}", self.head);
+        for member in ["type", "title", "detail", "code"] {
+            assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} in {body}");
+        }
+        assert_eq!(body["status"], self.status);
+        (self.status, body["code"].as_str().unwrap().to_owned())
+    }
+}
+
+fn concrete(path: &str) -> String {
+    path.replace("{name}", "x")
+        .replace("{namespace}", "default")
+        .replace("{digest}", &format!("sha256:{}", Digest::of(b"")))
+}
+
+fn verb(method: Method) -> &'static str {
+    match method {
+        Method::Get => "GET",
+        Method::Put => "PUT",
+        Method::Post => "POST",
+        Method::Delete => "DELETE",
+    }
+}
+
+#[test]
+fn every_route_of_the_table_asks_for_its_right() {
+    let rig = Rig::start();
+    for route in ROUTES {
+        let (verb, path) = (verb(route.method), concrete(route.path));
+        let basic = rig.device_basic("secret");
+        let refused = |authorization: &str| {
+            let reply = rig.ask(verb, &path, authorization, b"");
+            matches!(reply.status, 401 | 403).then(|| reply.problem())
+        };
+        let unauthenticated = Some((401, "UNAUTHENTICATED".to_owned()));
+        match route.right {
+            Right::Anyone => assert_eq!(refused(""), None, "{verb} {path}"),
+            Right::Device | Right::Operator => {
+                for wrong in ["", "Bearer", "Bearer wrong", "Basic !!", &rig.device_basic("guess")] {
+                    assert_eq!(refused(wrong), unauthenticated, "{verb} {path} with {wrong:?}");
+                }
+                let expected = (route.right == Right::Operator).then(|| (403, "FORBIDDEN".to_owned()));
+                assert_eq!(refused(&basic), expected, "{verb} {path} by a device");
+                assert_eq!(refused(&format!("bearer {TOKEN}")), None, "{verb} {path}");
+            }
+        }
+    }
+    assert_eq!(rig.admin("GET", "/v1/nothing", b"").problem(), (404, "NO_SUCH_ROUTE".to_owned()));
+    assert_eq!(rig.admin("PUT", "/v1/status", b"").problem(), (405, "WRONG_METHOD".to_owned()));
+}
+
+#[test]
+fn a_body_is_taken_at_its_limit_and_refused_beyond() {
+    let rig = Rig::start();
+    let padded = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8)).into_bytes();
+    let path = "/v1/regions/r";
+    assert_eq!(rig.admin("PUT", path, &padded(BODY_BYTES_MAX - 1)).status, 201);
+    assert_eq!(rig.admin("PUT", path, &padded(BODY_BYTES_MAX)).status, 201);
+    let over = rig.admin("PUT", path, &padded(BODY_BYTES_MAX + 1));
+    assert_eq!(over.problem(), (413, "BODY_TOO_LARGE".to_owned()));
+    assert_eq!(rig.admin("PUT", path, b"{").problem(), (400, "NOT_JSON".to_owned()));
+    // In pieces, without a length.
+    let mut raw = format!("PUT {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
+    for _ in 0..=(BODY_BYTES_MAX / 1024) {
+        raw.extend_from_slice(b"400\r\n");
+        raw.extend_from_slice(&[b' '; 1024]);
+        raw.extend_from_slice(b"\r\n");
+    }
+    raw.extend_from_slice(b"0\r\n\r\n");
+    assert_eq!(rig.send(&raw).problem(), (413, "BODY_TOO_LARGE".to_owned()));
+}
+
+#[test]
+fn urls_and_headers_have_a_limit() {
+    let rig = Rig::start();
+    let path = |length: usize| format!("/v1/status?{}", "x".repeat(length - "/v1/status?".len()));
+    assert_eq!(rig.admin("GET", &path(URL_BYTES_MAX), b"").status, 200);
+    assert_eq!(rig.admin("GET", &path(URL_BYTES_MAX + 1), b"").problem(), (414, "URL_TOO_LONG".to_owned()));
+    let header = format!("GET /healthz HTTP/1.1\r\nHost: t\r\nX: {}\r\n\r\n", "x".repeat(HEADER_BYTES_MAX));
+    assert_eq!(rig.send(header.as_bytes()).status, 431);
+}
+
+#[test]
+fn an_uploaded_module_is_read_back_in_parts_by_its_device() {
+    let rig = Rig::start();
+    let module = [WASM, b"rest"].concat();
+    let digest = Digest::of(&module);
+    let reply = rig.admin("POST", &format!("/v1/namespaces/default/artifacts/a?digest=sha256:{digest}"), &module);
+    assert_eq!(reply.status, 201);
+    assert_eq!(
+        reply.json(),
+        json!({"reference": format!("a@sha256:{digest}"), "digest": format!("sha256:{digest}"), "bytes": 12})
+    );
+    let path = format!("/v1/artifacts/sha256:{digest}/content");
+    let basic = rig.device_basic("secret");
+    let whole = rig.ask("GET", &path, &basic, b"");
+    assert_eq!((whole.status, whole.body.as_slice()), (200, module.as_slice()));
+    let ranged = |range: &str| {
+        rig.send(format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: {basic}\r\nRange: {range}\r\n\r\n").as_bytes())
+    };
+    let rest = ranged("bytes=8-");
+    assert_eq!((rest.status, rest.body.as_slice()), (206, b"rest".as_slice()));
+    assert!(rest.head.contains("bytes 8-11/12"), "{}", rest.head);
+    assert_eq!(ranged("bytes=1-3").body, b"asm");
+    assert_eq!(ranged("bytes=12-").problem(), (416, "RANGE".to_owned()));
+    assert_eq!(ranged("bytes=3-1").status, 200);
+    let missing = format!("/v1/artifacts/sha256:{}/content", Digest::of(b"other"));
+    assert_eq!(rig.ask("GET", &missing, &basic, b"").problem(), (404, "NOT_FOUND".to_owned()));
+    assert_eq!(rig.ask("GET", "/v1/artifacts/..%2f/content", &basic, b"").problem().0, 422);
+}
+
+#[test]
+fn a_bad_upload_leaves_nothing() {
+    let rig = Rig::start();
+    let path = "/v1/namespaces/default/artifacts/a";
+    assert_eq!(rig.admin("POST", path, b"hello world").problem(), (422, "NOT_WASM".to_owned()));
+    assert_eq!(rig.admin("POST", path, &WASM[..5]).problem(), (422, "NOT_WASM".to_owned()));
+    let wrong = format!("{path}?digest=sha256:{}", Digest::of(b"other"));
+    assert_eq!(rig.admin("POST", &wrong, WASM).problem(), (422, "WRONG_DIGEST".to_owned()));
+    assert_eq!(rig.admin("POST", &format!("{path}?digest=md5:1"), WASM).problem().0, 422);
+    let declared = |bytes: u64| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {bytes}\r\n\r\n"
+        )
+    };
+    let large = rig.send(declared(crate::store::ARTIFACT_BYTES_MAX + 1).as_bytes());
+    assert_eq!(large.problem(), (413, "ARTIFACT_TOO_LARGE".to_owned()));
+    // Cut in the middle: the client goes away after half of what it declared.
+    let mut stream = TcpStream::connect(rig.address).unwrap();
+    stream.write_all(&[declared(16).as_bytes(), WASM].concat()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
+    drop(stream);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !rig.artifacts().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "left behind: {:?}", rig.artifacts());
+        std::thread::yield_now();
+    }
+    assert!(!rig.asked.lock().unwrap().iter().any(|asked| asked.contains("ArtifactPut")));
+}
+
+#[test]
+fn followed_logs_come_as_events_until_their_end() {
+    let rig = Rig::start();
+    let reply = rig.admin("GET", "/v1/namespaces/default/workloads/w/logs?follow=true&tail=5", b"");
+    let text = String::from_utf8(reply.body).unwrap();
+    let order = ["\"text\":\"first\"", "\"text\":\"second\"", "event: dropped\ndata: {\"count\":2}", "event: end"];
+    let mut at = 0;
+    for part in order {
+        at += text[at..].find(part).unwrap_or_else(|| panic!("{part} in order in {text}"));
+    }
+    let once = rig.admin("GET", "/v1/namespaces/default/workloads/w/logs", b"").json();
+    assert_eq!(once["items"][0]["text"], "first");
+    for (query, field) in [("tail=2001", "tail"), ("tail=x", "query"), ("nope=1", "query")] {
+        let reply = rig.admin("GET", &format!("/v1/namespaces/default/workloads/w/logs?{query}"), b"");
+        assert_eq!(reply.problem().0, 422, "{query}");
+        assert!(reply.json()["detail"].as_str().unwrap().contains(field), "{query}");
+    }
+}
+
+#[test]
+fn a_token_request_says_what_is_wrong_with_it() {
+    let rig = Rig::start();
+    for (body, pointer) in [
+        (&b"[]"[..], ""),
+        (b"{\"expiresIn\":5}", "/expiresIn"),
+        (b"{\"expiresIn\":\"soon\"}", "/expiresIn"),
+        (b"{\"approved\":true}", "/approved"),
+    ] {
+        let reply = rig.admin("POST", "/v1/join-tokens", body);
+        assert_eq!(reply.problem(), (422, "INVALID".to_owned()));
+        assert_eq!(reply.json()["errors"][0]["pointer"], pointer);
+    }
+}
+
+#[test]
+fn a_list_is_paged_and_selected() {
+    let rig = Rig::start();
+    let reply = rig.admin("GET", "/v1/devices?labelSelector=a%3D1,b&limit=500", b"").json();
+    assert_eq!(
+        (reply["kind"].as_str(), reply["metadata"]["resourceVersion"].as_str()),
+        (Some("DeviceList"), Some("7"))
+    );
+    for query in ["limit=0", "limit=501", "labelSelector=%3D"] {
+        assert_eq!(rig.admin("GET", &format!("/v1/devices?{query}"), b"").problem().0, 422, "{query}");
+    }
+    let etag = rig.admin("GET", "/v1/devices/x", b"").head;
+    assert!(etag.contains("etag: \"7\""), "{etag}");
+}

@@ -1,0 +1,75 @@
+# Shared by the scripts of this directory; sourced, never run.
+# It decides where caches are and which compiler is used, and says so.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/fulmar"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$CACHE/target}"
+# Firmware has its own compiler, so its own target directory.
+BARE_TARGET_DIR="$CACHE/target-bare"
+BARE_TRIPLE=thumbv7em-none-eabihf
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+mkdir -p "$CACHE"
+
+started=$SECONDS
+step() { printf '==> [%4ds] %s\n' "$((SECONDS - started))" "$*"; }
+die() { printf 'error: %s\n' "$1" >&2; [ $# -lt 2 ] || printf '   next: %s\n' "$2" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"
+    elif command -v sudo >/dev/null; then sudo "$@"
+    else die "installing Debian packages needs root, and there is no sudo here" "run as root: $*"
+    fi
+}
+
+# Installs the named Debian packages that are missing; silent when none is.
+need_packages() {
+    local missing=() package
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    step "installing Debian packages: ${missing[*]}"
+    command -v apt-get >/dev/null || die "this is not a Debian system: apt-get is missing" "install by hand: ${missing[*]}"
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$CACHE/apt.log" 2>&1; then
+        as_root apt-get update -qq >>"$CACHE/apt.log" 2>&1 || true
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >>"$CACHE/apt.log" 2>&1 \
+            || { tail -5 "$CACHE/apt.log" >&2; die "apt-get could not install ${missing[*]}" "see $CACHE/apt.log"; }
+    fi
+}
+
+# True if a cargo of at least the workspace's rust-version is on PATH.
+cargo_is_new_enough() {
+    command -v cargo >/dev/null && command -v rustc >/dev/null || return 1
+    local want have
+    want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    have=$(rustc --version 2>/dev/null | awk '{print $2}') || return 1
+    [ "$(printf '%s\n%s\n' "$want" "$have" | sort -V | head -n 1)" = "$want" ]
+}
+
+# A compiler for this machine: rustup's if there is one, else Debian's.
+choose_rust() {
+    need_packages gcc libc6-dev make
+    [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
+    if cargo_is_new_enough; then
+        RUST_FROM="$(rustc --version) on PATH"
+    else
+        need_packages rustc-web cargo-web rust-web-clippy rustfmt-web
+        export PATH="/usr/bin:$PATH"
+        cargo_is_new_enough || die "no Rust compiler new enough for this project was found" "install one with rustup: https://rustup.rs"
+        RUST_FROM="Debian's $(rustc --version)"
+    fi
+    step "compiler: $RUST_FROM"
+}
+
+# Builds for a part without an operating system: rustup's target if it is installed, else Debian's compiler and its sources.
+bare_cargo() {
+    if command -v rustup >/dev/null && rustup target list --installed 2>/dev/null | grep -qx "$BARE_TRIPLE"; then
+        CARGO_TARGET_DIR="$BARE_TARGET_DIR" cargo "$@" --target "$BARE_TRIPLE"
+    else
+        need_packages rustc-web cargo-web rust-web-src
+        env PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$BARE_TARGET_DIR" \
+            /usr/bin/cargo "$@" -Zbuild-std=core,alloc --target "$BARE_TRIPLE"
+    fi
+}
