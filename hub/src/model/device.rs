@@ -3,8 +3,13 @@
 //! A device is made by joining, never by a manifest. Nothing here may decide whether it is alive.
 
 use super::metadata::Condition;
+use super::read::{Reader, Shape};
 use crate::geo::Point;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Largest uncertainty of a position: beyond half the circumference a position says nothing.
+pub const UNCERTAINTY_M_MAX: u64 = 20_015_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -117,4 +122,57 @@ pub struct DeviceWorkload {
     /// Generation that runs; 0: none.
     pub running: u64,
     pub restarts: u32,
+}
+
+/// What a manifest says of a device. What it leaves out stays as commands have set it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceManifest {
+    pub position: Option<DevicePosition>,
+    pub cordoned: Option<bool>,
+    pub approved: Option<bool>,
+    pub site: Option<String>,
+    pub pool: Option<String>,
+}
+
+const SPEC: Shape = Shape { known: &["position", "cordoned", "approved", "site", "pool"], not_built: &["taints"] };
+const POSITION: Shape = Shape { known: &["point", "uncertaintyM"], not_built: &[] };
+
+pub(super) fn read_device(reader: &mut Reader, pointer: &str, value: &Value) -> Option<DeviceManifest> {
+    let map = reader.object(pointer, value, &SPEC)?;
+    let field = |name: &str| map.get(name).map(|value| (format!("{pointer}/{name}"), value));
+    Some(DeviceManifest {
+        position: field("position").and_then(|(place, value)| read_position(reader, &place, value)),
+        cordoned: field("cordoned").and_then(|(place, value)| reader.boolean(&place, value)),
+        approved: field("approved").and_then(|(place, value)| reader.boolean(&place, value)),
+        site: field("site").and_then(|(place, value)| reader.label(&place, value)),
+        pool: field("pool").and_then(|(place, value)| reader.label(&place, value)),
+    })
+}
+
+fn read_position(reader: &mut Reader, pointer: &str, value: &Value) -> Option<DevicePosition> {
+    let map = reader.object(pointer, value, &POSITION)?;
+    let uncertainty_m = match map.get("uncertaintyM") {
+        Some(value) => reader.integer(&format!("{pointer}/uncertaintyM"), value, 0..=UNCERTAINTY_M_MAX),
+        None => Some(0),
+    };
+    let place = format!("{pointer}/point");
+    let point = match map.get("point") {
+        Some(value) => read_point(reader, &place, value),
+        None => reader.error(&place, "missing; write point: [longitude, latitude]"),
+    };
+    Some(DevicePosition { point: point?, uncertainty_m: u32::try_from(uncertainty_m?).ok()? })
+}
+
+/// `[longitude, latitude]`.
+pub(super) fn read_point(reader: &mut Reader, pointer: &str, value: &Value) -> Option<Point> {
+    let list = reader.list(pointer, value, 2)?;
+    let [longitude, latitude] = list else {
+        return reader.error(pointer, "a point is [longitude, latitude]");
+    };
+    let longitude = reader.number(&format!("{pointer}/0"), longitude);
+    let latitude = reader.number(&format!("{pointer}/1"), latitude);
+    match Point::from_degrees(longitude?, latitude?) {
+        Ok(point) => Some(point),
+        Err(error) => reader.error(pointer, error.to_string()),
+    }
 }

@@ -5,24 +5,35 @@
 
 mod artifact;
 mod device;
+mod manifest;
 mod metadata;
 mod quantity;
+mod read;
 mod region;
 mod selector;
+#[cfg(test)]
+mod tests;
 mod workload;
+mod workload_read;
 
-pub use artifact::{ArtifactReference, ArtifactSpec, ArtifactVersion};
+pub use artifact::{ARTIFACT_VERSIONS_MAX, ArtifactReference, ArtifactSpec, ArtifactVersion};
 pub use device::{
-    Capacity, DevicePosition, DeviceSpec, DeviceStatus, DeviceWorkload, Online, OnlineState, RevisionStatus,
+    Capacity, DeviceManifest, DevicePosition, DeviceSpec, DeviceStatus, DeviceWorkload, Online, OnlineState,
+    RevisionStatus,
 };
+pub use manifest::{Manifest, ManifestSpec};
 pub use metadata::{Condition, ConditionStatus, FieldError, Kind, Metadata, Object, ObjectKey};
 pub use quantity::{QuantityError, Size, Span};
+pub use read::{FIELD_ERRORS_MAX, Refusal};
+pub(crate) use read::{Reader, at as pointer_at};
 pub use region::RegionSpec;
-pub use selector::Selector;
+pub use selector::{Selector, SelectorError};
 pub use workload::{
-    ComponentSpec, ComponentType, FunctionLimitsSpec, FunctionSpec, Near, PartitionPolicy, PlacementSpec, RetrySpec,
-    Role, Shortfall, Triggers, Unconfirmed, WorkloadDevice, WorkloadSpec, WorkloadStatus,
+    ComponentSpec, ComponentType, ComponentView, FunctionLimitsSpec, FunctionSpec, Near, PartitionPolicy,
+    PlacementSpec, RetrySpec, Role, Shortfall, Triggers, Unconfirmed, WorkloadDevice, WorkloadSpec, WorkloadStatus,
+    config_bytes,
 };
+pub use workload_read::CAPABILITIES;
 
 /// The only version there is.
 pub const API_VERSION: &str = "fulmar/v1";

@@ -2,9 +2,11 @@
 //!
 //! The geometry itself is judged by `geo`; nothing here may decide what is inside.
 
+use super::read::{Reader, Shape};
 use crate::geo;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 
 /// `{geometry: <GeoJSON>}` or `{circle: {center, radiusKm}}`, kept in normalised form.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +53,42 @@ impl<'de> Deserialize<'de> for RegionSpec {
                 let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 Err(de::Error::custom(texts.join("; ")))
             }
+        }
+    }
+}
+
+const SPEC: Shape = Shape { known: &["geometry", "circle"], not_built: &[] };
+
+pub(super) fn read_region(reader: &mut Reader, pointer: &str, value: &Value) -> Option<RegionSpec> {
+    let map = reader.object(pointer, value, &SPEC)?;
+    let (text, base) = match (map.get("geometry"), map.get("circle")) {
+        (Some(geometry), None) => {
+            let place = format!("{pointer}/geometry");
+            match geo::GeometryText::deserialize(geometry) {
+                Ok(text) => (text, place),
+                Err(error) => return reader.error(&place, format!("not a geometry: {error}")),
+            }
+        }
+        (None, Some(circle)) => match geo::CircleText::deserialize(circle) {
+            // Problems of a circle point at `/circle/..` already.
+            Ok(circle) => (geo::GeometryText { circle: Some(circle), ..Default::default() }, pointer.to_owned()),
+            Err(error) => return reader.error(&format!("{pointer}/circle"), format!("not a circle: {error}")),
+        },
+        (Some(_), Some(_)) | (None, None) => {
+            return reader.error(pointer, "a region has either `geometry` (GeoJSON) or `circle: {center, radiusKm}`");
+        }
+    };
+    match text.check() {
+        Ok(checked) => {
+            let warnings = checked.warnings.iter().map(|w| format!("{base}{}: {}", w.pointer, w.kind));
+            reader.warnings.extend(warnings);
+            Some(RegionSpec { shape: checked.region })
+        }
+        Err(problems) => {
+            for problem in problems {
+                reader.error::<()>(&format!("{base}{}", problem.pointer), problem.kind.to_string());
+            }
+            None
         }
     }
 }

@@ -223,3 +223,36 @@ pub struct WorkloadDevice {
     pub running: u64,
     pub restarts: u32,
 }
+
+/// One component, whichever way it was written. The name is empty for the only one of the short form.
+#[derive(Clone, Copy, Debug)]
+pub struct ComponentView<'a> {
+    pub name: &'a str,
+    pub role: Role,
+    pub after: &'a [String],
+    pub artifact: &'a ArtifactReference,
+    pub function: &'a FunctionSpec,
+}
+
+impl WorkloadSpec {
+    /// All components, in the order of their numbers on the wire.
+    pub fn views<'a>(&'a self) -> Vec<ComponentView<'a>> {
+        if let (Some(artifact), Some(function)) = (&self.artifact, &self.function) {
+            return vec![ComponentView { name: "", role: Role::Service, after: &[], artifact, function }];
+        }
+        let view = |c: &'a ComponentSpec| {
+            let ComponentSpec { name, role, after, component_type: ComponentType::Function, artifact, function } = c;
+            ComponentView { name, role: *role, after, artifact, function }
+        };
+        self.components.iter().map(view).collect()
+    }
+}
+
+/// Configuration as the function reads it.
+pub fn config_bytes(config: &Value) -> Vec<u8> {
+    match config {
+        Value::Null => Vec::new(),
+        Value::String(text) => text.clone().into_bytes(),
+        other => other.to_string().into_bytes(),
+    }
+}
