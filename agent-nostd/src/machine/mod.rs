@@ -1,17 +1,365 @@
 //! THE agent machine: what a device does, as a value. The same code runs on Linux, on microcontrollers and in the simulator.
 //!
-//! It has no clock, I/O, thread, allocation, global or random source: time, entropy and bytes are arguments. Files by concern;
-//! `port` is the boundary.
+//! It has no clock, I/O, thread, allocation, global or random source: time, entropy and bytes are arguments. It reconciles from
+//! state on every poll and starts or reports nothing before its revision is durable. Files by concern; `port` is the boundary.
+pub mod accept;
+mod assign;
+pub mod boot;
+mod deliver;
+pub mod keep;
+mod outbox;
+mod outcome;
 pub mod port;
+mod random;
+pub mod reconcile;
+pub mod report;
+pub mod session;
+mod set;
+pub mod slot;
 pub mod time;
 
-// The machine behind the port, as a shell sees it:
-//
-//   Agent::<'b, SLOTS>::new(now, config: Config<'b>, buffers: Buffers<'b>, restored: Restored<'_>) -> Agent
-//   agent.handle(now, Input<'_>)
-//   agent.poll(now) -> Option<Effect<'_>>         // until None
-//   agent.poll_timeout() -> Option<Instant>
-//   agent.references(&Digest) -> bool             // for Effect::Collect
-//   agent.is_finished() -> bool                   // after Input::Shutdown
-//   agent.link() -> LinkState, agent.accepted() -> Option<(Revision, Digest)>, agent.boot() -> BootId
-//   agent.unix_ms(now) -> Option<u64>             // once a Fresh came
+#[cfg(test)]
+mod tests;
+
+use self::accept::Intake;
+use self::keep::Keep;
+use self::outbox::{Outbox, Ring};
+use self::outcome::End;
+use self::port::{
+    AGENT_WORKLOAD, Buffers, Config, Content, Effect, Inbound, Input, JournalKey, LaunchId, LinkState, Quality,
+    Restored, Source, Subscription, Ticket, Trigger,
+};
+use self::random::Random;
+use self::report::Report;
+use self::session::{Link, Session};
+use self::set::SetBuffer;
+use self::slot::{From, Slot};
+use self::time::{Duration, Instant, earliest};
+use wire::hello::{Capabilities, Report as ReportRequest};
+use wire::status::Refused;
+use wire::topic::{Down, Up};
+use wire::transfer::Command;
+use wire::{BootId, Digest, Kind};
+
+/// Unused artifacts are collected at most this often.
+pub const COLLECT_EVERY: Duration = Duration::from_secs(10);
+/// Bytes of a status entry without its detail, and of a status around its entries; rounded up.
+const ENTRY_BYTES: usize = 40;
+const STATUS_BYTES: usize = 256;
+const _: () = assert!(boot::ATTEMPT_BYTES <= ENTRY_BYTES);
+
+/// An effect before its bytes are looked up: the machine can go on deciding while it holds one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Todo {
+    Connect { length: usize },
+    Disconnect,
+    Subscribe(Subscription),
+    Publish { topic: Up, length: usize, quality: Quality, ticket: Ticket },
+    Persist { ticket: Ticket, key: JournalKey, length: usize },
+    Fetch { content: Content, digest: Digest, bytes: u32, source: Source },
+    Start { launch: LaunchId, from: From, offset: u32 },
+    Stop { launch: LaunchId, grace: Duration },
+    Activate { launch: LaunchId, trigger: Trigger },
+    Deliver { launch: LaunchId, topic: usize, length: usize },
+    Collect,
+}
+
+/// The machine, for up to `SLOTS` components at the same time.
+pub struct Agent<'b, const SLOTS: usize> {
+    config: Config<'b>,
+    capabilities: Capabilities<'b>,
+    random: Random,
+    boot: BootId,
+    started_at: Instant,
+    current: SetBuffer<'b>,
+    last_good: SetBuffer<'b>,
+    incoming: SetBuffer<'b>,
+    intake: Intake,
+    refused: Refused,
+    applied_at: Instant,
+    /// The accepted set is the last good one.
+    is_promoted: bool,
+    slots: heapless::Vec<Slot, SLOTS>,
+    /// Records wait for slots that are still stopping.
+    has_unassigned: bool,
+    keep: Keep,
+    crashes: u8,
+    is_careful: bool,
+    session: Session,
+    wants_disconnect: bool,
+    /// The link was given up within `handle`; the shell does not know yet.
+    owes_disconnect: bool,
+    report: Report,
+    logs: Outbox<'b>,
+    events: Outbox<'b>,
+    inputs: Ring<'b>,
+    inputs_seen: u32,
+    inputs_dropped: u32,
+    outgoing: &'b mut [u8],
+    next_ticket: u32,
+    next_launch: u32,
+    collect_at: Option<Instant>,
+    collected_at: Option<Instant>,
+    is_shutting_down: bool,
+}
+
+impl<const SLOTS: usize> core::fmt::Debug for Agent<'_, SLOTS> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Agent")
+            .field("device", &self.config.device)
+            .field("slots", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
+    /// Takes up where the journal left off. What was accepted starts with the next polls, with or without a hub.
+    pub fn new(now: Instant, config: Config<'b>, buffers: Buffers<'b>, restored: Restored<'_>) -> Self {
+        let mut random = Random::new(config.seed);
+        let boot = BootId(random.bytes());
+        let first_connect = random.up_to(session::CONNECT_BACK_OFF_BASE);
+        let (current, last_good) = (SetBuffer::new(buffers.current), SetBuffer::new(buffers.last_good));
+        let incoming = SetBuffer::new(buffers.incoming);
+        let room = current.body_bytes_max().min(last_good.body_bytes_max()).min(incoming.body_bytes_max());
+        let told = buffers.outgoing.len().saturating_sub(STATUS_BYTES) / ENTRY_BYTES;
+        let records = SLOTS.min(told).min(usize::from(config.capabilities.records));
+        let capabilities = Capabilities {
+            records: u16::try_from(records).unwrap_or(u16::MAX),
+            body_bytes: config.capabilities.body_bytes.min(u32::try_from(room).unwrap_or(u32::MAX)),
+            ..config.capabilities
+        };
+        let mut agent = Self {
+            config,
+            capabilities,
+            random,
+            boot,
+            started_at: now,
+            current,
+            last_good,
+            incoming,
+            intake: Intake::default(),
+            refused: Refused::default(),
+            applied_at: now,
+            is_promoted: false,
+            slots: heapless::Vec::new(),
+            has_unassigned: false,
+            keep: Keep::default(),
+            crashes: 0,
+            is_careful: false,
+            session: Session::new(now.after(first_connect)),
+            wants_disconnect: false,
+            owes_disconnect: false,
+            report: Report::default(),
+            logs: Outbox::new(buffers.logs),
+            events: Outbox::new(buffers.events),
+            inputs: Ring::new(buffers.inputs),
+            inputs_seen: 0,
+            inputs_dropped: 0,
+            outgoing: buffers.outgoing,
+            next_ticket: 1,
+            next_launch: 1,
+            // What an earlier boot left behind.
+            collect_at: Some(now.after(COLLECT_EVERY)),
+            collected_at: None,
+            is_shutting_down: false,
+        };
+        agent.restore(now, &restored);
+        agent
+    }
+
+    /// Takes one input. `now` never goes back. Never fails: what makes no sense changes nothing, or a counter.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::LinkUp => self.link_up(now),
+            Input::LinkDown => self.link_down(now),
+            Input::Subscribed(subscription) => self.subscribed(subscription),
+            Input::SubscribeRefused(subscription) => self.subscribe_refused(now, subscription),
+            Input::Message { from, payload } => self.on_message(now, from, payload),
+            Input::Acknowledged { ticket } => {
+                self.hello_acknowledged(ticket);
+                self.report.acknowledged(ticket);
+                self.logs.acknowledged(ticket);
+                self.events.acknowledged(ticket);
+            }
+            Input::Persisted { ticket } => self.persisted(now, ticket),
+            Input::PersistFailed { ticket, failure } => self.persist_failed(now, ticket, failure),
+            Input::Fetched { digest } => self.fetched(&digest),
+            Input::BodyFetched { digest, bytes } => self.on_body(now, &digest, bytes),
+            Input::FetchFailed { content, digest, failure } => match content {
+                Content::Artifact => self.fetch_failed(now, &digest, failure),
+                Content::Body => self.body_failed(now, &digest, failure),
+            },
+            Input::Started { launch } => self.started(now, launch),
+            Input::StartFailed { launch, failure, detail } => {
+                self.ended(now, launch, End::StartFailed(failure), detail)
+            }
+            Input::Stopped { launch } => self.ended(now, launch, End::Stopped, ""),
+            Input::Exited { launch, exit, detail } => self.ended(now, launch, End::Exited(exit), detail),
+            Input::Activated { launch, trigger: Trigger::Timer } => self.activated(launch),
+            Input::Log { launch, level, text } => self.log(now, launch, level, text),
+            Input::AgentLog { level, text } => self.push_log(now, AGENT_WORKLOAD, 0, level, text),
+            Input::Emit { launch, topic, payload } => self.emit(launch, topic, payload),
+            Input::Position(position) => {
+                if self.report.position != position {
+                    self.report.position = position;
+                    self.report.ask();
+                }
+            }
+            Input::Resources { memory_free_bytes, storage_free_bytes } => {
+                self.report.memory_free_bytes = memory_free_bytes;
+                self.report.storage_free_bytes = storage_free_bytes;
+            }
+            Input::Shutdown => self.is_shutting_down = true,
+        }
+    }
+
+    fn on_message(&mut self, now: Instant, from: Inbound, payload: &[u8]) {
+        match from {
+            Inbound::HubState => self.on_hub_state(now, payload),
+            Inbound::Down(Down::Desired) => self.on_desired(now, payload),
+            Inbound::Down(Down::Input) => self.on_input(now, payload),
+            Inbound::Down(Down::Fresh | Down::Command) => match wire::frame::peek(payload) {
+                Ok(Kind::Fresh) => self.on_fresh(now, payload),
+                Ok(Kind::Refusal) => self.on_refusal(now, payload),
+                Ok(Kind::Report) => self.on_report(now, payload),
+                Ok(Kind::Command) => self.on_command(payload),
+                Ok(_) | Err(_) => {}
+            },
+            // Not yet: a trust chain beyond the pinned key, leases, artifacts by chunks.
+            Inbound::Down(Down::Trust | Down::Grant | Down::Chunk) => {}
+        }
+    }
+
+    fn on_report(&mut self, now: Instant, payload: &[u8]) {
+        let Some(context) = self.session_context() else { return };
+        if let Ok(request) = wire::frame::decode_live::<ReportRequest>(payload, self.config.pair_key, &context) {
+            self.on_asks(now, request.asks);
+        }
+    }
+
+    /// Nothing is executed yet, so no id has to be persisted first.
+    fn on_command(&mut self, payload: &[u8]) {
+        let Some(context) = self.session_context() else { return };
+        if let Ok(command) = wire::frame::decode_live::<Command>(payload, self.config.pair_key, &context) {
+            self.report.unsupported = Some(command.id);
+        }
+    }
+
+    /// The next thing to do; to be called until `None` after each input and each deadline.
+    pub fn poll(&mut self, now: Instant) -> Option<Effect<'_>> {
+        let todo = self.next(now)?;
+        self.effect(todo)
+    }
+
+    fn next(&mut self, now: Instant) -> Option<Todo> {
+        if core::mem::take(&mut self.owes_disconnect) {
+            return Some(Todo::Disconnect);
+        }
+        self.poll_crashes(now);
+        self.poll_promotion(now);
+        self.poll_slots(now)
+            .or_else(|| self.poll_inputs())
+            .or_else(|| self.poll_keep(now))
+            .or_else(|| self.poll_body(now))
+            .or_else(|| self.poll_session(now))
+            .or_else(|| self.poll_report(now))
+            .or_else(|| self.poll_collect(now))
+            .or_else(|| self.poll_shutdown(now))
+    }
+
+    fn poll_collect(&mut self, now: Instant) -> Option<Todo> {
+        if self.is_shutting_down || self.collect_due()? > now {
+            return None;
+        }
+        self.collect_at = None;
+        self.collected_at = Some(now);
+        Some(Todo::Collect)
+    }
+
+    fn collect_due(&self) -> Option<Instant> {
+        let at = self.collect_at?;
+        Some(self.collected_at.map_or(at, |last| at.max(last.after(COLLECT_EVERY))))
+    }
+
+    fn poll_shutdown(&mut self, _now: Instant) -> Option<Todo> {
+        if !self.is_shutting_down || self.slots.iter().any(|slot| slot.live.is_some()) {
+            return None;
+        }
+        match core::mem::take(&mut self.session.link) {
+            Link::Up | Link::Connecting { .. } => Some(Todo::Disconnect),
+            Link::Offline { .. } | Link::Finished => None,
+        }
+    }
+
+    fn effect(&self, todo: Todo) -> Option<Effect<'_>> {
+        let outgoing = |length: usize| self.outgoing.get(..length);
+        Some(match todo {
+            Todo::Connect { length } => Effect::Connect { will: outgoing(length)? },
+            Todo::Disconnect => Effect::Disconnect,
+            Todo::Subscribe(subscription) => Effect::Subscribe(subscription),
+            Todo::Publish { topic, length, quality, ticket } => {
+                Effect::Publish { topic, payload: outgoing(length)?, quality, ticket }
+            }
+            Todo::Persist { ticket, key, length } => {
+                let value = match key {
+                    JournalKey::Accepted => self.incoming.value(),
+                    JournalKey::LastGood => self.last_good.value(),
+                    JournalKey::Boot | JournalKey::Attempts => outgoing(length)?,
+                };
+                Effect::Persist { ticket, key, value }
+            }
+            Todo::Fetch { content, digest, bytes, source } => Effect::Fetch { content, digest, bytes, source },
+            Todo::Start { launch, from, offset } => Effect::Start { launch, record: self.record_of(from, offset)? },
+            Todo::Stop { launch, grace } => Effect::Stop { launch, grace },
+            Todo::Activate { launch, trigger } => Effect::Activate { launch, trigger },
+            Todo::Deliver { launch, topic, length } => {
+                let (topic, payload) = outgoing(length)?.split_at_checked(topic)?;
+                Effect::Deliver { launch, topic: core::str::from_utf8(topic).ok()?, payload }
+            }
+            Todo::Collect => Effect::Collect,
+        })
+    }
+
+    /// When `poll` has to be called although no input came. May be early, never late.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let always = earliest(self.slots_deadline(), self.intake_deadline());
+        let link = earliest(self.session_deadline(), self.report_deadline());
+        let rest = earliest(self.crashes_deadline(), self.collect_due().filter(|_| !self.is_shutting_down));
+        earliest(always, earliest(link, rest))
+    }
+
+    /// After `Shutdown`: nothing runs and no connection is open.
+    pub fn is_finished(&self) -> bool {
+        let is_silent = !self.session.is_up() && !matches!(self.session.link, Link::Connecting { .. });
+        self.is_shutting_down && is_silent && self.slots.iter().all(|slot| slot.live.is_none())
+    }
+
+    pub fn link(&self) -> LinkState {
+        self.session.state()
+    }
+
+    pub fn boot(&self) -> BootId {
+        self.boot
+    }
+
+    /// Wall time, once the hub has told it.
+    pub fn unix_ms(&self, now: Instant) -> Option<u64> {
+        self.session.unix_ms(now)
+    }
+
+    /// Messages for functions that found no room.
+    pub fn inputs_dropped(&self) -> u32 {
+        self.inputs_dropped
+    }
+
+    /// What this device says it can hold: the configuration, lowered to the memory that it was given.
+    pub fn capabilities(&self) -> &Capabilities<'b> {
+        &self.capabilities
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        ticket
+    }
+}

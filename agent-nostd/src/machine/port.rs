@@ -165,38 +165,86 @@ pub enum Input<'a> {
     /// SUBACK with an error.
     SubscribeRefused(Subscription),
     /// Bytes as received; at most `Config::packet_bytes_max` are ever needed.
-    Message { from: Inbound, payload: &'a [u8] },
+    Message {
+        from: Inbound,
+        payload: &'a [u8],
+    },
     /// PUBACK. Means received by the broker, never durable.
-    Acknowledged { ticket: Ticket },
+    Acknowledged {
+        ticket: Ticket,
+    },
     /// The value is durable (written, synced, renamed, directory synced).
-    Persisted { ticket: Ticket },
-    PersistFailed { ticket: Ticket, failure: PersistFailure },
+    Persisted {
+        ticket: Ticket,
+    },
+    PersistFailed {
+        ticket: Ticket,
+        failure: PersistFailure,
+    },
     /// The artifact is in the store.
-    Fetched { digest: Digest },
+    Fetched {
+        digest: Digest,
+    },
     /// The body of a desired set.
-    BodyFetched { digest: Digest, bytes: &'a [u8] },
-    FetchFailed { content: Content, digest: Digest, failure: FetchFailure },
+    BodyFetched {
+        digest: Digest,
+        bytes: &'a [u8],
+    },
+    FetchFailed {
+        content: Content,
+        digest: Digest,
+        failure: FetchFailure,
+    },
     /// The component runs (a function: loaded, instantiated and its `start` returned).
-    Started { launch: LaunchId },
+    Started {
+        launch: LaunchId,
+    },
     /// It never ran; nothing is left of it.
-    StartFailed { launch: LaunchId, failure: Failure, detail: &'a str },
+    StartFailed {
+        launch: LaunchId,
+        failure: Failure,
+        detail: &'a str,
+    },
     /// Answers `Stop`; nothing is left of it.
-    Stopped { launch: LaunchId },
+    Stopped {
+        launch: LaunchId,
+    },
     /// It ended by itself, nothing is left of it. A trap or exhausted fuel in an activation is reported like this.
     /// An Init or Job function: `Started`, then `Exited` with `Completed` when its work is done.
-    Exited { launch: LaunchId, exit: Exit, detail: &'a str },
+    Exited {
+        launch: LaunchId,
+        exit: Exit,
+        detail: &'a str,
+    },
     /// The activation asked for by `Activate` returned well. Not sent for `Deliver`.
-    Activated { launch: LaunchId, trigger: Trigger },
+    Activated {
+        launch: LaunchId,
+        trigger: Trigger,
+    },
     /// A line from a component. Cut at `LOG_TEXT_BYTES_MAX`.
-    Log { launch: LaunchId, level: wire::event::Level, text: &'a str },
+    Log {
+        launch: LaunchId,
+        level: wire::event::Level,
+        text: &'a str,
+    },
     /// A line from the agent's own shell.
-    AgentLog { level: wire::event::Level, text: &'a str },
+    AgentLog {
+        level: wire::event::Level,
+        text: &'a str,
+    },
     /// A component emitted. `local/` topics stay on the device, the others go to the hub.
-    Emit { launch: LaunchId, topic: &'a str, payload: &'a [u8] },
+    Emit {
+        launch: LaunchId,
+        topic: &'a str,
+        payload: &'a [u8],
+    },
     /// Where the device is, from whatever source the shell has; `None`: not known any more.
     Position(Option<Position>),
     /// Free memory for functions and free storage for artifacts. Sent when they changed by more than a few percent.
-    Resources { memory_free_bytes: u32, storage_free_bytes: u64 },
+    Resources {
+        memory_free_bytes: u32,
+        storage_free_bytes: u64,
+    },
     /// Stop everything, then disconnect. `Agent::is_finished` tells when that is done.
     Shutdown,
 }
@@ -206,23 +254,52 @@ pub enum Input<'a> {
 pub enum Effect<'a> {
     /// Open the connection: clean start, client id = user name = device id, the given payload as will on `up/will` with QoS 1,
     /// will delay `WILL_DELAY` and message expiry `WILL_EXPIRY`. Answer with `LinkUp` or `LinkDown`.
-    Connect { will: &'a [u8] },
+    Connect {
+        will: &'a [u8],
+    },
     /// Drop the connection without waiting for the peer. `LinkDown` may follow.
     Disconnect,
     Subscribe(Subscription),
     /// Never retained. `payload` is the complete frame.
-    Publish { topic: Up, payload: &'a [u8], quality: Quality, ticket: Ticket },
+    Publish {
+        topic: Up,
+        payload: &'a [u8],
+        quality: Quality,
+        ticket: Ticket,
+    },
     /// Make the value durable in both-slots fashion, then answer. One is in flight at a time.
-    Persist { ticket: Ticket, key: JournalKey, value: &'a [u8] },
-    Fetch { content: Content, digest: Digest, bytes: u32, source: Source },
+    Persist {
+        ticket: Ticket,
+        key: JournalKey,
+        value: &'a [u8],
+    },
+    Fetch {
+        content: Content,
+        digest: Digest,
+        bytes: u32,
+        source: Source,
+    },
     /// Run this record. Its artifact is in the store. Answer with `Started` or `StartFailed`.
-    Start { launch: LaunchId, record: Record<'a> },
+    Start {
+        launch: LaunchId,
+        record: Record<'a>,
+    },
     /// Ask it to stop, cut it after `grace`. Answer with `Stopped`; also for a launch the shell does not know.
-    Stop { launch: LaunchId, grace: Duration },
+    Stop {
+        launch: LaunchId,
+        grace: Duration,
+    },
     /// Call the function. Answer with `Activated` or `Exited`.
-    Activate { launch: LaunchId, trigger: Trigger },
+    Activate {
+        launch: LaunchId,
+        trigger: Trigger,
+    },
     /// Hand a message to the function. The shell bounds the launch's mailbox and counts what it drops.
-    Deliver { launch: LaunchId, topic: &'a str, payload: &'a [u8] },
+    Deliver {
+        launch: LaunchId,
+        topic: &'a str,
+        payload: &'a [u8],
+    },
     /// The referenced artifacts changed and are durable: delete every stored artifact for which `Agent::references` is false.
     Collect,
 }
@@ -290,7 +367,9 @@ pub struct Restored<'a> {
 /// What a local tool wants to know about the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
-    Offline { retry_at: Instant },
+    Offline {
+        retry_at: Instant,
+    },
     Connecting,
     /// Connected to the broker, not answered by the hub yet.
     Linked,
