@@ -46,7 +46,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
     /// What has to be done about what runs.
     fn poll_live(&mut self, at: usize, now: Instant) -> Option<Todo> {
         let slot = self.slots.get(at)?;
-        let live = slot.live?;
+        let (live, goal) = (slot.live?, slot.goal);
         match live.stage {
             Stage::Starting { deadline } if deadline <= now => {
                 self.give_up_waiting(live.launch, at, now, "start gave no answer in time")
@@ -54,7 +54,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             Stage::Stopping { deadline } if deadline <= now => self.stop(at, now),
             Stage::Starting { .. } | Stage::Stopping { .. } => None,
             Stage::Running { .. } if self.is_shutting_down => self.stop(at, now),
-            Stage::Running { activation, .. } => match slot.goal {
+            Stage::Running { activation, .. } => match goal {
                 None => self.stop(at, now),
                 Some(goal) if goal.print != live.print && self.is_ready(at) => self.stop(at, now),
                 Some(_) if activation.is_some_and(|deadline| deadline <= now) => {
