@@ -7,6 +7,7 @@ pub mod commit;
 pub mod engine;
 pub mod geo;
 pub mod handle;
+pub mod hub;
 pub mod keys;
 pub mod model;
 pub mod mqtt;

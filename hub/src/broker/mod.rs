@@ -237,6 +237,12 @@ impl Broker {
         }
     }
 
+    /// False when its thread has ended by itself.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Cuts every connection, forgets everything and frees the port.
     ///
     /// # Errors

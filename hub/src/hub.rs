@@ -1,0 +1,372 @@
+//! The whole hub: store, engine, broker, link and API wired together, started in order and stopped in order.
+//!
+//! No decision is made here. What one part must have before another begins is the order in `start`: the data directory
+//! is ours before anything is read, the incarnation is durable before the engine exists, and the table of credentials
+//! is filled before the broker listens.
+
+mod broker_slot;
+mod endpoints;
+mod engine_thread;
+mod link_events;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::SystemTime;
+
+use async_channel::Sender;
+use wire::dalek::ExchangeSecret;
+use wire::join::ExchangeKey;
+use wire::topic::Topic;
+use wire::{DeviceId, PairKey};
+
+pub use broker_slot::SUPERVISION_PERIOD;
+pub use endpoints::{ENDPOINTS_FILE, Endpoints};
+pub use engine_thread::PUBLICATIONS_WAITING_MAX;
+pub use link_events::LINK_EVENTS_MAX;
+
+use crate::api::{self, Api};
+use crate::broker::{AccessTable, BrokerConfig, BrokerError, BrokerLimits, HUB_USER, NameRefused};
+use crate::commit::Loaded;
+use crate::engine::Engine;
+use crate::engine::port::{EngineConfig, Exchange, Input};
+use crate::handle::{Handle, Message};
+use crate::keys::{AdminToken, Keys, KeysError};
+use crate::mqtt::{Link, LinkConfig};
+use crate::store::{
+    ArtifactError, Artifacts, DataDirectory, Outcome, Store, StoreError, StoreLimits, StoreSettings, Writer,
+};
+use broker_slot::{BrokerSlot, Supervisor};
+use engine_thread::EngineThread;
+
+/// Where the API listens unless told otherwise.
+pub const API_ADDRESS_DEFAULT: SocketAddr = loopback(7443);
+/// Where the broker listens unless told otherwise.
+pub const BROKER_ADDRESS_DEFAULT: SocketAddr = loopback(1883);
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// Everything that the hub keeps is below this directory.
+    pub data: PathBuf,
+    /// Port 0 takes a free one.
+    pub api: SocketAddr,
+    /// Port 0 takes a free one.
+    pub broker: SocketAddr,
+    /// Name of the fleet; counts at the first start only.
+    pub fleet: Option<String>,
+    /// Limits of the database.
+    pub store: StoreLimits,
+    /// Limits of the broker.
+    pub broker_limits: BrokerLimits,
+    /// Changes the engine's durations and rates; for tests.
+    pub tune: fn(&mut EngineConfig),
+}
+
+impl HubConfig {
+    /// The usual addresses and limits.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            api: API_ADDRESS_DEFAULT,
+            broker: BROKER_ADDRESS_DEFAULT,
+            fleet: None,
+            store: StoreLimits::default(),
+            broker_limits: BrokerLimits::default(),
+            tune: |_| (),
+        }
+    }
+}
+
+/// Why a hub did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// The address can be reached from outside.
+    #[error(
+        "{what} was told to listen on {address}, which other machines can reach, and there is no encryption yet: \
+         tokens and credentials would cross the network in the clear. Use 127.0.0.1, and an SSH tunnel from elsewhere"
+    )]
+    NotLoopback {
+        /// Which listener.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The API cannot listen.
+    #[error("the API cannot listen on {address}: {error}. Choose another address or stop what uses it")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// No keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// No database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No artifacts.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
+    /// No broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A stored device or token has a name that no broker user can have.
+    #[error("the database holds an impossible name: {0}. Restore the last backup of the data directory")]
+    Name(#[from] NameRefused),
+    /// The operating system gave no thread, random bytes or file.
+    #[error("the hub cannot start: {what}: {error}")]
+    System {
+        /// What was wanted.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> HubError {
+    move |error| HubError::System { what, error }
+}
+
+/// A running hub. Dropping it stops it.
+pub struct Hub {
+    data: PathBuf,
+    endpoints: Endpoints,
+    warnings: Vec<String>,
+    handle: Handle,
+    broker: Arc<BrokerSlot>,
+    supervisor: Option<Supervisor>,
+    api_stop: Sender<()>,
+    api: Option<thread::JoinHandle<()>>,
+    engine: Option<thread::JoinHandle<()>>,
+    link_events: Option<thread::JoinHandle<()>>,
+    /// Held to the end: nobody else may open the directory before.
+    _directory: DataDirectory,
+}
+
+impl Hub {
+    /// Starts everything and returns when the API and the broker can be used.
+    ///
+    /// # Errors
+    /// When a part cannot start; the parts that did are stopped again.
+    pub fn start(config: HubConfig) -> Result<Self, HubError> {
+        refuse_public("the API", config.api)?;
+        refuse_public("the broker", config.broker)?;
+        let directory = DataDirectory::take(&config.data)?;
+        let data = directory.path().to_owned();
+        let keys = Keys::open(&data, &directory.database())?;
+        let token = AdminToken::open(&data)?;
+        let settings =
+            StoreSettings { fleet: config.fleet.clone(), admin_token_sha256: token.sha256, limits: config.store };
+        let (store, loaded) = Store::open(&directory, &keys, &settings)?;
+        let artifacts = Artifacts::open(&data)?;
+        let warnings = store.warnings().to_vec();
+
+        let listener = TcpListener::bind(config.api).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (api_address, listener) = listener.map_err(|error| HubError::Listen { address: config.api, error })?;
+        let access = Arc::new(access_table(&loaded)?);
+        let broker = BrokerConfig { listen: config.broker, limits: config.broker_limits };
+        let broker = Arc::new(BrokerSlot::start(broker, access.clone())?);
+
+        let endpoints = Endpoints {
+            api: format!("http://{api_address}"),
+            broker: format!("mqtt://{}", broker.address()),
+            pid: std::process::id(),
+            token_file: token.path,
+        };
+        let exchange = Box::new(SharedExchange(Arc::clone(&keys.exchange)));
+        let mut engine_config = EngineConfig::new(endpoints.broker.clone(), endpoints.api.clone(), exchange);
+        (config.tune)(&mut engine_config);
+
+        let (handle, messages) = Handle::new();
+        let fleet = loaded.fleet.clone();
+        let writer = start_writer(store, &handle).map_err(system("a thread for the writer"))?;
+        let (events, seen) = async_channel::bounded(link_events::LINK_EVENTS_MAX);
+        let link =
+            Link::start(link_config(&fleet, &broker, &access)?, events).map_err(system("a thread for the link"))?;
+        let link_events =
+            link_events::start(fleet, seen, handle.queue()).map_err(system("a thread for link events"))?;
+        let engine = EngineThread {
+            engine: Engine::new(engine_config, loaded),
+            messages,
+            writer,
+            link,
+            access: access.clone(),
+            broker: broker.clone(),
+        };
+        let engine = engine.start().map_err(system("a thread for the engine"))?;
+        let api = Api { handle: handle.clone(), artifacts, access, admin_sha256: token.sha256 };
+        let (api_stop, api_stopped) = async_channel::bounded(1);
+        // From here on dropping the hub stops what was started.
+        let mut hub = Self {
+            data,
+            endpoints,
+            warnings,
+            handle,
+            broker,
+            supervisor: None,
+            api_stop,
+            api: None,
+            engine: Some(engine),
+            link_events: Some(link_events),
+            _directory: directory,
+        };
+        hub.supervisor = Some(Supervisor::start(hub.broker.clone()).map_err(system("a thread for the supervisor"))?);
+        let serve = move || {
+            if let Err(error) = api::serve(listener, api, &api_stopped) {
+                tracing::error!(%error, "the API ended");
+            }
+        };
+        let api = thread::Builder::new().name("api".to_owned()).spawn(serve);
+        hub.api = Some(api.map_err(system("a thread for the API"))?);
+        hub.endpoints.write(&hub.data).map_err(system("the file with the endpoints"))?;
+        tracing::info!(api = hub.endpoints.api, broker = hub.endpoints.broker, data = %hub.data.display(), "hub started");
+        Ok(hub)
+    }
+
+    /// Where it is reached, with the real ports.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// The data directory, absolute.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What a person should know about this start, for example that the database is an old copy.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Asks the engine from within the process.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// False when a part that cannot be restarted has ended: the process should end too and be started again.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let runs =
+            |thread: &Option<thread::JoinHandle<()>>| thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        runs(&self.engine) && runs(&self.link_events) && runs(&self.api)
+    }
+
+    /// Ends the broker with everything that it remembers, and starts a new one on the same address.
+    ///
+    /// # Errors
+    /// When the new one does not start; it is tried again in the background.
+    pub fn restart_broker(&self) -> Result<(), BrokerError> {
+        self.broker.restart()
+    }
+
+    /// Stops everything, in bounded time: what was accepted is written first.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Err(error) = Endpoints::remove(&self.data) {
+            tracing::warn!(%error, "the file with the endpoints stays");
+        }
+        // First the edge, so that nobody new is promised anything.
+        self.api_stop.close();
+        join("the API", self.api.take());
+        if let Some(engine) = self.engine.take() {
+            // An error means that the engine is gone already.
+            let _ = self.handle.queue().send_blocking(Message::Stop);
+            join("the engine", Some(engine));
+            join("the link's events", self.link_events.take());
+        }
+        if let Some(mut supervisor) = self.supervisor.take() {
+            supervisor.stop();
+        }
+        self.broker.stop();
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn join(what: &'static str, thread: Option<thread::JoinHandle<()>>) {
+    if let Some(Err(_)) = thread.map(thread::JoinHandle::join) {
+        tracing::error!(what, "a thread ended by a panic");
+    }
+}
+
+fn refuse_public(what: &'static str, address: SocketAddr) -> Result<(), HubError> {
+    if address.ip().is_loopback() { Ok(()) } else { Err(HubError::NotLoopback { what, address }) }
+}
+
+/// Who may connect to the broker, as the database knows it.
+fn access_table(loaded: &Loaded) -> Result<AccessTable, HubError> {
+    let random = |error: getrandom::Error| HubError::System { what: "random bytes", error: io::Error::other(error) };
+    let access = AccessTable::new(&loaded.fleet).map_err(random)?;
+    for (device, _) in &loaded.devices {
+        access.device_put(&device.device.text(), device.credential_sha256)?;
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    // A used token stays: its device may not have heard the answer and asks again.
+    for token in loaded.tokens.iter().filter(|token| u128::from(token.expires_ms) > now) {
+        access.join_put(&token.id.to_string(), token.secret_sha256)?;
+    }
+    Ok(access)
+}
+
+fn link_config(fleet: &str, broker: &BrokerSlot, access: &AccessTable) -> Result<LinkConfig, HubError> {
+    // The store has checked the fleet's name already.
+    let filters = Topic::hub_filters(fleet).map_err(|_| StoreError::FleetName(fleet.to_owned()))?;
+    Ok(LinkConfig {
+        address: broker.address(),
+        client_id: HUB_USER.to_owned(),
+        credential: access.hub_credential(),
+        subscriptions: filters.iter().map(ToString::to_string).collect(),
+    })
+}
+
+/// Outcomes go into the engine's queue; the engine's thread never waits for the writer, so this may wait for it.
+fn start_writer(store: Store, handle: &Handle) -> io::Result<Writer> {
+    let queue = handle.queue();
+    store.start(Box::new(move |outcome| {
+        let input = match outcome {
+            Outcome::Committed { sequence, signed } => Input::Committed { sequence, signed },
+            Outcome::Failed { sequence, reason } => Input::Failed { sequence, reason },
+        };
+        // At a stop nobody waits for it: the change is durable all the same, and the next start finds it.
+        let _ = queue.send_blocking(Message::Input(input));
+    }))
+}
+
+/// The hub's exchange key, for the engine.
+struct SharedExchange(Arc<ExchangeSecret>);
+
+impl Exchange for SharedExchange {
+    fn public_key(&self) -> ExchangeKey {
+        self.0.public_key()
+    }
+
+    fn pair_key(&self, other: &ExchangeKey, fleet: &str, device: DeviceId) -> Option<PairKey> {
+        self.0.pair_key(other, fleet, device)
+    }
+
+    fn seal(&self, other: &ExchangeKey, nonce: &[u8; 16], credential: &[u8; 32]) -> Option<[u8; 48]> {
+        self.0.seal(other, nonce, credential)
+    }
+}

@@ -1,0 +1,247 @@
+//! The engine's thread: feeds it what happened and the time, and carries out what it wants.
+//!
+//! It decides nothing. It never waits for the writer, the link or an edge: while the writer or the link has no room the
+//! engine is not asked for more, so that inputs pile up in their bounded queue and new requests are refused there.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant as Clock, SystemTime};
+
+use async_channel::Receiver;
+use futures_lite::future;
+
+use super::broker_slot::BrokerSlot;
+use crate::broker::{AccessTable, NameRefused};
+use crate::commit::{Batch, CommitFailure};
+use crate::engine::Engine;
+use crate::engine::port::{AccessChange, Effect, Input, Instant, Now, Publication};
+use crate::handle::{Message, Switchboard};
+use crate::mqtt::{self, Link, PublishError};
+use crate::store::{SubmitError, Writer};
+
+/// Inputs taken in before effects are carried out again.
+const BURST_MAX: usize = 256;
+/// Publications that wait for room in the link before the engine is not asked for more.
+pub const PUBLICATIONS_WAITING_MAX: usize = 1_024;
+/// How soon to look again when the writer or the link had no room.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(2);
+
+/// Everything that the thread owns.
+pub(super) struct EngineThread {
+    pub(super) engine: Engine,
+    pub(super) messages: Receiver<Message>,
+    pub(super) writer: Writer,
+    pub(super) link: Link,
+    pub(super) access: Arc<AccessTable>,
+    pub(super) broker: Arc<BrokerSlot>,
+}
+
+struct Running {
+    owned: EngineThread,
+    board: Switchboard,
+    /// The link was full: these go first.
+    waiting: VecDeque<Publication>,
+    began: Clock,
+}
+
+/// What ended a wait.
+enum Woken {
+    By(Message),
+    ByTime,
+    /// All handles are gone.
+    ByEnd,
+}
+
+impl EngineThread {
+    pub(super) fn start(self) -> std::io::Result<thread::JoinHandle<()>> {
+        thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            let running =
+                Running { owned: self, board: Switchboard::default(), waiting: VecDeque::new(), began: Clock::now() };
+            running.run();
+        })
+    }
+}
+
+impl Running {
+    fn run(mut self) {
+        loop {
+            self.perform();
+            let woken = self.wait();
+            if self.take_in(woken).is_none() {
+                break;
+            }
+        }
+        // The writer must not wait for room in a queue that nobody empties any more.
+        self.owned.messages.close();
+        self.owned.link.stop();
+        if !self.owned.writer.stop() {
+            tracing::error!("changes that were not answered may be lost");
+        }
+    }
+
+    fn now(&self) -> Now {
+        let monotonic = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Before 1970 the clock was never set: zero says so.
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now { monotonic: Instant(monotonic), wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    fn has_room(&self) -> bool {
+        !self.owned.writer.is_full() && self.waiting.len() < PUBLICATIONS_WAITING_MAX
+    }
+
+    /// Carries out what the engine wants, until it wants nothing or there is no room.
+    fn perform(&mut self) {
+        while let Some(publication) = self.waiting.pop_front() {
+            if let Some(back) = self.publish(publication) {
+                self.waiting.push_front(back);
+                break;
+            }
+        }
+        while self.has_room() {
+            let Some(effect) = self.owned.engine.poll(self.now()) else { return };
+            match effect {
+                Effect::Commit(batch) => self.commit(batch),
+                Effect::Publish(publication) if self.waiting.is_empty() => {
+                    let back = self.publish(publication);
+                    self.waiting.extend(back);
+                }
+                Effect::Publish(publication) => self.waiting.push_back(publication),
+                Effect::Answer { ticket, result } => self.board.answer(ticket, result),
+                Effect::Stream { ticket, item } => {
+                    if let Some(input) = self.board.stream(ticket, item) {
+                        self.owned.engine.handle(self.now(), input);
+                    }
+                }
+                Effect::Access(change) => self.change_access(change),
+            }
+        }
+    }
+
+    fn commit(&mut self, batch: Batch) {
+        let sequence = batch.sequence;
+        if let Err(error) = self.owned.writer.submit(batch) {
+            // Room was checked and nobody else submits: only a writer that is gone comes here.
+            let (SubmitError::Full(_) | SubmitError::Ended(_)) = error;
+            tracing::error!(sequence, "the writer takes no batch");
+            let failed = Input::Failed { sequence, reason: CommitFailure::Io };
+            self.owned.engine.handle(self.now(), failed);
+        }
+    }
+
+    /// Gives the publication back when the link has no room.
+    fn publish(&mut self, publication: Publication) -> Option<Publication> {
+        let Publication { publication: ticket, topic, payload, retain, qos1 } = publication;
+        match self.owned.link.publish(mqtt::Publication { topic, payload, retain, qos1, ticket }) {
+            Ok(()) => None,
+            Err(PublishError::Full(back)) => {
+                let mqtt::Publication { topic, payload, retain, qos1, ticket } = back;
+                Some(Publication { publication: ticket, topic, payload, retain, qos1 })
+            }
+            // The engine hears of the lost connection by itself, and forgets everything under way.
+            Err(PublishError::Offline(_)) => None,
+            Err(error @ PublishError::Invalid(_)) => {
+                tracing::error!(%error, "a publication was not sent");
+                if qos1 {
+                    self.owned.engine.handle(self.now(), Input::PublishRefused { publication: ticket });
+                }
+                None
+            }
+        }
+    }
+
+    fn change_access(&self, change: AccessChange) {
+        let Self { owned: EngineThread { access, broker, .. }, .. } = self;
+        let entered = match change {
+            AccessChange::DevicePut { id, credential_sha256 } => {
+                replace_device(access, broker, &id.text(), credential_sha256)
+            }
+            AccessChange::DeviceRemove { id } => {
+                access.device_remove(&id.text());
+                broker.kick(&id.text());
+                Ok(())
+            }
+            AccessChange::JoinPut { token, secret_sha256 } => access.join_put(&token.to_string(), secret_sha256),
+            AccessChange::JoinRemove { token } => {
+                // A session without its entry can neither publish nor hear more.
+                access.join_remove(&token.to_string());
+                Ok(())
+            }
+        };
+        if let Err(error) = entered {
+            tracing::error!(%error, "a credential was not entered");
+        }
+    }
+
+    fn wait(&self) -> Woken {
+        let messages = &self.owned.messages;
+        if let Ok(message) = messages.try_recv() {
+            return Woken::By(message);
+        }
+        let pause = self.pause();
+        let message = async { messages.recv().await.map_or(Woken::ByEnd, Woken::By) };
+        let time = async {
+            match pause {
+                Some(pause) => drop(smol::Timer::after(pause).await),
+                None => future::pending().await,
+            }
+            Woken::ByTime
+        };
+        smol::block_on(future::or(message, time))
+    }
+
+    /// How long to wait at most; `None`: for the next message.
+    fn pause(&self) -> Option<Duration> {
+        let due = self.owned.engine.poll_timeout().map(|due| due.since(self.now().monotonic));
+        if self.waiting.is_empty() && self.has_room() {
+            due
+        } else {
+            Some(due.map_or(NO_ROOM_PAUSE, |due| due.min(NO_ROOM_PAUSE)))
+        }
+    }
+
+    /// `None` when it is time to end.
+    fn take_in(&mut self, woken: Woken) -> Option<()> {
+        let first = match woken {
+            Woken::By(message) => message,
+            Woken::ByTime => return Some(()),
+            Woken::ByEnd => return None,
+        };
+        let mut next = Some(first);
+        for _ in 0..BURST_MAX {
+            let Some(message) = next else { return Some(()) };
+            let input = self.board.accept(message)?;
+            if matches!(input, Input::LinkDown) {
+                // What the link did not take is forgotten like what it took.
+                self.waiting.clear();
+            }
+            let now = self.now();
+            self.owned.engine.handle(now, input);
+            next = self.owned.messages.try_recv().ok();
+        }
+        match next {
+            Some(message) => self.board.accept(message).map(|input| {
+                let now = self.now();
+                self.owned.engine.handle(now, input);
+            }),
+            None => Some(()),
+        }
+    }
+}
+
+/// A device that joins again gets a new credential: whoever is connected with the old one is cut off. A new device is
+/// not, because nobody can be.
+fn replace_device(
+    access: &AccessTable,
+    broker: &BrokerSlot,
+    device: &str,
+    credential_sha256: [u8; 32],
+) -> Result<(), NameRefused> {
+    let replaced = access.device_remove(device);
+    access.device_put(device, credential_sha256)?;
+    if replaced {
+        broker.kick(device);
+    }
+    Ok(())
+}
