@@ -307,7 +307,8 @@ impl<'a> Clauses<'a> {
                 }
                 _ => false,
             };
-            if number == 0 || (number <= last && !repeats) {
+            // `last` starts at zero, so a clause numbered zero is refused here too.
+            if number <= last && !repeats {
                 return Err(WireError::NotCanonical);
             }
             last = number;

@@ -83,7 +83,8 @@ impl ExchangeSecret {
         self.derive(other, b"fulmar/v1/pair", &[fleet.as_bytes(), &device.0]).map(PairKey)
     }
 
-    /// Seals a credential for one answer; the nonce of the request makes the key single-use.
+    /// Seals a credential for one answer. The key is single-use only because the nonce of the request is: a repeated request
+    /// is answered with the answer that was stored, never with another credential under the same nonce.
     pub fn seal(
         &self,
         other: &ExchangeKey,

@@ -223,7 +223,7 @@ pub enum RefusalReason {
     NotApproved,
 }
 
-/// Sent instead of Fresh.
+/// Sent instead of Fresh, on its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     pub nonce: Nonce,
@@ -236,7 +236,7 @@ impl Body for Refusal {
     const KIND: Kind = Kind::Refusal;
 }
 
-/// Asks for a full Hello or Status outside of a Hello, rate-limited by the hub.
+/// Asks for a full Hello or Status outside of a Hello, rate-limited by the hub. Travels on `down/cmd`, in the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub asks: Asks,

@@ -9,8 +9,8 @@ use wire::hello::{Asks, Capabilities, Fresh, Heartbeat, Hello, HelloFixed, LossC
 use wire::id::{CommandId, Order, Revision, Session, WorkloadId};
 use wire::join::{JoinToken, TOKEN_TEXT_BYTES_MAX};
 use wire::limits::{
-    ADDRESS_BYTES_MAX, BODY_BYTES_MAX_SMALL, FLEET_BYTES_MAX, FRAME_BYTES_MAX, HEARTBEAT_BYTES_MAX, LOG_RECORDS_MAX,
-    LOG_TEXT_BYTES_MAX, RECONNECT_BYTES_MAX, TRUST_LINK_BYTES_MAX,
+    ADDRESS_BYTES_MAX, FLEET_BYTES_MAX, FRAME_BYTES_MAX, HEARTBEAT_BYTES_MAX, LOG_RECORDS_MAX, LOG_TEXT_BYTES_MAX,
+    RECONNECT_BYTES_MAX, TRUST_LINK_BYTES_MAX,
 };
 use wire::record::BodyWriter;
 use wire::sign::{PublicKey, Sign};
@@ -138,11 +138,11 @@ fn desired_bytes(records: u16) -> usize {
 fn a_desired_set_stays_within_its_typical_size() {
     let sizes = [0, 1, 3, 8].map(desired_bytes);
     println!("desired sets of 0, 1, 3, 8 records: {sizes:?} bytes");
-    // design.md, section 4: typical 100-600 bytes; a set of eight named, triggered functions is the upper end of typical
-    // and still one packet and well inside the buffer of the smallest class.
+    // Typical is 100-600 bytes. Eight named functions with their triggers are more, and still one packet in less than half
+    // of the smallest class's buffer.
     assert!(sizes[0] >= 100 && sizes[0] <= 120, "{sizes:?}");
-    assert!(sizes[1] <= 220 && sizes[2] <= 420, "{sizes:?}");
-    assert!(sizes[3] <= 950 && sizes[3] <= BODY_BYTES_MAX_SMALL / 2, "{sizes:?}");
+    assert!(sizes[1] <= 220 && sizes[2] <= 420 && desired_bytes(5) <= 600, "{sizes:?}");
+    assert!(sizes[3] <= 950, "{sizes:?}");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_full_trust_link_fits_its_constant() {
     println!("longest link: {} in a frame of {length}", length - 70);
     assert!(length - 70 <= TRUST_LINK_BYTES_MAX);
     let length = link().encode(&mut buffer, &root_key(), FLEET).unwrap().len();
-    assert!(length <= TRUST_LINK_BYTES_MAX, "protocol.md, section 11");
+    assert!(length <= TRUST_LINK_BYTES_MAX, "one hub key and one publisher key");
 }
 
 #[test]
