@@ -4,7 +4,7 @@
 
 /// Bytes of a fleet name: `[a-z0-9-]`, as in a DNS label.
 pub const FLEET_BYTES_MAX: usize = 32;
-/// Bytes of a namespace, workload or component name: `[a-z0-9-]`, a DNS label.
+/// Bytes of a namespace, workload or component name (`[a-z0-9-]`, a DNS label), of a secret's name and of a sample's key.
 pub const NAME_BYTES_MAX: usize = 63;
 /// Bytes of an application topic (`emit`, topic triggers).
 pub const TOPIC_BYTES_MAX: usize = 96;
@@ -16,7 +16,7 @@ pub const EVENT_BYTES_MAX: usize = 1024;
 pub const LOG_TEXT_BYTES_MAX: usize = 256;
 /// Records in one log frame.
 pub const LOG_RECORDS_MAX: usize = 64;
-/// Bytes of a human-readable detail in a status entry.
+/// Bytes of a human-readable detail in a status entry or a command's result.
 pub const DETAIL_BYTES_MAX: usize = 96;
 /// Bytes of a calendar expression.
 pub const CRON_BYTES_MAX: usize = 96;
