@@ -81,10 +81,7 @@ pub fn append(path: &Path) -> io::Result<File> {
 
 /// Whether an error means that the disk is full.
 pub fn is_no_space(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// Bytes that the file system of `path` has left for us; zero when it does not say.

@@ -33,7 +33,9 @@ pub enum IdentityError {
     Damaged { path: PathBuf, why: String },
     #[error("this device has not joined a fleet: {path} holds no membership. Run `fulmar-agent join <token>` first")]
     NotJoined { path: PathBuf },
-    #[error("the system gives no random bytes ({0}), so no key can be made. Try again when the system has started fully")]
+    #[error(
+        "the system gives no random bytes ({0}), so no key can be made. Try again when the system has started fully"
+    )]
     Entropy(getrandom::Error),
 }
 

@@ -71,13 +71,17 @@ pub enum JoinError {
     Lock(#[from] LockError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    #[error("cannot reach the broker at {broker}: {why}. Check that the hub runs and that this address is reachable from here")]
+    #[error(
+        "cannot reach the broker at {broker}: {why}. Check that the hub runs and that this address is reachable from here"
+    )]
     Unreachable { broker: String, why: String },
     #[error(
         "the broker at {broker} does not accept the token: it is unknown, used up or expired. Make a new one with `fulmar device join-token`"
     )]
     NotAuthorized { broker: String },
-    #[error("the broker at {broker} does not let the request pass. Check the access rules of the broker for join users")]
+    #[error(
+        "the broker at {broker} does not let the request pass. Check the access rules of the broker for join users"
+    )]
     BrokerRefused { broker: String },
     #[error("the hub did not answer within {} s. Run the same command again: the device keeps its keys", JOIN_DEADLINE.as_secs())]
     NoAnswer,
@@ -94,15 +98,15 @@ pub enum JoinError {
 /// What happened, why, and what to do.
 const fn refusal_text(reason: JoinRefusal) -> &'static str {
     match reason {
-        JoinRefusal::TokenUsed => {
-            "another device has used this token. Make a new one with `fulmar device join-token`"
-        }
+        JoinRefusal::TokenUsed => "another device has used this token. Make a new one with `fulmar device join-token`",
         JoinRefusal::TokenExpired => "the token has expired. Make a new one with `fulmar device join-token`",
         JoinRefusal::NotAuthentic => {
             "the request was not signed for this fleet and token. Check that the token was copied whole, and update the agent"
         }
         JoinRefusal::NameTaken => "another device has this name. Choose another with --name, or remove the old device",
-        JoinRefusal::Malformed => "it could not read the request. Check the name and the position, and update the agent",
+        JoinRefusal::Malformed => {
+            "it could not read the request. Check the name and the position, and update the agent"
+        }
         JoinRefusal::Busy => "it has too much to do. Run the same command again in a minute",
     }
 }
@@ -242,10 +246,8 @@ fn accept(
     if !is_label(accepted.name, NAME_BYTES_MAX) {
         return Err(JoinError::Answer("its name is not a name"));
     }
-    let credential = identity
-        .exchange_secret()
-        .open(&accepted.hub_exchange, nonce, accepted.sealed)
-        .ok_or(JoinError::WrongHub)?;
+    let credential =
+        identity.exchange_secret().open(&accepted.hub_exchange, nonce, accepted.sealed).ok_or(JoinError::WrongHub)?;
     let membership = Membership {
         fleet: token.fleet.to_owned(),
         name: accepted.name.to_owned(),

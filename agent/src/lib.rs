@@ -2,13 +2,19 @@
 //!
 //! It must never decide what runs, when to connect or what to report: that is the machine's, so that a microcontroller and
 //! the simulator behave the same.
-pub mod clock;
+#![forbid(unsafe_code)]
+
+mod agent;
+mod clock;
 mod disk;
 pub mod identity;
 mod join;
 mod journal;
 mod link;
 mod lock;
+mod runtime;
+mod shell;
 mod store;
 
+pub use agent::{Agent, AgentConfig, AgentError, FUNCTION_MEMORY_BYTES};
 pub use join::{JoinError, JoinOptions, Joined, join};

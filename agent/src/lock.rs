@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 const LOCK_FILE: &str = "lock";
 /// Bytes of the content that are looked at.
-const CONTENT_BYTES_MAX: u64 = 16;
-const RUNNING: &[u8] = b"running\n";
+const CONTENT_BYTES_MAX: u64 = 64;
+const RUNNING: &str = "running";
+const ENDED: &str = "ended";
+const KERNEL_BOOT_FILE: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +32,17 @@ pub struct DataLock {
 /// How the last agent on this directory ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastRun {
-    /// There was none, or it said goodbye.
+    /// There was none since the machine started, or it said goodbye.
     Ended,
-    /// It disappeared: a crash, a kill, or the power.
+    /// It disappeared while the machine stayed up: a crash, or a kill without warning.
     Disappeared,
+    /// The machine has started since.
+    OtherBoot,
+}
+
+/// The kernel's name of this boot; empty where there is none.
+fn kernel_boot() -> String {
+    std::fs::read_to_string(KERNEL_BOOT_FILE).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
 impl DataLock {
@@ -49,22 +58,34 @@ impl DataLock {
         }
     }
 
-    /// Marks the directory as in use, and says how the last run ended. Not synced: after a power cut the mark may be gone, and
-    /// then the answer is `Ended`, which is true enough: the agent did not crash.
+    /// Marks the directory as in use, and says how the last run ended.
     pub fn begin(&mut self) -> io::Result<LastRun> {
-        let mut content = Vec::new();
+        self.begin_at(&kernel_boot())
+    }
+
+    fn begin_at(&mut self, boot: &str) -> io::Result<LastRun> {
+        let mut content = String::new();
         self.file.rewind()?;
-        (&self.file).take(CONTENT_BYTES_MAX).read_to_end(&mut content)?;
-        let last = if content == RUNNING { LastRun::Disappeared } else { LastRun::Ended };
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        self.file.write_all(RUNNING)?;
+        (&self.file).take(CONTENT_BYTES_MAX).read_to_string(&mut content)?;
+        let last = match content.trim_end().split_once(' ') {
+            Some((_, last_boot)) if last_boot != boot => LastRun::OtherBoot,
+            Some((RUNNING, _)) => LastRun::Disappeared,
+            _ => LastRun::Ended,
+        };
+        self.write(RUNNING, boot)?;
         Ok(last)
     }
 
     /// Says goodbye.
     pub fn end(&mut self) -> io::Result<()> {
-        self.file.set_len(0)
+        self.write(ENDED, &kernel_boot())
+    }
+
+    /// Not synced: after a power cut the answer does not depend on it.
+    fn write(&mut self, word: &str, boot: &str) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(format!("{word} {boot}\n").as_bytes())
     }
 }
 
@@ -85,13 +106,15 @@ mod tests {
     #[test]
     fn a_run_without_goodbye_is_noticed() {
         let data = tempfile::tempdir().unwrap();
+        let begin = |boot: &str| DataLock::take(data.path()).unwrap().begin_at(boot).unwrap();
+        assert_eq!(begin("one"), LastRun::Ended);
+        assert_eq!(begin("one"), LastRun::Disappeared);
+        assert_eq!(begin("two"), LastRun::OtherBoot);
         let mut lock = DataLock::take(data.path()).unwrap();
-        assert_eq!(lock.begin().unwrap(), LastRun::Ended);
-        drop(lock);
-        let mut lock = DataLock::take(data.path()).unwrap();
-        assert_eq!(lock.begin().unwrap(), LastRun::Disappeared);
+        lock.begin().unwrap();
         lock.end().unwrap();
         drop(lock);
-        assert_eq!(DataLock::take(data.path()).unwrap().begin().unwrap(), LastRun::Ended);
+        assert_eq!(begin(&kernel_boot()), LastRun::Ended);
+        assert_eq!(begin("three"), LastRun::OtherBoot);
     }
 }

@@ -70,7 +70,9 @@ mod tests {
         for (text, host, port) in cases {
             assert_eq!(Endpoint::parse(text).unwrap(), Endpoint { host: host.to_owned(), port });
         }
-        for text in ["", "mqtt://", "127.0.0.1:1883", "mqtt://h:x", "mqtt://h:0", "mqtt://a b", "mqtt://u@h", "mqtt://a:b:1"] {
+        for text in
+            ["", "mqtt://", "127.0.0.1:1883", "mqtt://h:x", "mqtt://h:0", "mqtt://a b", "mqtt://u@h", "mqtt://a:b:1"]
+        {
             assert!(matches!(Endpoint::parse(text), Err(EndpointError::Malformed(_))), "{text}");
         }
     }

@@ -62,7 +62,9 @@ pub struct Settings {
 pub enum Delivery {
     AtMostOnce,
     /// The answer is reported with this ticket.
-    AtLeastOnce { ticket: Ticket },
+    AtLeastOnce {
+        ticket: Ticket,
+    },
 }
 
 /// What happened on a connection.
@@ -70,12 +72,19 @@ pub enum Delivery {
 pub enum LinkEvent {
     Up,
     /// The end of this connection; the text is for the log.
-    Down { reason: String },
+    Down {
+        reason: String,
+    },
     /// All filters of the group were granted.
     Subscribed(Subscription),
     SubscribeRefused(Subscription),
-    Message { topic: String, payload: Vec<u8>, retained: bool },
-    Acknowledged { ticket: Ticket },
+    Message {
+        topic: String,
+        payload: Vec<u8>,
+    },
+    Acknowledged {
+        ticket: Ticket,
+    },
 }
 
 /// An event with the connection that it belongs to.
@@ -290,7 +299,7 @@ impl Drive {
                     return Err("a topic was not UTF-8".to_owned());
                 };
                 let payload = publish.payload.to_vec();
-                self.send(LinkEvent::Message { topic, payload, retained: publish.retain }).await
+                self.send(LinkEvent::Message { topic, payload }).await
             }
             Packet::SubAck(answer) => {
                 let group = lock(&self.tickets).subscription_answered(answer.pkid);

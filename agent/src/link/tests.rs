@@ -114,7 +114,7 @@ fn requests_are_answered_with_their_own_names() {
     world.link.publish("t", vec![1], Delivery::AtMostOnce).unwrap();
     world.link.publish("t", vec![2], Delivery::AtLeastOnce { ticket: Ticket(77) }).unwrap();
     let payload = b"hey!".to_vec();
-    assert_eq!(world.next(), LinkEvent::Message { topic: "t".to_owned(), payload, retained: false });
+    assert_eq!(world.next(), LinkEvent::Message { topic: "t".to_owned(), payload });
     assert_eq!(world.next(), LinkEvent::Acknowledged { ticket: Ticket(77) });
     world.link.disconnect();
     // The socket closes when the task is dropped; no event of it is accepted any more.

@@ -38,12 +38,19 @@ pub enum Turn {
 enum Phase {
     Loading,
     /// So many instances have not returned from their start.
-    Starting { left: u16 },
+    Starting {
+        left: u16,
+    },
     Running,
     /// Each instance is asked to stop; so many are still there.
-    Stopping { left: u16 },
+    Stopping {
+        left: u16,
+    },
     /// Instances are dropped as they are; the last one says why.
-    Ending { left: u16, report: Report },
+    Ending {
+        left: u16,
+        report: Report,
+    },
     Over,
 }
 
@@ -77,7 +84,11 @@ struct Inbox {
 enum Body {
     New,
     /// With the activation that is not finished.
-    Alive { instance: Box<Instance>, state: State, doing: Option<Doing> },
+    Alive {
+        instance: Box<Instance>,
+        state: State,
+        doing: Option<Doing>,
+    },
     Gone,
 }
 
@@ -264,8 +275,7 @@ impl Component {
         let store = &self.surroundings.store;
         let refuse = |error: std::io::Error| (Failure::LoadRefused, error.to_string());
         let bytes = store.read(&self.spec.artifact, self.spec.artifact_bytes).map_err(refuse)?;
-        let module =
-            Module::load(&bytes, &self.spec.limits, self.spec.granted).map_err(|error| load_blow(&error))?;
+        let module = Module::load(&bytes, &self.spec.limits, self.spec.granted).map_err(|error| load_blow(&error))?;
         let configuration = match &self.spec.configuration {
             Configuration::Inline(bytes) => bytes.clone(),
             Configuration::Stored(reference) => store.read(&reference.digest, reference.bytes).map_err(refuse)?,
@@ -424,8 +434,7 @@ impl Component {
         match self.spec.role {
             Role::Service => progress.phase = Phase::Running,
             Role::Init | Role::Job => {
-                let report =
-                    Report::Exited { launch: self.launch, exit: Exit::Completed, detail: String::new() };
+                let report = Report::Exited { launch: self.launch, exit: Exit::Completed, detail: String::new() };
                 progress.phase = Phase::Ending { left: self.spec.instances, report };
             }
         }

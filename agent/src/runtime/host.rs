@@ -6,8 +6,8 @@ use super::{Report, Surroundings};
 use crate::clock;
 use agent_nostd::function::{CommitError, EmitError, Host, Level, RandomError, StateChange};
 use agent_nostd::machine::port::LaunchId;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, Ordering};
 use wire::limits::LOG_TEXT_BYTES_MAX;
 use wire::status::truncate;
 
@@ -30,9 +30,10 @@ fn boot_ms() -> i64 {
 }
 
 impl WallClock {
-    /// Milliseconds since 1970 right now; `None`: not known.
-    pub fn set(&self, wall_ms: Option<u64>) {
-        let offset = wall_ms.and_then(|ms| i64::try_from(ms).ok()).map_or(UNKNOWN, |ms| ms.saturating_sub(boot_ms()));
+    /// Milliseconds since 1970 at a moment of the boot clock; `None`: not known.
+    pub fn set(&self, wall_ms: Option<u64>, boot_ms: u64) {
+        let both = wall_ms.and_then(|wall| Some((i64::try_from(wall).ok()?, i64::try_from(boot_ms).ok()?)));
+        let offset = both.map_or(UNKNOWN, |(wall, boot)| wall.saturating_sub(boot));
         self.offset_ms.store(offset, Ordering::Relaxed);
     }
 

@@ -45,15 +45,23 @@ pub enum Report {
     Emit { launch: LaunchId, topic: String, payload: Vec<u8> },
 }
 
-/// What was thrown away because a limit was reached.
-#[derive(Debug, Default)]
+/// What was thrown away because a limit was reached, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Messages for functions whose inbox was full.
-    pub inputs: AtomicU64,
+    pub inputs: u64,
     /// Lines that found no room.
-    pub lines: AtomicU64,
+    pub lines: u64,
     /// Events that found no room; the function was told.
-    pub events: AtomicU64,
+    pub events: u64,
+}
+
+/// `Losses`, counted on many threads.
+#[derive(Debug, Default)]
+struct LossCounters {
+    inputs: AtomicU64,
+    lines: AtomicU64,
+    events: AtomicU64,
 }
 
 /// Bytes of memory that functions share.
@@ -85,7 +93,7 @@ struct Surroundings {
     state: PathBuf,
     wall: Arc<WallClock>,
     reports: Sender<Report>,
-    losses: Losses,
+    losses: LossCounters,
     memory: Memory,
 }
 
@@ -121,7 +129,7 @@ impl Runtime {
     ) -> io::Result<Self> {
         crate::disk::directory_create(&state)?;
         let memory = Memory { limit: memory_bytes, used: AtomicU64::new(0) };
-        let losses = Losses::default();
+        let losses = LossCounters::default();
         let surroundings = Arc::new(Surroundings { store, state, wall, reports, losses, memory });
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let pool = Pool::start(cores.clamp(1, WORKERS_MAX))?;
@@ -188,8 +196,10 @@ impl Runtime {
         u32::try_from(self.surroundings.memory.free()).unwrap_or(u32::MAX)
     }
 
-    pub fn losses(&self) -> &Losses {
-        &self.surroundings.losses
+    pub fn losses(&self) -> Losses {
+        let LossCounters { inputs, lines, events } = &self.surroundings.losses;
+        let [inputs, lines, events] = [inputs, lines, events].map(|count| count.load(Ordering::Relaxed));
+        Losses { inputs, lines, events }
     }
 
     /// An answer of the loop to itself. There is always room for one more than functions may take.

@@ -319,20 +319,8 @@ impl Store {
                 removed += 1;
             }
         }
-        if removed > 0 {
-            disk::directory_sync(&self.directory)?;
-        }
+        // Not synced: what comes back after a power cut is collected the next time.
         Ok(removed)
-    }
-
-    /// What is stored, finished or not.
-    pub fn stored(&self) -> io::Result<Vec<Digest>> {
-        let names = fs::read_dir(&self.directory)?.flatten().map(|entry| entry.file_name());
-        let digest = |name: std::ffi::OsString| {
-            let name = name.to_string_lossy();
-            Digest::parse(name.strip_suffix(disk::PART_SUFFIX).unwrap_or(&name))
-        };
-        Ok(names.filter_map(digest).collect())
     }
 }
 

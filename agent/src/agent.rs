@@ -1,0 +1,197 @@
+//! An agent in this process: started, and stopped in order or at once. What `fulmar-agent run` and the tests use.
+//!
+//! Must never start on a directory that another agent has, nor before everything that can fail at once has been tried.
+use crate::disk;
+use crate::identity::{Identity, IdentityError};
+use crate::journal::Journal;
+use crate::link::{Endpoint, EndpointError};
+use crate::lock::{DataLock, LastRun, LockError};
+use crate::runtime::REPORTS_MAX;
+use crate::runtime::Runtime;
+use crate::shell::{self, Ending, Order, Parts};
+use crate::store::{Account, STORE_BYTES_MAX, Store};
+use async_channel::{Receiver, Sender};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use wire::DeviceId;
+use wire::hello::ResetCause;
+
+/// Memory for all functions together.
+pub const FUNCTION_MEMORY_BYTES: u32 = 64 * 1024 * 1024;
+/// Of the loop's thread: the machine is built on it before it moves to the heap. Pages that are not touched cost nothing.
+const STACK_BYTES: usize = 8 * 1024 * 1024;
+/// Orders to a running agent: one to stop, one to hurry.
+const ORDERS_MAX: usize = 4;
+
+/// What an agent is started with.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Where it joined.
+    pub data: PathBuf,
+    pub memory_bytes: u32,
+    pub storage_bytes: u64,
+}
+
+impl AgentConfig {
+    pub fn new(data: PathBuf) -> Self {
+        Self { data, memory_bytes: FUNCTION_MEMORY_BYTES, storage_bytes: STORE_BYTES_MAX }
+    }
+}
+
+/// Why an agent does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    #[error("the hub's key in the identity is of no use. Remove the data directory and join again")]
+    HubKey,
+    #[error(
+        "cannot use {path}: {source}. Check that it is writable, belongs to this user, and that the disk is not full"
+    )]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the system refuses what the agent needs to run: {0}. Check the limits of threads and open files")]
+    System(io::Error),
+    #[error("the agent broke down. Its log says where; what it ran is started again with the next start")]
+    Crashed,
+}
+
+/// A running agent. Dropping it stops it at once.
+#[derive(Debug)]
+pub struct Agent {
+    device: DeviceId,
+    orders: Sender<Order>,
+    ended: Receiver<()>,
+    thread: Option<JoinHandle<Result<Ending, AgentError>>>,
+}
+
+const fn reset_cause(last: LastRun) -> ResetCause {
+    match last {
+        LastRun::Ended => ResetCause::ProcessStart,
+        LastRun::Disappeared => ResetCause::Panic,
+        LastRun::OtherBoot => ResetCause::PowerOn,
+    }
+}
+
+impl Agent {
+    /// Starts the agent of a directory that has joined. Everything else happens on its own thread.
+    pub fn start(config: AgentConfig) -> Result<Self, AgentError> {
+        let data = &config.data;
+        let io = |path: PathBuf| move |source: io::Error| AgentError::Io { path, source };
+        let (identity, membership) = Identity::load_member(data)?;
+        let endpoint = Endpoint::parse(&membership.broker)?;
+        let pair_key = identity.pair_key().ok_or(AgentError::HubKey)?;
+        let mut lock = DataLock::take(data)?;
+        let last = lock.begin().map_err(io(data.clone()))?;
+        let device = identity.device();
+        let journal_directory = data.join("journal");
+        let (journal, values) = Journal::open(&journal_directory).map_err(io(journal_directory))?;
+        let account = (!membership.artifacts.is_empty()).then(|| Account {
+            address: membership.artifacts.clone(),
+            user: device.to_string(),
+            password: membership.credential.hex(),
+        });
+        let artifacts = data.join("artifacts");
+        let store = Store::open(&artifacts, config.storage_bytes, account).map_err(io(artifacts))?;
+        let store = Arc::new(store);
+        let state = data.join("state");
+        disk::directory_create(&state).map_err(io(state.clone()))?;
+        let wall = Arc::default();
+        let (sender, reports) = async_channel::bounded(REPORTS_MAX);
+        let memory = u64::from(config.memory_bytes);
+        let runtime = Runtime::start(Arc::clone(&store), state.clone(), memory, Arc::clone(&wall), sender)
+            .map_err(AgentError::System)?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(IdentityError::Entropy)?;
+        let (orders, orders_of_others) = async_channel::bounded(ORDERS_MAX);
+        let (ends, ended) = async_channel::bounded(1);
+        let parts = Parts {
+            device,
+            membership,
+            endpoint,
+            pair_key,
+            journal,
+            values,
+            store,
+            state,
+            runtime,
+            reports,
+            wall,
+            orders: orders_of_others,
+            reset: reset_cause(last),
+            seed,
+            memory_bytes: config.memory_bytes,
+            storage_bytes: config.storage_bytes,
+        };
+        let work = move || {
+            // Closes when the thread ends, however it does.
+            let _ends: Sender<()> = ends;
+            let ending = shell::run(parts);
+            if matches!(ending, Ok(Ending::InOrder)) && lock.end().is_err() {
+                tracing::debug!("the goodbye could not be written");
+            }
+            ending
+        };
+        let builder = std::thread::Builder::new().name("agent".to_owned()).stack_size(STACK_BYTES);
+        let thread = builder.spawn(work).map_err(AgentError::System)?;
+        Ok(Self { device, orders, ended, thread: Some(thread) })
+    }
+
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    /// Asks it to stop what runs and to say goodbye. Returns at once.
+    pub fn request_stop(&self) {
+        // A full channel holds the same request already.
+        let _ = self.orders.try_send(Order::Stop);
+    }
+
+    /// Asks it to leave everything as it is. Returns at once.
+    pub fn request_abandon(&self) {
+        let _ = self.orders.try_send(Order::Abandon);
+    }
+
+    /// Waits until it has ended, for whatever reason.
+    pub async fn ended(&self) {
+        // Nothing is ever sent: the channel closes.
+        let _ = self.ended.recv().await;
+    }
+
+    /// Stops in order; blocks until everything is stopped, or the machine's deadline for that has passed.
+    pub fn stop(self) -> Result<(), AgentError> {
+        self.request_stop();
+        self.join()
+    }
+
+    /// Ends as a crash would, with nothing said and nothing stopped; blocks until the threads are gone.
+    pub fn abandon(self) -> Result<(), AgentError> {
+        self.request_abandon();
+        self.join()
+    }
+
+    /// Waits for the end.
+    pub fn join(mut self) -> Result<(), AgentError> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(ending)) => ending.map(|_| ()),
+            Some(Err(_)) => Err(AgentError::Crashed),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.request_abandon();
+            if thread.join().is_err() {
+                tracing::error!("the agent broke down");
+            }
+        }
+    }
+}
