@@ -1,0 +1,3 @@
+//! What the tests share: the harness of system tests and the simulator.
+
+pub mod harness;

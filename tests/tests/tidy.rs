@@ -17,8 +17,10 @@ fn files() -> Vec<(String, String)> {
         .output()
         .expect("git lists the files");
     let listed = String::from_utf8(out.stdout).unwrap();
-    let mut files: Vec<_> =
-        listed.lines().filter_map(|path| Some((path.to_owned(), fs::read_to_string(root().join(path)).ok()?))).collect();
+    let mut files: Vec<_> = listed
+        .lines()
+        .filter_map(|path| Some((path.to_owned(), fs::read_to_string(root().join(path)).ok()?)))
+        .collect();
     files.sort();
     files.dedup();
     assert!(files.len() > 40, "git listed only {} files", files.len());
@@ -112,7 +114,18 @@ fn each_library_appears_in_its_one_place() {
     let rules: [(&str, &[&str]); 5] = [
         ("tokio::", &["hub/src/broker/", "hub/tests/"]),
         ("rmqtt::", &["hub/src/broker/", "hub/tests/"]),
-        ("rumqttc::", &["hub/src/mqtt/", "hub/src/broker/tests", "hub/tests/", "agent/src/link", "agent/src/join", "agent/src/mqtt", "tests/"]),
+        (
+            "rumqttc::",
+            &[
+                "hub/src/mqtt/",
+                "hub/src/broker/tests",
+                "hub/tests/",
+                "agent/src/link",
+                "agent/src/join",
+                "agent/src/mqtt",
+                "tests/",
+            ],
+        ),
         ("rusqlite::", &["hub/src/store/", "hub/tests/", "tests/"]),
         ("wasmi::", &["agent-nostd/src/function/"]),
     ];
@@ -137,7 +150,8 @@ fn the_cores_have_no_clock_thread_or_random_source() {
             continue;
         }
         let production = text.split("#[cfg(test)]").next().unwrap_or_default();
-        offences.extend(marks.into_iter().filter(|mark| production.contains(mark)).map(|mark| format!("{path}: {mark}")));
+        offences
+            .extend(marks.into_iter().filter(|mark| production.contains(mark)).map(|mark| format!("{path}: {mark}")));
     }
     assert_none("time, entropy and bytes come in as arguments", offences);
 }
@@ -148,7 +162,9 @@ fn no_path_of_a_build_machine_is_in_the_project() {
     let marks = [format!("{}/", root().parent().unwrap().display()), format!("{home}/")];
     let mut offences = Vec::new();
     for (path, text) in files().into_iter().filter(|(path, _)| !path.ends_with(".lock")) {
-        offences.extend(marks.iter().filter(|mark| mark.len() > 2 && text.contains(*mark)).map(|mark| format!("{path}: {mark}")));
+        offences.extend(
+            marks.iter().filter(|mark| mark.len() > 2 && text.contains(*mark)).map(|mark| format!("{path}: {mark}")),
+        );
     }
     assert_none("absolute paths", offences);
 }

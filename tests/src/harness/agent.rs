@@ -1,0 +1,114 @@
+//! One `fulmar-agent` process.
+
+use super::{Hub, program, wait_until};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A joined agent on its own data directory. Killed when dropped.
+pub struct Agent {
+    name: String,
+    data: PathBuf,
+    process: Option<Child>,
+}
+
+impl Agent {
+    /// Joins by a token that approves, at a place, and runs.
+    pub fn join(directory: &Path, hub: &Hub, name: &str, place: (f64, f64)) -> Self {
+        let mut agent = Self::enrol(directory, &hub.join_token(true), name, place);
+        agent.run();
+        hub.wait_online(name);
+        agent
+    }
+
+    /// Joins without running.
+    pub fn enrol(directory: &Path, token: &str, name: &str, (longitude, latitude): (f64, f64)) -> Self {
+        let data = directory.join(name);
+        let output = Command::new(program("fulmar-agent"))
+            .args(["join", token, "--name", name, "--at", &format!("{latitude},{longitude}"), "--data"])
+            .arg(&data)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "join failed: {}", String::from_utf8_lossy(&output.stderr));
+        Self { name: name.to_owned(), data, process: None }
+    }
+
+    pub fn run(&mut self) {
+        assert!(self.process.is_none(), "the agent runs already");
+        let log = std::fs::File::options().create(true).append(true).open(self.data.join("agent.log")).unwrap();
+        let process = Command::new(program("fulmar-agent"))
+            .args(["run", "--data"])
+            .arg(&self.data)
+            .env("FULMAR_LOG", "debug")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+    }
+
+    /// As a power cut.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Asks it to stop and waits for a clean end.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let pid = process.id().to_string();
+            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+            let status = wait_until("the agent stops", || process.try_wait().unwrap().ok_or("it runs"));
+            assert!(status.success(), "the agent ended with {status}:\n{}", self.log());
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().map_or(0, Child::id)
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.join("agent.log")).unwrap_or_default()
+    }
+
+    /// Every file of the durable state of functions, with its bytes: changes when a function's state does.
+    pub fn state(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        fn walk(directory: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    walk(&path, found);
+                } else if let Ok(bytes) = std::fs::read(&path) {
+                    found.push((path, bytes));
+                }
+            }
+        }
+        let mut found = Vec::new();
+        walk(&self.data.join("state"), &mut found);
+        found.sort();
+        found
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail = log.lines().rev().take(60).collect::<Vec<_>>();
+            eprintln!("--- {}/agent.log (last lines)", self.name);
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+        self.kill();
+    }
+}

@@ -1,0 +1,44 @@
+//! System tests with real parts: the `fulmar` and `fulmar-agent` programs as processes, on loopback, in a temporary directory.
+//!
+//! Nothing here sleeps to be safe: `wait_until` polls a fact with a deadline, and tells the last state it saw when it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod agent;
+mod hub;
+
+pub use agent::Agent;
+pub use hub::{Hub, Workload};
+
+use std::fmt::Debug;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Long enough for a loaded machine; a passing test never waits for it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(25);
+
+/// Polls `fact` until it is `Ok`; fails with the last `Err` after `PATIENCE`.
+pub fn wait_until<T, E: Debug>(what: &str, mut fact: impl FnMut() -> Result<T, E>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match fact() {
+            Ok(value) => return value,
+            Err(state) if Instant::now() > deadline => panic!("waited in vain until {what}; last seen: {state:#?}"),
+            Err(_) => std::thread::sleep(POLL),
+        }
+    }
+}
+
+/// A program that the same build made.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().and_then(|deps| deps.parent()).unwrap().join(name);
+    assert!(path.exists(), "{} is not built; run: cargo build --workspace", path.display());
+    path
+}
+
+/// A port that was free a moment ago, for programs that must find it again after a restart.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
