@@ -1,0 +1,59 @@
+//! The agent machine for a part without an operating system: eight slots, buffers of the smallest class, nothing else.
+//!
+//! A library builds generic code only where somebody uses it, so this crate is the user. It holds no logic and runs nowhere.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use agent_nostd::machine::Agent;
+use agent_nostd::machine::port::{Buffers, Config, Effect, Input, OUTGOING_BYTES_MIN, Restored, SET_OVERHEAD_BYTES};
+use agent_nostd::machine::time::Instant;
+use wire::limits::BODY_BYTES_MAX_SMALL;
+
+/// Components at the same time.
+pub const SLOTS: usize = 8;
+/// One stored set of the smallest class.
+pub const SET_BYTES: usize = SET_OVERHEAD_BYTES + BODY_BYTES_MAX_SMALL;
+/// Records on their way out, or to functions.
+pub const RING_BYTES: usize = 2048;
+/// All memory of the agent, its own state included: the goal for the smallest class is 28 KB with stack and network.
+pub const RAM_BYTES: usize = 3 * SET_BYTES + OUTGOING_BYTES_MIN + 3 * RING_BYTES + size_of::<Agent<'_, SLOTS>>();
+const _: () = assert!(RAM_BYTES < 20 * 1024);
+
+/// Every buffer of the machine.
+pub struct Memory {
+    sets: [[u8; SET_BYTES]; 3],
+    outgoing: [u8; OUTGOING_BYTES_MIN],
+    rings: [[u8; RING_BYTES]; 3],
+}
+
+impl Memory {
+    pub const fn new() -> Self {
+        Self { sets: [[0; SET_BYTES]; 3], outgoing: [0; OUTGOING_BYTES_MIN], rings: [[0; RING_BYTES]; 3] }
+    }
+
+    pub fn buffers(&mut self) -> Buffers<'_> {
+        let [current, last_good, incoming] = &mut self.sets;
+        let [logs, events, inputs] = &mut self.rings;
+        Buffers { current, last_good, incoming, outgoing: &mut self.outgoing, logs, events, inputs }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Builds the machine.
+pub fn start<'b>(now: Instant, config: Config<'b>, buffers: Buffers<'b>, restored: Restored<'_>) -> Agent<'b, SLOTS> {
+    Agent::new(now, config, buffers, restored)
+}
+
+/// One turn: an input, then every effect.
+pub fn turn(agent: &mut Agent<'_, SLOTS>, now: Instant, input: Input<'_>, mut act: impl FnMut(Effect<'_>)) -> Option<Instant> {
+    agent.handle(now, input);
+    while let Some(effect) = agent.poll(now) {
+        act(effect);
+    }
+    agent.poll_timeout()
+}
