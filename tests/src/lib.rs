@@ -1,3 +1,4 @@
 //! What the tests share: the harness of system tests and the simulator.
 
 pub mod harness;
+pub mod store_load;

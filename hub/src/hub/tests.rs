@@ -1,3 +1,4 @@
+//! A whole hub in this process: addresses, files, locks and the order of its end.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{Read, Write};

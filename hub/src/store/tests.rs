@@ -1,3 +1,4 @@
+//! The store against real files: what was written is read back, what is wrong is named, what failed leaves nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
