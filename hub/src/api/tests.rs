@@ -356,3 +356,40 @@ fn a_list_is_paged_and_selected() {
     let etag = rig.admin("GET", "/v1/devices/x", b"").head;
     assert!(etag.contains("etag: \"7\""), "{etag}");
 }
+
+/// `docs/reference/api.md` is made from the table; `UPDATE_GOLDEN=1` rewrites it.
+#[test]
+fn the_reference_is_the_table() {
+    let mut text = String::from(
+        "# HTTP API\n\nMade from the route table; do not edit by hand. All paths answer JSON. Anything but success is\n\
+         `application/problem+json` (RFC 9457) with `code`, `detail`, `errors[]` (JSON pointers) and `next[]`.\n\n\
+         Rights: `operator` needs `Authorization: Bearer <token>` with the token in `<data>/run/admin.token`; `device` also takes\n\
+         HTTP Basic with the device's id and credential.\n\n| method | path | right |\n|---|---|---|\n",
+    );
+    for route in ROUTES {
+        let right = match route.right {
+            Right::Anyone => "anyone",
+            Right::Device => "device",
+            Right::Operator => "operator",
+        };
+        text.push_str(&format!("| {} | `{}` | {right} |\n", verb(route.method), route.path));
+    }
+    text.push_str(&format!(
+        "\nWrites take `If-Match` with an ETag (412 if the object moved on) and `?dryRun=server`; the header `Fulmar-Outcome` says\n\
+         `created`, `updated` or `unchanged`, `Fulmar-Warning` repeats. Lists take `labelSelector`, `limit` and `continue`.\n\
+         Logs and events take `tail`, and with `follow=true` answer server-sent events: `log`, `event`, `dropped`, `end`.\n\n\
+         | limit | value |\n|---|---|\n| JSON body | {BODY_BYTES_MAX} bytes, {BODY_DEPTH_MAX} levels |\n\
+         | artifact | {} bytes |\n| headers | {HEADER_BYTES_MAX} bytes, within {} s |\n| path and query | {URL_BYTES_MAX} bytes |\n\
+         | between two pieces of a body | {} s |\n| connections | {CONNECTIONS_MAX} |\n| page | {PAGE_MAX} objects |\n\
+         | tail | {TAIL_MAX} lines |\n",
+        crate::store::ARTIFACT_BYTES_MAX,
+        HEADER_TIMEOUT.as_secs(),
+        BODY_TIMEOUT.as_secs(),
+    ));
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/api.md");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(committed, text, "run with UPDATE_GOLDEN=1 and read the difference");
+}
