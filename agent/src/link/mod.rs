@@ -277,9 +277,10 @@ impl Drive {
             Event::Outgoing(outgoing) => match outgoing {
                 Outgoing::Publish(packet) => lock(&self.tickets).sent(Sent::Publication(packet)),
                 Outgoing::Subscribe(packet) => lock(&self.tickets).sent(Sent::Subscription(packet)),
-                // One old publication without an answer holds up all others for good: a new connection is the way out.
-                Outgoing::AwaitAck(_) => Err("a publication was never acknowledged".to_owned()),
-                Outgoing::Unsubscribe(_)
+                // The publication waits for an older one with its packet id, and all others wait behind it; it is reported as
+                // sent when that is over. If that takes too long, the machine drops the link.
+                Outgoing::AwaitAck(_)
+                | Outgoing::Unsubscribe(_)
                 | Outgoing::PubAck(_)
                 | Outgoing::PubRec(_)
                 | Outgoing::PubRel(_)

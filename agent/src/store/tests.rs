@@ -3,7 +3,6 @@
 use super::*;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// How the server answers one request.
@@ -282,7 +281,7 @@ fn a_body_comes_into_memory_and_is_checked() {
 
 #[test]
 fn a_stopped_store_gives_up_fetching() {
-    let world = Arc::new(world(1 << 20));
+    let world = world(1 << 20);
     world.store.stop();
     let bytes = content(70_000);
     world.server.will(Answer::Serve, &bytes);
