@@ -30,12 +30,15 @@ pub fn wait_until<T, E: Debug>(what: &str, mut fact: impl FnMut() -> Result<T, E
     }
 }
 
-/// A program that the same build made.
+/// A program: in one of the folders that `FULMAR_PROGRAMS` names (joined by `:`), beside the running one, or one folder up
+/// from a test.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(|deps| deps.parent()).unwrap().join(name);
-    assert!(path.exists(), "{} is not built; run: cargo build --workspace", path.display());
-    path
+    let named = std::env::var_os("FULMAR_PROGRAMS").unwrap_or_default();
+    let running = std::env::current_exe().unwrap();
+    let folder = running.parent().unwrap();
+    let folders = std::env::split_paths(&named).chain([folder.to_owned(), folder.parent().unwrap().to_owned()]);
+    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not built; run: cargo build --workspace"))
 }
 
 /// A port that was free a moment ago, for programs that must find it again after a restart.

@@ -1,0 +1,71 @@
+//! Desired sets as the oracles see them: decoded from the bytes that were signed, stored or sent, by nothing but `wire`.
+//!
+//! The judgement of what makes two versions of a component the same is made here again, apart from the agent's.
+use wire::clause::Clause;
+use wire::codec::Reader;
+use wire::desired::SignedHeader;
+use wire::record::{Body, Core, Record, encode_clauses};
+use wire::{Digest, Revision, WorkloadId};
+
+pub type Key = (WorkloadId, u8);
+
+/// A record that outlives the buffer that it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub core: Core,
+    pub clauses: Vec<u8>,
+    /// Everything that running code depends on.
+    pub version: Digest,
+}
+
+impl Kept {
+    pub fn of(record: &Record<'_>) -> Self {
+        let mut bytes = format!("{:?}", Core { generation: 0, ..record.core }).into_bytes();
+        let mut buffer = [0; 600];
+        for stated in record.clauses.iter() {
+            // What only the machine reads may change without a restart.
+            let is_policy = matches!(
+                stated.clause,
+                Clause::After(_) | Clause::Retry(_) | Clause::StopGrace(_) | Clause::Unconfirmed | Clause::Trace(_)
+            );
+            if !is_policy && let Ok(encoded) = encode_clauses(&mut buffer, &[stated]) {
+                bytes.extend_from_slice(encoded);
+            }
+        }
+        Self { core: record.core, clauses: record.clauses.as_bytes().to_vec(), version: Digest::of(&bytes) }
+    }
+
+    pub fn key(&self) -> Key {
+        (self.core.workload, self.core.component)
+    }
+}
+
+/// A whole set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    pub revision: Revision,
+    pub digest: Digest,
+    pub records: Vec<Kept>,
+}
+
+impl Set {
+    /// From a header and the body that it covers.
+    pub fn of(signed: &SignedHeader, body: &[u8]) -> Option<Self> {
+        if !wire::desired::body_matches(&signed.header, body) {
+            return None;
+        }
+        let records = Body::decode(body).ok()?.iter().map(|record| Kept::of(&record)).collect();
+        Some(Self { revision: signed.header.revision, digest: signed.header.body, records })
+    }
+
+    /// From what the agent keeps in its journal: signed header, then body.
+    pub fn of_journal(value: &[u8]) -> Option<(SignedHeader, Self)> {
+        let mut reader = Reader::new(value);
+        let signed = SignedHeader::read(&mut reader).ok()?;
+        Self::of(&signed, reader.rest()).map(|set| (signed, set))
+    }
+
+    pub fn get(&self, key: Key) -> Option<&Kept> {
+        self.records.iter().find(|record| record.key() == key)
+    }
+}
