@@ -89,7 +89,10 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
                     });
                     slot.is_rolled_back = true;
                     let held = back.is_none().then_some(Reason::ROLLED_BACK);
+                    // What was wrong with the version that was given up stays worth knowing.
+                    let detail = slot.detail.clone();
                     slot.set_goal(back, held);
+                    slot.detail = detail;
                 }
             }
         }

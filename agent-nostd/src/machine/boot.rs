@@ -22,7 +22,19 @@ const IS_OPEN: u8 = 1;
 const IS_GIVEN_UP: u8 = 2;
 const IS_COMPLETED: u8 = 4;
 
+/// Workload, component, version, failures, flags.
 type Entry = (WorkloadId, u8, Print, u8, u8);
+
+/// Reads until the end or the first thing that is no entry.
+struct Entries<'a>(Reader<'a>);
+
+impl Iterator for Entries<'_> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        self.0.take().ok()
+    }
+}
 
 impl<const SLOTS: usize> Agent<'_, SLOTS> {
     /// Takes up what the journal held. Total: rotten values count as absent.
@@ -63,12 +75,17 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         if reader.byte() != Ok(FORMAT) {
             return;
         }
-        while let Ok((workload, component, print, failures, flags)) = reader.take::<Entry>() {
+        // Whoever was alone under trial is to blame; several are not, but start one by one until it is known who is.
+        let mut entries = Entries(reader);
+        let is_alone = entries.by_ref().filter(|entry| entry.4 & IS_OPEN != 0).take(2).count() == 1;
+        self.is_careful |= has_crashed && !is_alone && Entries(reader).any(|entry| entry.4 & IS_OPEN != 0);
+        let is_convicting = has_crashed && is_alone;
+        for (workload, component, print, failures, flags) in Entries(reader) {
             let found = self.slots.iter_mut().find(|slot| slot.key() == (workload, component));
             let Some(slot) = found.filter(|slot| slot.trial.print == print) else { continue };
             let was_open = flags & IS_OPEN != 0;
-            let failures = failures.saturating_add(u8::from(was_open && has_crashed));
-            let is_blamed = was_open && has_crashed && (failures >= ATTEMPTS_MAX || self.is_careful);
+            let failures = failures.saturating_add(u8::from(was_open && is_convicting));
+            let is_blamed = was_open && is_convicting && (failures >= ATTEMPTS_MAX || self.is_careful);
             let is_completed = flags & IS_COMPLETED != 0 && slot.goal.is_some_and(|goal| goal.role == Role::Job);
             slot.trial = Trial {
                 print,

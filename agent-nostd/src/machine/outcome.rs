@@ -99,6 +99,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         slot.explain(reason, detail);
         let (Some(goal), Some(live)) = (slot.goal, slot.live) else { return };
         if goal.print != live.print {
+            // An older version: it may come back as a stand-in, but not at once and not for ever.
+            slot.streak.consecutive = slot.streak.consecutive.saturating_add(1);
+            slot.back_off(now, &mut self.random);
             return;
         }
         if now.since(slot.streak.window_start) > goal.window {
@@ -137,6 +140,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
 
     pub(crate) fn fetched(&mut self, digest: &Digest) {
         for slot in &mut self.slots {
+            if let Some(stand_in) = slot.stand_in.as_mut().filter(|stand_in| stand_in.goal.artifact == *digest) {
+                stand_in.fetch = Fetch::Present;
+            }
             if slot.goal.is_some_and(|goal| goal.artifact == *digest) && slot.fetch != Fetch::Present {
                 slot.fetch = Fetch::Present;
                 slot.fetch_tries = 0;
@@ -147,6 +153,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
 
     pub(crate) fn fetch_failed(&mut self, now: Instant, digest: &Digest, failure: FetchFailure) {
         for slot in &mut self.slots {
+            if let Some(stand_in) = slot.stand_in.as_mut().filter(|stand_in| stand_in.goal.artifact == *digest) {
+                stand_in.fetch = Fetch::Absent;
+            }
             let Some(goal) = slot.goal else { continue };
             let Fetch::Asked { source, .. } = slot.fetch else { continue };
             if goal.artifact != *digest {

@@ -5,7 +5,7 @@
 use super::port::{Content, JournalKey, LaunchId, Source, Trigger};
 use super::slot::{
     ACTIVATION_DEADLINE, FETCH_DEADLINE, Fetch, From, Goal, HEALTHY_AFTER, Live, Rest, SETTLED_AFTER, START_DEADLINE,
-    STOP_MARGIN, Slot, Stage, Streak,
+    STOP_MARGIN, Slot, Stage, StandIn, Streak,
 };
 use super::time::{Instant, earliest};
 use super::{Agent, Todo};
@@ -40,7 +40,36 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         if let Some(todo) = self.poll_fetch(at, now) {
             return Some(todo);
         }
-        if self.slots.get(at)?.live.is_none() && self.is_ready(at) { self.start(at, now) } else { None }
+        if self.slots.get(at)?.live.is_some() {
+            return None;
+        }
+        if self.is_ready(at) {
+            let goal = self.slots.get(at)?.goal?;
+            return self.start(at, now, &goal);
+        }
+        self.poll_stand_in(at, now)
+    }
+
+    /// Better the last good version than none. Services only, and only those that wait for no other component.
+    fn poll_stand_in(&mut self, at: usize, now: Instant) -> Option<Todo> {
+        let slot = self.slots.get(at)?;
+        let goal = slot.goal?;
+        let is_missing = matches!(slot.fetch, Fetch::Absent | Fetch::Failed { .. });
+        if slot.rest != Rest::Ready || !is_missing || goal.from == From::LastGood || !goal.is_new {
+            return None;
+        }
+        let (offset, print) = slot.good?;
+        let Some(stand_in) = slot.stand_in else {
+            let record = self.last_good.record_at(offset)?;
+            let goal = Goal::of(&record, From::LastGood, offset, print, false);
+            let fetch = Fetch::Asked { deadline: now.after(FETCH_DEADLINE), source: Source::Store, is_mine: true };
+            let (digest, bytes) = (goal.artifact, goal.artifact_bytes);
+            self.slots.get_mut(at)?.stand_in = Some(StandIn { goal, fetch });
+            return Some(Todo::Fetch { content: Content::Artifact, digest, bytes, source: Source::Store });
+        };
+        let can_stand_in = stand_in.goal.role == Role::Service && !stand_in.goal.waits_for_others;
+        let is_present = stand_in.fetch == Fetch::Present && stand_in.goal.print == print;
+        if can_stand_in && is_present { self.start(at, now, &stand_in.goal) } else { None }
     }
 
     /// What has to be done about what runs.
@@ -98,16 +127,16 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         Some(Todo::Stop { launch: live.launch, grace: live.grace })
     }
 
-    fn start(&mut self, at: usize, now: Instant) -> Option<Todo> {
+    fn start(&mut self, at: usize, now: Instant, goal: &Goal) -> Option<Todo> {
         let launch = LaunchId(self.next_launch);
         let slot = self.slots.get_mut(at)?;
-        let goal = slot.goal?;
         self.next_launch = self.next_launch.wrapping_add(1);
         if slot.has_started {
             slot.restarts = slot.restarts.saturating_add(1);
         }
         slot.has_started = true;
         slot.waits = Reason::NONE;
+        slot.stand_in = None;
         slot.live = Some(Live {
             launch,
             print: goal.print,

@@ -154,6 +154,13 @@ pub(crate) enum Stage {
     Stopping { deadline: Instant },
 }
 
+/// After a reset between the acceptance of a new version and its arrival, the old one runs on from the last good set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StandIn {
+    pub goal: Goal,
+    pub fetch: Fetch,
+}
+
 /// Why nothing runs although something should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
@@ -208,6 +215,8 @@ pub(crate) struct Slot {
     pub live: Option<Live>,
     pub fetch: Fetch,
     pub fetch_tries: u32,
+    /// The last good version, while the wanted one cannot be had and nothing runs.
+    pub stand_in: Option<StandIn>,
     pub rest: Rest,
     pub trial: Trial,
     pub streak: Streak,
@@ -232,6 +241,7 @@ impl Slot {
             live: None,
             fetch: Fetch::Unknown,
             fetch_tries: 0,
+            stand_in: None,
             rest: Rest::Ready,
             trial: Trial::default(),
             streak: Streak::default(),
@@ -271,6 +281,7 @@ impl Slot {
     pub fn set_goal(&mut self, goal: Option<Goal>, held: Option<Reason>) {
         let print = |goal: &Option<Goal>| goal.as_ref().map(|goal| goal.print);
         if print(&self.goal) != print(&goal) {
+            self.stand_in = None;
             self.rest = Rest::Ready;
             self.streak = Streak::default();
             self.waits = Reason::NONE;

@@ -1,0 +1,216 @@
+//! The connection: order of subscriptions, Hello and Fresh, deadlines, pauses.
+use super::rig::*;
+use crate::machine::port::*;
+use crate::machine::time::{Duration, Instant};
+use std::vec::Vec;
+use wire::hello::{Asks, HelloFixed, RefusalReason};
+use wire::topic::Down;
+
+fn hellos(rig: &Rig) -> Vec<(Instant, HelloFixed, bool, bool)> {
+    let of = |(at, done): &(Instant, Done)| match done {
+        Done::Hello(fixed, capabilities, proof) => Some((*at, *fixed, *capabilities, *proof)),
+        _ => None,
+    };
+    rig.done.iter().filter_map(of).collect()
+}
+
+fn joined() -> Rig {
+    let mut rig = Rig::new();
+    rig.publish(set(1, &[service(1, 0, "a")]));
+    rig.run(secs(20));
+    rig
+}
+
+fn desired(handling: RetainHandling) -> Done {
+    Done::Subscribe(Subscription::Desired(handling))
+}
+
+#[test]
+fn hello_comes_after_the_live_subscription_and_before_the_desired_one() {
+    let rig = joined();
+    let at = |wanted: &dyn Fn(&Done) -> bool| rig.done.iter().position(|(_, done)| wanted(done)).unwrap();
+    let live = at(&|done| *done == Done::Subscribe(Subscription::Live));
+    let hello = at(&|done| matches!(done, Done::Hello(..)));
+    assert!(live < hello && hello < at(&|done| *done == desired(RetainHandling::Skip)));
+    assert_eq!(rig.agent.link(), LinkState::Fresh);
+}
+
+#[test]
+fn without_fresh_hello_is_repeated_and_the_retained_copy_asked_for() {
+    let mut rig = Rig::new();
+    rig.hub_up = false;
+    rig.run(secs(9));
+    assert_eq!(rig.count(|done| *done == desired(RetainHandling::Send)), 0);
+    rig.run(secs(300));
+    let hellos = hellos(&rig);
+    assert!((4..60).contains(&hellos.len()), "{}", hellos.len());
+    let mut nonces: Vec<_> = hellos.iter().map(|hello| hello.1.nonce.0).collect();
+    nonces.sort();
+    nonces.dedup();
+    assert_eq!(nonces.len(), hellos.len());
+    assert_eq!(rig.count(|done| *done == desired(RetainHandling::Send)), 1);
+}
+
+#[test]
+fn a_fresh_for_another_nonce_or_too_late_is_ignored() {
+    let mut rig = Rig::new();
+    rig.hub_up = false;
+    rig.run(secs(2));
+    let (_, first, ..) = hellos(&rig)[0];
+    let stranger = rig.fresh(wire::Nonce([1; 8]));
+    rig.down(Down::Fresh, stranger);
+    rig.run(ms(10));
+    assert_eq!(rig.agent.link(), LinkState::Linked);
+    while hellos(&rig).len() < 2 {
+        rig.run(ms(100));
+    }
+    let stale = rig.fresh(first.nonce);
+    rig.down(Down::Fresh, stale);
+    rig.run(ms(10));
+    assert_eq!(rig.agent.link(), LinkState::Linked);
+    // The latest nonce, tampered with, then as it is.
+    let latest = hellos(&rig).last().unwrap().1.nonce;
+    let mut bad = rig.fresh(latest);
+    *bad.last_mut().unwrap() ^= 1;
+    rig.down(Down::Fresh, bad);
+    rig.run(ms(10));
+    assert_eq!(rig.agent.link(), LinkState::Linked);
+    let good = rig.fresh(latest);
+    rig.down(Down::Fresh, good.clone());
+    rig.run(ms(10));
+    assert_eq!(rig.agent.link(), LinkState::Fresh);
+    assert!(rig.agent.unix_ms(rig.now).unwrap() > 1_700_000_000_000);
+}
+
+#[test]
+fn what_fresh_announced_and_did_not_come_is_asked_for() {
+    let mut rig = Rig::new();
+    rig.publishes = false;
+    rig.publish(set(1, &[service(1, 0, "a")]));
+    rig.run(secs(30));
+    assert_eq!(rig.accepted(), 1);
+    assert!(rig.count(|done| *done == desired(RetainHandling::Send)) >= 1);
+}
+
+#[test]
+fn connecting_backs_off_with_full_jitter() {
+    let mut rig = Rig::new();
+    rig.broker_up = false;
+    rig.run(secs(3600));
+    let connects: Vec<_> = rig.done.iter().filter(|(_, done)| *done == Done::Connect).map(|(at, _)| *at).collect();
+    assert!((60..400).contains(&connects.len()), "{}", connects.len());
+    let gaps: Vec<Duration> = connects.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+    assert!(gaps.iter().all(|gap| *gap <= secs(61)));
+    assert!(gaps.iter().any(|gap| *gap > secs(40)) && gaps.iter().skip(10).any(|gap| *gap < secs(15)));
+}
+
+#[test]
+fn five_refusals_pause_for_an_hour() {
+    let mut rig = Rig::new();
+    rig.refuses = Some((RefusalReason::Quarantined, 1));
+    rig.run(secs(600));
+    assert_eq!(hellos(&rig).len(), 5);
+    rig.refuses = None;
+    rig.run(secs(2700));
+    assert_eq!(hellos(&rig).len(), 5);
+    rig.run(secs(1000));
+    assert_eq!(rig.agent.link(), LinkState::Fresh);
+}
+
+#[test]
+fn a_hint_to_come_later_is_followed_to_ten_minutes_at_most() {
+    let mut rig = Rig::new();
+    rig.refuses = Some((RefusalReason::Busy, u32::MAX));
+    rig.run(secs(590));
+    assert_eq!(hellos(&rig).len(), 1);
+    rig.run(secs(80));
+    assert_eq!(hellos(&rig).len(), 2);
+}
+
+#[test]
+fn a_missing_puback_drops_the_link() {
+    let mut rig = joined();
+    rig.run(secs(60));
+    let before = rig.count(|done| *done == Done::Heartbeat);
+    assert!(before >= 1);
+    rig.acknowledges = false;
+    rig.run(secs(50));
+    assert!(rig.count(|done| *done == Done::Disconnect) >= 1);
+    let end = rig.done.iter().position(|(_, done)| *done == Done::Disconnect).unwrap();
+    let (beat, _) = rig.done[..end].iter().rev().find(|(_, done)| *done == Done::Heartbeat).unwrap();
+    assert_eq!(rig.done[end].0.since(*beat), KEEP_ALIVE / 2);
+    rig.acknowledges = true;
+    rig.run(secs(120));
+    assert_eq!(rig.agent.link(), LinkState::Fresh);
+    assert_eq!(rig.starts_of("a"), 1);
+}
+
+#[test]
+fn a_suback_that_never_comes_drops_the_link() {
+    let mut rig = Rig::new();
+    rig.run(secs(1));
+    rig.cut();
+    while !rig.answers.iter().any(|(_, answer)| matches!(answer, Answer::Subscribed(_))) {
+        rig.run(ms(1));
+    }
+    rig.answers.clear();
+    rig.run(secs(25));
+    assert_eq!(rig.count(|done| *done == Done::Disconnect), 1);
+}
+
+#[test]
+fn cut_again_and_again_after_subscribing_it_connects_without_the_desired_set() {
+    let mut rig = joined();
+    rig.hub_up = false;
+    rig.cuts_after_desired = true;
+    rig.cut();
+    rig.run(secs(200));
+    let subscribes = rig.count(|done| *done == desired(RetainHandling::Skip));
+    assert_eq!(subscribes, 4, "one from before, three that were cut");
+    assert_eq!(rig.agent.link(), LinkState::Linked);
+    // The hub comes back, hears of it, and what cut the link is gone.
+    rig.hub_up = true;
+    rig.cuts_after_desired = false;
+    rig.publish(set(2, &[service(1, 0, "b")]));
+    rig.run(secs(300));
+    assert!(rig.logs.iter().any(|(_, text)| text.contains("connecting without it")));
+    assert_eq!(rig.accepted(), 2);
+}
+
+#[test]
+fn capabilities_and_proof_are_sent_when_asked_for() {
+    let mut rig = joined();
+    assert!(hellos(&rig).iter().all(|(_, _, capabilities, proof)| !capabilities && !proof));
+    rig.report(Asks::CAPABILITIES.union(Asks::PROOF));
+    rig.run(secs(2));
+    let (_, fixed, capabilities, proof) = *hellos(&rig).last().unwrap();
+    assert!(capabilities && proof && fixed.revision == revision(1));
+    assert_eq!(fixed.capabilities, rig.agent.capabilities().digest().prefix());
+}
+
+#[test]
+fn a_new_hub_incarnation_is_answered_within_the_spread_at_most_every_five_minutes() {
+    let mut rig = joined();
+    rig.hub_state(1, 10_000);
+    rig.run(secs(1));
+    let before = (hellos(&rig).len(), rig.count(|done| *done == Done::Status));
+    rig.hub_state(2, 10_000);
+    rig.run(secs(12));
+    let after = (hellos(&rig).len(), rig.count(|done| *done == Done::Status));
+    assert_eq!((after.0 - before.0, after.1 - before.1), (1, 1));
+    for incarnation in 3..20 {
+        rig.hub_state(incarnation, 1000);
+        rig.run(secs(10));
+    }
+    assert_eq!(hellos(&rig).len(), after.0);
+    rig.run(secs(200));
+    assert_eq!(hellos(&rig).len(), after.0 + 1);
+}
+
+#[test]
+fn fresh_is_asked_again_every_quarter_of_an_hour() {
+    let mut rig = joined();
+    let before = hellos(&rig).len();
+    rig.run(secs(3600));
+    assert!((3..=6).contains(&(hellos(&rig).len() - before)), "{}", hellos(&rig).len() - before);
+}

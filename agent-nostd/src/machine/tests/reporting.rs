@@ -1,0 +1,129 @@
+//! Status, heartbeats, logs and events: what is said, when, and that losses are counted exactly.
+use super::rig::*;
+use crate::machine::port::*;
+use wire::event::Level;
+use wire::hello::Asks;
+
+fn joined() -> Rig {
+    let mut rig = Rig::new();
+    rig.publish(set(1, &[service(1, 0, "a")]));
+    rig.run(secs(20));
+    rig
+}
+
+fn statuses(rig: &Rig) -> usize {
+    rig.count(|done| *done == Done::Status)
+}
+
+#[test]
+fn a_status_is_sent_on_change_and_on_ask_and_not_otherwise() {
+    let mut rig = joined();
+    rig.run(secs(60));
+    let before = statuses(&rig);
+    rig.run(secs(600));
+    assert_eq!(statuses(&rig), before);
+    assert!((18..=22).contains(&(rig.count(|done| *done == Done::Heartbeat) - 2)));
+    rig.report(Asks::STATUS);
+    rig.run(secs(5));
+    assert_eq!(statuses(&rig), before + 1);
+}
+
+#[test]
+fn many_changes_make_few_statuses() {
+    let mut rig = joined();
+    let before = statuses(&rig);
+    for counter in 2..12 {
+        rig.publish(set(counter, &[service(1, 0, "a").generation(counter as u32)]));
+        rig.run(ms(50));
+    }
+    rig.run(secs(5));
+    assert!(statuses(&rig) - before <= 3, "{}", statuses(&rig) - before);
+    assert_eq!(rig.entry(1, 0).running, 11);
+}
+
+#[test]
+fn a_status_lost_with_the_link_is_sent_again() {
+    let mut rig = joined();
+    rig.acknowledges = false;
+    rig.publish(set(2, &[service(1, 0, "a").generation(2)]));
+    rig.run(secs(3));
+    rig.status = None;
+    rig.acknowledges = true;
+    rig.cut();
+    rig.run(secs(30));
+    assert_eq!(rig.entry(1, 0).running, 2);
+}
+
+#[test]
+fn positions_and_resources_are_reported() {
+    let mut rig = joined();
+    let now = rig.now;
+    let position = wire::position::Position { longitude_e7: 10, latitude_e7: 20, uncertainty_m: 5 };
+    rig.agent.handle(now, Input::Position(Some(position)));
+    rig.agent.handle(now, Input::Resources { memory_free_bytes: 77, storage_free_bytes: 88 });
+    rig.run(secs(5));
+    let (fixed, _) = rig.status.as_ref().unwrap();
+    assert_eq!((fixed.position, fixed.memory_free_bytes, fixed.storage_free_bytes), (Some(position), 77, 88));
+}
+
+#[test]
+fn logs_and_events_arrive_in_order_without_loss_while_there_is_room() {
+    let mut rig = joined();
+    let launch = rig.launch_of(1, 0);
+    rig.logs.clear();
+    for round in 0..50u32 {
+        let now = rig.now;
+        rig.agent.handle(now, Input::Log { launch, level: Level::Info, text: &std::format!("line {round}") });
+        rig.agent.handle(now, Input::Emit { launch, topic: "t", payload: &round.to_le_bytes() });
+        rig.run(ms(20));
+    }
+    rig.run(secs(5));
+    assert_eq!((rig.logs.len(), rig.events.len()), (50, 50));
+    assert!(rig.logs.iter().enumerate().all(|(at, (_, text))| *text == std::format!("line {at}")));
+    assert!(rig.events.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0));
+}
+
+#[test]
+fn sent_is_received_plus_counted_lost_across_an_outage() {
+    let mut rig = joined();
+    let launch = rig.launch_of(1, 0);
+    let (logs, events) = (rig.logs.len() as u32, 0);
+    rig.broker_up = false;
+    rig.cut();
+    for round in 0..500u32 {
+        let now = rig.now;
+        rig.agent.handle(now, Input::Log { launch, level: Level::Info, text: "a line of some length" });
+        rig.agent.handle(now, Input::Emit { launch, topic: "t", payload: &round.to_le_bytes() });
+        rig.run(ms(20));
+    }
+    rig.broker_up = true;
+    rig.run(secs(120));
+    rig.ask_status();
+    let lost = rig.status.as_ref().unwrap().0.lost;
+    assert!(lost.logs > 0 && lost.events > 0);
+    assert_eq!(rig.logs.len() as u32 - logs + lost.logs, 500);
+    assert_eq!(rig.events.len() as u32 - events + lost.events, 500);
+    // The newest are the ones that were kept.
+    assert_eq!(rig.events.last().unwrap().2, 499u32.to_le_bytes());
+}
+
+#[test]
+fn a_line_of_an_unknown_launch_is_counted_lost() {
+    let mut rig = joined();
+    let now = rig.now;
+    rig.agent.handle(now, Input::Log { launch: LaunchId(999), level: Level::Info, text: "ghost" });
+    rig.ask_status();
+    assert_eq!(rig.status.as_ref().unwrap().0.lost.logs, 1);
+}
+
+#[test]
+fn a_record_of_an_event_is_the_wire_types_own_encoding() {
+    let mut rig = joined();
+    let (now, launch) = (rig.now, rig.launch_of(1, 0));
+    // The rig decodes with the wire's type; the longest event must pass as well.
+    let topic = "t".repeat(wire::limits::TOPIC_BYTES_MAX);
+    let payload = [5; wire::limits::EVENT_BYTES_MAX];
+    rig.agent.handle(now, Input::Emit { launch, topic: &topic, payload: &payload });
+    rig.run(secs(1));
+    assert_eq!(rig.events, [(1, topic, payload.to_vec())]);
+}

@@ -1,0 +1,807 @@
+//! A device's shell and a tiny hub, scripted, on virtual time: executes effects, answers them, and looks at the world.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use crate::journal::{self, Next};
+use crate::machine::Agent;
+use crate::machine::port::*;
+use crate::machine::time::{Duration, Instant};
+use std::boxed::Box;
+use std::collections::{BTreeMap, BTreeSet};
+use std::string::{String, ToString};
+use std::vec::Vec;
+use wire::clause::Clause;
+use wire::dalek::{Ed25519, Ed25519Key};
+use wire::desired::{ClassLimits, Header};
+use wire::event::Log;
+use wire::frame::{decode_live, encode_live, open_live};
+use wire::hello::*;
+use wire::id::{Nonce, Order, Revision, Session, WorkloadId};
+use wire::record::{BodyWriter, CapabilitySet, Core, Role, Runtime};
+use wire::sign::Sign;
+use wire::status::{Entry, Reason, State, Status, StatusFixed};
+use wire::topic::{Down, Up};
+use wire::{BootId, DeviceId, Digest, Kind, LiveContext, PairKey};
+
+pub const FLEET: &str = "north";
+pub const DEVICE: DeviceId = DeviceId([7; 16]);
+pub const SLOTS: usize = 8;
+const BODY: usize = 16 * 1024;
+static PAIR_KEY: PairKey = PairKey([9; 32]);
+static VERIFIER: Ed25519 = Ed25519;
+
+pub type Machine = Agent<'static, SLOTS>;
+
+pub fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub fn revision(counter: u64) -> Revision {
+    Revision(Order::new(1, counter).unwrap())
+}
+
+/// What an artifact does when it runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Behaviour {
+    Runs,
+    FailsToStart,
+    TrapsAfter(u64),
+    CompletesAfter(u64),
+    /// Never answers `Start`.
+    Silent,
+    /// Never answers `Activate`.
+    Sleeps,
+    /// Takes the agent down with it as soon as it starts.
+    CrashesTheAgent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Disk {
+    Good,
+    Full,
+    Silent,
+}
+
+#[derive(Clone)]
+pub struct Component {
+    pub core: Core,
+    pub clauses: Vec<Clause<'static>>,
+}
+
+pub fn artifact(name: &str) -> Digest {
+    Digest::of(name.as_bytes())
+}
+
+pub fn service(workload: u32, component: u8, code: &str) -> Component {
+    Component {
+        core: Core {
+            workload: WorkloadId(workload),
+            component,
+            generation: 1,
+            role: Role::Service,
+            runtime: Runtime::Function,
+            artifact: artifact(code),
+            artifact_bytes: 100,
+            memory_bytes: 1000,
+            fuel: 1000,
+            instances: 1,
+            capabilities: CapabilitySet::LOG,
+        },
+        clauses: Vec::new(),
+    }
+}
+
+impl Component {
+    pub fn role(mut self, role: Role) -> Self {
+        self.core.role = role;
+        self
+    }
+
+    pub fn generation(mut self, generation: u32) -> Self {
+        self.core.generation = generation;
+        self
+    }
+
+    pub fn with(mut self, clause: Clause<'static>) -> Self {
+        self.clauses.push(clause);
+        self
+    }
+}
+
+pub fn body(components: &[Component]) -> Vec<u8> {
+    let mut buffer = std::vec![0; 128 * 1024];
+    let mut writer = BodyWriter::new(&mut buffer, components.len() as u16).unwrap();
+    components.iter().for_each(|component| writer.record(&component.core, &component.clauses).unwrap());
+    writer.finish().to_vec()
+}
+
+/// A signed set, as the hub would publish it.
+#[derive(Clone)]
+pub struct Set {
+    pub header: Header,
+    pub frame: Vec<u8>,
+    pub body: Vec<u8>,
+}
+
+pub fn hub_key() -> Ed25519Key {
+    Ed25519Key::from_seed(&[3; 32])
+}
+
+pub fn set_of_body(counter: u64, body: Vec<u8>) -> Set {
+    signed_set(counter, body, ClassLimits { records: 8, memory_bytes: 1 << 20 }, DEVICE, &hub_key())
+}
+
+pub fn signed_set(counter: u64, body: Vec<u8>, limits: ClassLimits, device: DeviceId, key: &Ed25519Key) -> Set {
+    let header = Header::of(revision(counter), &body, limits).unwrap();
+    let signed = header.sign(key, FLEET, device).unwrap();
+    let mut buffer = std::vec![0; 130 * 1024];
+    let frame = signed.encode(&mut buffer, &body).unwrap().to_vec();
+    Set { header, frame, body }
+}
+
+pub fn set(counter: u64, components: &[Component]) -> Set {
+    set_of_body(counter, body(components))
+}
+
+/// One slot file pair per key, as `journal` wants it.
+#[derive(Clone, Default)]
+pub struct Store {
+    pub slots: BTreeMap<u8, [Vec<u8>; 2]>,
+}
+
+impl Store {
+    pub fn value(&self, key: JournalKey) -> Option<&[u8]> {
+        let [a, b] = self.slots.get(&(key as u8))?;
+        journal::pick(key, a, b).map(|picked| picked.value)
+    }
+
+    /// Where the next value goes, and the bytes that will be there.
+    pub fn prepare(&self, key: JournalKey, value: &[u8]) -> (usize, Vec<u8>) {
+        let empty = [Vec::new(), Vec::new()];
+        let [a, b] = self.slots.get(&(key as u8)).unwrap_or(&empty);
+        let next = Next::after(journal::pick(key, a, b).as_ref());
+        let mut bytes = journal::seal(key, next.sequence, value).to_vec();
+        bytes.extend_from_slice(value);
+        (next.slot as usize, bytes)
+    }
+
+    pub fn write(&mut self, key: JournalKey, value: &[u8]) {
+        let (slot, bytes) = self.prepare(key, value);
+        self.slots.entry(key as u8).or_default()[slot] = bytes;
+    }
+
+    pub fn restored(&self) -> Restored<'_> {
+        Restored {
+            accepted: self.value(JournalKey::Accepted),
+            last_good: self.value(JournalKey::LastGood),
+            boot: self.value(JournalKey::Boot),
+            attempts: self.value(JournalKey::Attempts),
+        }
+    }
+}
+
+/// An input with its bytes, due later.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    LinkUp,
+    LinkDown,
+    Subscribed(Subscription),
+    Message(Inbound, Vec<u8>),
+    Acknowledged(Ticket),
+    Persisted(Ticket),
+    PersistFailed(Ticket),
+    Fetched(Digest),
+    BodyFetched(Digest, Vec<u8>),
+    FetchFailed(Content, Digest, FetchFailure),
+    Started(LaunchId),
+    StartFailed(LaunchId),
+    Stopped(LaunchId),
+    Exited(LaunchId, Exit),
+    Activated(LaunchId),
+    Crash,
+}
+
+/// What the shell did, for the tests to look at.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    Connect,
+    Disconnect,
+    Subscribe(Subscription),
+    Hello(HelloFixed, bool, bool),
+    Status,
+    Heartbeat,
+    Persist(JournalKey),
+    Fetch(Digest, Source),
+    Start(u32, u8, Digest),
+    Stop(u32, u8),
+    Activate(u32, u8),
+    Deliver(u32, u8, String, Vec<u8>),
+    Collect,
+}
+
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub workload: u32,
+    pub component: u8,
+    pub artifact: Digest,
+    pub generation: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct SeenEntry {
+    pub workload: u32,
+    pub component: u8,
+    pub generation: u32,
+    pub running: u32,
+    pub state: State,
+    pub reason: Reason,
+    pub detail: String,
+}
+
+pub struct Rig {
+    pub agent: Machine,
+    pub now: Instant,
+    boots: u8,
+    pub reset: ResetCause,
+    pub answers: Vec<(Instant, Answer)>,
+    pub store: Store,
+    pub disk: Disk,
+    pub artifacts: BTreeSet<Digest>,
+    /// What the network serves; everything if `None`.
+    pub served: Option<BTreeSet<Digest>>,
+    pub bodies: BTreeMap<Digest, Vec<u8>>,
+    pub behaviours: BTreeMap<Digest, Behaviour>,
+    pub running: BTreeMap<LaunchId, Run>,
+    pub done: Vec<(Instant, Done)>,
+    pub collects: bool,
+    // The broker.
+    pub broker_up: bool,
+    pub acknowledges: bool,
+    pub retained: Option<Vec<u8>>,
+    pub cuts_after_desired: bool,
+    is_desired_subscribed: bool,
+    link: u32,
+    // The hub.
+    pub hub_up: bool,
+    pub set: Option<Set>,
+    pub publishes: bool,
+    pub refuses: Option<(RefusalReason, u32)>,
+    pub session: u32,
+    pub asks: Asks,
+    pub heartbeat_s: u16,
+    pub status: Option<(StatusFixed, Vec<SeenEntry>)>,
+    pub logs: Vec<(u32, String)>,
+    pub events: Vec<(u32, String, Vec<u8>)>,
+    pub boot: BootId,
+    pub polls: u64,
+}
+
+fn buffer(bytes: usize) -> &'static mut [u8] {
+    Box::leak(std::vec![0; bytes].into_boxed_slice())
+}
+
+pub fn capabilities() -> Capabilities<'static> {
+    Capabilities {
+        class: DeviceClass::Gateway,
+        architecture: Architecture::X86_64,
+        agent_version: "test",
+        features: Features::FUNCTION,
+        interfaces: CapabilitySet::LOG.union(CapabilitySet::EMIT),
+        records: 64,
+        body_bytes: 1 << 20,
+        memory_bytes: 1 << 20,
+        storage_bytes: 1 << 30,
+    }
+}
+
+pub fn machine(now: Instant, seed: u8, reset: ResetCause, restored: Restored<'_>) -> Machine {
+    let config = Config {
+        fleet: FLEET,
+        device: DEVICE,
+        pair_key: &PAIR_KEY,
+        hub_key: hub_key().public_key(),
+        verifier: &VERIFIER,
+        capabilities: capabilities(),
+        packet_bytes_max: 64 * 1024,
+        reset,
+        keep_alive: KEEP_ALIVE,
+        seed: [seed; 32],
+    };
+    let buffers = Buffers {
+        current: buffer(BODY + SET_OVERHEAD_BYTES),
+        last_good: buffer(BODY + SET_OVERHEAD_BYTES),
+        incoming: buffer(BODY + SET_OVERHEAD_BYTES),
+        outgoing: buffer(4096),
+        logs: buffer(2048),
+        events: buffer(2048),
+        inputs: buffer(2048),
+    };
+    Agent::new(now, config, buffers, restored)
+}
+
+impl Rig {
+    pub fn new() -> Self {
+        Self::with_store(Store::default(), BTreeSet::new())
+    }
+
+    pub fn with_store(store: Store, artifacts: BTreeSet<Digest>) -> Self {
+        let now = Instant::from_ms(1000);
+        let agent = machine(now, 1, ResetCause::PowerOn, store.restored());
+        let boot = agent.boot();
+        Self {
+            agent,
+            now,
+            boots: 1,
+            reset: ResetCause::Panic,
+            answers: Vec::new(),
+            store,
+            disk: Disk::Good,
+            artifacts,
+            served: None,
+            bodies: BTreeMap::new(),
+            behaviours: BTreeMap::new(),
+            running: BTreeMap::new(),
+            done: Vec::new(),
+            collects: true,
+            broker_up: true,
+            acknowledges: true,
+            retained: None,
+            cuts_after_desired: false,
+            is_desired_subscribed: false,
+            link: 0,
+            hub_up: true,
+            set: None,
+            publishes: true,
+            refuses: None,
+            session: 1,
+            asks: Asks::default(),
+            heartbeat_s: 30,
+            status: None,
+            logs: Vec::new(),
+            events: Vec::new(),
+            boot,
+            polls: 0,
+        }
+    }
+
+    /// A reset: the journal and the artifacts stay, nothing else does.
+    pub fn reboot(&mut self, reset: ResetCause) {
+        self.boots += 1;
+        self.now = self.now.after(ms(100));
+        self.answers.clear();
+        self.running.clear();
+        self.is_desired_subscribed = false;
+        self.agent = machine(self.now, self.boots, reset, self.store.restored());
+        self.boot = self.agent.boot();
+    }
+
+    pub fn artifact_does(&mut self, code: &str, behaviour: Behaviour) {
+        self.behaviours.insert(artifact(code), behaviour);
+    }
+
+    fn outside(&self) -> LiveContext<'static> {
+        LiveContext::outside(FLEET, DEVICE, self.boot)
+    }
+
+    fn inside(&self) -> LiveContext<'static> {
+        LiveContext { session: Session(self.session), ..self.outside() }
+    }
+
+    pub fn later(&mut self, delay: Duration, answer: Answer) {
+        self.answers.push((self.now.after(delay), answer));
+    }
+
+    pub fn down(&mut self, down: Down, payload: Vec<u8>) {
+        self.later(ms(2), Answer::Message(Inbound::Down(down), payload));
+    }
+
+    /// The hub changes its mind, and says so if it can.
+    pub fn publish(&mut self, set: Set) {
+        self.bodies.insert(set.header.body, set.body.clone());
+        self.retained = Some(set.frame.clone());
+        if self.is_desired_subscribed && self.broker_up && self.hub_up {
+            self.down(Down::Desired, set.frame.clone());
+        }
+        self.set = Some(set);
+    }
+
+    pub fn live<T: wire::frame::Body>(&self, context: &LiveContext<'_>, value: &T) -> Vec<u8> {
+        let mut buffer = [0; 2048];
+        encode_live(&mut buffer, &PAIR_KEY, context, value).unwrap().to_vec()
+    }
+
+    pub fn fresh(&self, nonce: Nonce) -> Vec<u8> {
+        let header = self.set.as_ref().map(|set| set.header);
+        let fresh = Fresh {
+            nonce,
+            revision: header.map_or(Revision::default(), |header| header.revision),
+            digest: header.map_or_else(Default::default, |header| header.body.prefix()),
+            time_ms: 1_700_000_000_000,
+            session: Session(self.session),
+            heartbeat_s: self.heartbeat_s,
+            asks: self.asks,
+        };
+        self.live(&self.outside(), &fresh)
+    }
+
+    pub fn input(&mut self, sequence: u32, workload: u32, topic: &str, payload: &[u8]) {
+        let input = wire::event::Input { sequence, workload: WorkloadId(workload), fence: None, topic, payload };
+        let frame = self.live(&self.inside(), &input);
+        self.down(Down::Input, frame);
+    }
+
+    pub fn report(&mut self, asks: Asks) {
+        let frame = self.live(&self.inside(), &Report { asks });
+        self.down(Down::Command, frame);
+    }
+
+    pub fn hub_state(&mut self, incarnation: u32, spread_ms: u32) {
+        let state = HubState { incarnation, spread_ms, watermark: 1, fence: Default::default() };
+        let mut buffer = [0; 64];
+        let frame = wire::frame::encode_plain(&mut buffer, &state).unwrap().to_vec();
+        self.later(ms(2), Answer::Message(Inbound::HubState, frame));
+    }
+
+    pub fn give(&mut self, answer: Answer) {
+        let now = self.now;
+        let agent = &mut self.agent;
+        match answer {
+            Answer::LinkUp => agent.handle(now, Input::LinkUp),
+            Answer::LinkDown => agent.handle(now, Input::LinkDown),
+            Answer::Subscribed(subscription) => agent.handle(now, Input::Subscribed(subscription)),
+            Answer::Message(from, payload) => agent.handle(now, Input::Message { from, payload: &payload }),
+            Answer::Acknowledged(ticket) => agent.handle(now, Input::Acknowledged { ticket }),
+            Answer::Persisted(ticket) => agent.handle(now, Input::Persisted { ticket }),
+            Answer::PersistFailed(ticket) => {
+                agent.handle(now, Input::PersistFailed { ticket, failure: PersistFailure::NoSpace });
+            }
+            Answer::Fetched(digest) => {
+                self.artifacts.insert(digest);
+                agent.handle(now, Input::Fetched { digest });
+            }
+            Answer::BodyFetched(digest, bytes) => agent.handle(now, Input::BodyFetched { digest, bytes: &bytes }),
+            Answer::FetchFailed(content, digest, failure) => {
+                agent.handle(now, Input::FetchFailed { content, digest, failure });
+            }
+            Answer::Started(launch) => agent.handle(now, Input::Started { launch }),
+            Answer::StartFailed(launch) => {
+                self.running.remove(&launch);
+                agent.handle(now, Input::StartFailed { launch, failure: Failure::LoadRefused, detail: "not wasm" });
+            }
+            Answer::Stopped(launch) => {
+                self.running.remove(&launch);
+                agent.handle(now, Input::Stopped { launch });
+            }
+            Answer::Exited(launch, exit) => {
+                if self.running.remove(&launch).is_some() {
+                    agent.handle(now, Input::Exited { launch, exit, detail: "it said so" });
+                }
+            }
+            Answer::Activated(launch) => agent.handle(now, Input::Activated { launch, trigger: Trigger::Timer }),
+            Answer::Crash => {
+                let reset = self.reset;
+                self.reboot(reset);
+            }
+        }
+    }
+
+    /// Drains the machine; then its next deadline must be in the future, or it would spin.
+    pub fn drain(&mut self) {
+        loop {
+            self.polls += 1;
+            let now = self.now;
+            // The effect borrows the machine, so that executing it is split in two: note it down, then answer.
+            let Some(effect) = self.agent.poll(now) else { break };
+            let noted = Noted::of(effect);
+            self.execute(noted);
+        }
+        if let Some(at) = self.agent.poll_timeout() {
+            assert!(at > self.now, "the machine would spin: deadline {at:?}, now {:?}", self.now);
+        }
+    }
+
+    fn execute(&mut self, noted: Noted) {
+        let now = self.now;
+        let mut push = |done: Done| self.done.push((now, done));
+        match noted {
+            Noted::Connect => {
+                push(Done::Connect);
+                self.link += 1;
+                let answer = if self.broker_up { Answer::LinkUp } else { Answer::LinkDown };
+                self.later(ms(5), answer);
+            }
+            Noted::Disconnect => {
+                push(Done::Disconnect);
+                self.cut_quietly();
+            }
+            Noted::Subscribe(subscription) => {
+                push(Done::Subscribe(subscription));
+                self.later(ms(3), Answer::Subscribed(subscription));
+                if let Subscription::Desired(handling) = subscription {
+                    self.is_desired_subscribed = true;
+                    if self.cuts_after_desired {
+                        self.later(ms(500), Answer::LinkDown);
+                    }
+                    if let (RetainHandling::Send, Some(frame)) = (handling, self.retained.clone()) {
+                        self.down(Down::Desired, frame);
+                    }
+                }
+            }
+            Noted::Publish { topic, payload, quality, ticket } => {
+                if quality == Quality::AtLeastOnce && self.acknowledges {
+                    self.later(ms(4), Answer::Acknowledged(ticket));
+                }
+                self.receive(topic, &payload);
+            }
+            Noted::Persist { ticket, key, value } => {
+                push(Done::Persist(key));
+                match self.disk {
+                    Disk::Good => {
+                        self.store.write(key, &value);
+                        self.later(ms(10), Answer::Persisted(ticket));
+                    }
+                    Disk::Full => self.later(ms(10), Answer::PersistFailed(ticket)),
+                    Disk::Silent => {}
+                }
+            }
+            Noted::Fetch { content: Content::Artifact, digest, source } => {
+                push(Done::Fetch(digest, source));
+                let is_served = self.broker_up && self.served.as_ref().is_none_or(|served| served.contains(&digest));
+                let failed = |failure| Answer::FetchFailed(Content::Artifact, digest, failure);
+                let answer = match source {
+                    _ if self.artifacts.contains(&digest) => Answer::Fetched(digest),
+                    Source::Store => failed(FetchFailure::Absent),
+                    Source::Anywhere if is_served => Answer::Fetched(digest),
+                    Source::Anywhere => failed(FetchFailure::Unreachable),
+                };
+                self.later(ms(20), answer);
+            }
+            Noted::Fetch { content: Content::Body, digest, .. } => {
+                let answer = match self.bodies.get(&digest) {
+                    Some(body) => Answer::BodyFetched(digest, body.clone()),
+                    None => Answer::FetchFailed(Content::Body, digest, FetchFailure::Unreachable),
+                };
+                self.later(ms(20), answer);
+            }
+            Noted::Start { launch, run } => {
+                push(Done::Start(run.workload, run.component, run.artifact));
+                assert!(self.artifacts.contains(&run.artifact), "started without its artifact");
+                let digest = run.artifact;
+                let twin = self.running.values().find(|r| (r.workload, r.component) == (run.workload, run.component));
+                assert!(twin.is_none(), "two of the same at once: {twin:?}");
+                self.running.insert(launch, run);
+                match self.behaviours.get(&digest).copied().unwrap_or(Behaviour::Runs) {
+                    Behaviour::Runs | Behaviour::Sleeps => self.later(ms(5), Answer::Started(launch)),
+                    Behaviour::FailsToStart => self.later(ms(5), Answer::StartFailed(launch)),
+                    Behaviour::TrapsAfter(after) => {
+                        self.later(ms(5), Answer::Started(launch));
+                        self.later(ms(5 + after), Answer::Exited(launch, Exit::Failed(Failure::Trapped)));
+                    }
+                    Behaviour::CompletesAfter(after) => {
+                        self.later(ms(5), Answer::Started(launch));
+                        self.later(ms(5 + after), Answer::Exited(launch, Exit::Completed));
+                    }
+                    Behaviour::Silent => {}
+                    Behaviour::CrashesTheAgent => self.later(ms(1), Answer::Crash),
+                }
+            }
+            Noted::Stop { launch } => {
+                if let Some(run) = self.running.get(&launch) {
+                    push(Done::Stop(run.workload, run.component));
+                }
+                self.later(ms(15), Answer::Stopped(launch));
+            }
+            Noted::Activate { launch } => {
+                let run = self.running.get(&launch).cloned().expect("activates what runs");
+                push(Done::Activate(run.workload, run.component));
+                if self.behaviours.get(&run.artifact) != Some(&Behaviour::Sleeps) {
+                    self.later(ms(1), Answer::Activated(launch));
+                }
+            }
+            Noted::Deliver { launch, topic, payload } => {
+                let run = self.running.get(&launch).cloned().expect("delivers to what runs");
+                push(Done::Deliver(run.workload, run.component, topic, payload));
+            }
+            Noted::Collect => {
+                push(Done::Collect);
+                if self.collects {
+                    let agent = &self.agent;
+                    self.artifacts.retain(|digest| agent.references(digest));
+                }
+            }
+        }
+    }
+
+    fn cut_quietly(&mut self) {
+        self.is_desired_subscribed = false;
+        // What was under way on the connection is gone with it.
+        self.answers.retain(|(_, answer)| {
+            !matches!(
+                answer,
+                Answer::Message(..)
+                    | Answer::Acknowledged(_)
+                    | Answer::Subscribed(_)
+                    | Answer::LinkUp
+                    | Answer::LinkDown
+            )
+        });
+    }
+
+    /// The connection is lost, now.
+    pub fn cut(&mut self) {
+        self.cut_quietly();
+        self.give(Answer::LinkDown);
+        self.drain();
+    }
+
+    fn receive(&mut self, topic: Up, payload: &[u8]) {
+        let now = self.now;
+        match topic {
+            Up::Hello => {
+                let body = open_live(payload, Kind::Hello, &PAIR_KEY, &self.outside()).unwrap();
+                let hello = Hello::decode(body).unwrap();
+                self.done.push((now, Done::Hello(hello.fixed, hello.capabilities.is_some(), hello.proof.is_some())));
+                if !self.hub_up {
+                    return;
+                }
+                if let Some((reason, retry_after_s)) = self.refuses {
+                    let refusal = Refusal { nonce: hello.fixed.nonce, reason, retry_after_s };
+                    let frame = self.live(&self.outside(), &refusal);
+                    return self.down(Down::Fresh, frame);
+                }
+                let frame = self.fresh(hello.fixed.nonce);
+                self.down(Down::Fresh, frame);
+                let behind = self.set.clone().filter(|set| set.header.body.prefix() != hello.fixed.digest);
+                if let (Some(set), true) = (behind, self.publishes) {
+                    // By now the device has subscribed, or will ask for the retained copy.
+                    self.later(ms(30), Answer::Message(Inbound::Down(Down::Desired), set.frame));
+                }
+            }
+            Up::Status => {
+                let Ok(body) = open_live(payload, Kind::Status, &PAIR_KEY, &self.inside()) else { return };
+                let status = Status::decode(body).unwrap();
+                self.done.push((now, Done::Status));
+                let seen = |entry: Entry<'_>| SeenEntry {
+                    workload: entry.workload.0,
+                    component: entry.component,
+                    generation: entry.generation,
+                    running: entry.running,
+                    state: entry.state,
+                    reason: entry.reason,
+                    detail: entry.detail.to_string(),
+                };
+                self.status = Some((status.fixed, status.entries().map(seen).collect()));
+            }
+            Up::Heartbeat => {
+                decode_live::<Heartbeat>(payload, &PAIR_KEY, &self.inside()).unwrap();
+                assert!(payload.len() <= wire::limits::HEARTBEAT_BYTES_MAX);
+                self.done.push((now, Done::Heartbeat));
+            }
+            Up::Log => {
+                let body = open_live(payload, Kind::Log, &PAIR_KEY, &self.inside()).unwrap();
+                let log = Log::decode(body).unwrap();
+                for (at, record) in log.records().enumerate() {
+                    self.logs.push((log.fixed.sequence + at as u32, record.text.to_string()));
+                }
+            }
+            Up::Event => {
+                let event = decode_live::<wire::event::Event<'_>>(payload, &PAIR_KEY, &self.inside()).unwrap();
+                self.events.push((event.sequence, event.topic.to_string(), event.payload.to_vec()));
+            }
+            Up::Need | Up::Released | Up::Sample | Up::Will => panic!("unexpected {topic:?}"),
+        }
+    }
+
+    /// Lets time pass, stopping at every deadline and answer.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        self.drain();
+        loop {
+            let answer = self.answers.iter().map(|(at, _)| *at).min();
+            let next = [answer, self.agent.poll_timeout()].into_iter().flatten().min();
+            match next {
+                Some(at) if at <= end => {
+                    self.now = self.now.max(at);
+                    if answer.is_some_and(|answer| answer <= self.now) {
+                        // Equal times in the order in which they were asked for.
+                        let first = (0..self.answers.len()).min_by_key(|&i| (self.answers[i].0, i)).unwrap();
+                        let (_, answer) = self.answers.remove(first);
+                        self.give(answer);
+                    }
+                    self.drain();
+                }
+                Some(_) | None => {
+                    self.now = end;
+                    return self.drain();
+                }
+            }
+        }
+    }
+
+    pub fn count(&self, wanted: impl Fn(&Done) -> bool) -> usize {
+        self.done.iter().filter(|(_, done)| wanted(done)).count()
+    }
+
+    pub fn starts_of(&self, code: &str) -> usize {
+        let digest = artifact(code);
+        self.count(|done| matches!(done, Done::Start(_, _, of) if *of == digest))
+    }
+
+    pub fn runs(&self, code: &str) -> bool {
+        self.running.values().any(|run| run.artifact == artifact(code))
+    }
+
+    pub fn accepted(&self) -> u64 {
+        self.agent.accepted().map_or(0, |(revision, _)| revision.0.counter())
+    }
+
+    pub fn entry(&self, workload: u32, component: u8) -> SeenEntry {
+        let (_, entries) = self.status.as_ref().expect("a status came");
+        entries.iter().find(|e| (e.workload, e.component) == (workload, component)).expect("listed").clone()
+    }
+
+    pub fn refused(&self) -> wire::status::Refused {
+        self.status.as_ref().expect("a status came").0.refused
+    }
+
+    /// Sees a status for certain, then says what it was.
+    pub fn ask_status(&mut self) {
+        self.report(Asks::STATUS);
+        self.run(secs(3));
+    }
+
+    pub fn launch_of(&self, workload: u32, component: u8) -> LaunchId {
+        let found = self.running.iter().find(|(_, run)| (run.workload, run.component) == (workload, component));
+        *found.expect("it runs").0
+    }
+}
+
+/// An effect with its bytes copied.
+enum Noted {
+    Connect,
+    Disconnect,
+    Subscribe(Subscription),
+    Publish { topic: Up, payload: Vec<u8>, quality: Quality, ticket: Ticket },
+    Persist { ticket: Ticket, key: JournalKey, value: Vec<u8> },
+    Fetch { content: Content, digest: Digest, source: Source },
+    Start { launch: LaunchId, run: Run },
+    Stop { launch: LaunchId },
+    Activate { launch: LaunchId },
+    Deliver { launch: LaunchId, topic: String, payload: Vec<u8> },
+    Collect,
+}
+
+impl Noted {
+    fn of(effect: Effect<'_>) -> Self {
+        match effect {
+            Effect::Connect { will } => {
+                assert!(!will.is_empty());
+                Self::Connect
+            }
+            Effect::Disconnect => Self::Disconnect,
+            Effect::Subscribe(subscription) => Self::Subscribe(subscription),
+            Effect::Publish { topic, payload, quality, ticket } => {
+                Self::Publish { topic, payload: payload.to_vec(), quality, ticket }
+            }
+            Effect::Persist { ticket, key, value } => Self::Persist { ticket, key, value: value.to_vec() },
+            Effect::Fetch { content, digest, source, .. } => Self::Fetch { content, digest, source },
+            Effect::Start { launch, record } => Self::Start {
+                launch,
+                run: Run {
+                    workload: record.core.workload.0,
+                    component: record.core.component,
+                    artifact: record.core.artifact,
+                    generation: record.core.generation,
+                },
+            },
+            Effect::Stop { launch, .. } => Self::Stop { launch },
+            Effect::Activate { launch, .. } => Self::Activate { launch },
+            Effect::Deliver { launch, topic, payload } => {
+                Self::Deliver { launch, topic: topic.to_string(), payload: payload.to_vec() }
+            }
+            Effect::Collect => Self::Collect,
+        }
+    }
+}
