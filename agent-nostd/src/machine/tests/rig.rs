@@ -226,7 +226,6 @@ pub struct Run {
     pub workload: u32,
     pub component: u8,
     pub artifact: Digest,
-    pub generation: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -255,6 +254,8 @@ pub struct Rig {
     pub behaviours: BTreeMap<Digest, Behaviour>,
     pub running: BTreeMap<LaunchId, Run>,
     pub done: Vec<(Instant, Done)>,
+    /// Each start: the revision that was accepted then, workload, component.
+    pub starts: Vec<(u64, u32, u8)>,
     pub collects: bool,
     // The broker.
     pub broker_up: bool,
@@ -344,6 +345,7 @@ impl Rig {
             behaviours: BTreeMap::new(),
             running: BTreeMap::new(),
             done: Vec::new(),
+            starts: Vec::new(),
             collects: true,
             broker_up: true,
             acknowledges: true,
@@ -567,6 +569,7 @@ impl Rig {
             }
             Noted::Start { launch, run } => {
                 push(Done::Start(run.workload, run.component, run.artifact));
+                self.starts.push((self.accepted(), run.workload, run.component));
                 assert!(self.artifacts.contains(&run.artifact), "started without its artifact");
                 let digest = run.artifact;
                 let twin = self.running.values().find(|r| (r.workload, r.component) == (run.workload, run.component));
@@ -793,7 +796,6 @@ impl Noted {
                     workload: record.core.workload.0,
                     component: record.core.component,
                     artifact: record.core.artifact,
-                    generation: record.core.generation,
                 },
             },
             Effect::Stop { launch, .. } => Self::Stop { launch },
