@@ -12,7 +12,7 @@ use crate::shell::{self, Ending, Order, Parts};
 use crate::store::{Account, STORE_BYTES_MAX, Store};
 use async_channel::{Receiver, Sender};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use wire::DeviceId;
@@ -78,62 +78,74 @@ const fn reset_cause(last: LastRun) -> ResetCause {
     }
 }
 
+fn at(path: &Path) -> impl FnOnce(io::Error) -> AgentError + use<> {
+    let path = path.to_owned();
+    move |source| AgentError::Io { path, source }
+}
+
+/// Opens everything that can fail at once.
+fn open(config: &AgentConfig, orders: Receiver<Order>) -> Result<(Parts, DataLock), AgentError> {
+    let data = &config.data;
+    let (identity, membership) = Identity::load_member(data)?;
+    let endpoint = Endpoint::parse(&membership.broker)?;
+    let pair_key = identity.pair_key().ok_or(AgentError::HubKey)?;
+    let device = identity.device();
+    let mut lock = DataLock::take(data)?;
+    let last = lock.begin().map_err(at(data))?;
+    let [journal, artifacts, state] = ["journal", "artifacts", "state"].map(|name| data.join(name));
+    let (journal, values) = Journal::open(&journal).map_err(at(&journal))?;
+    let account = (!membership.artifacts.is_empty()).then(|| Account {
+        address: membership.artifacts.clone(),
+        user: device.to_string(),
+        password: membership.credential.hex(),
+    });
+    let store = Store::open(&artifacts, config.storage_bytes, account).map_err(at(&artifacts))?;
+    let store = Arc::new(store);
+    disk::directory_create(&state).map_err(at(&state))?;
+    let wall = Arc::default();
+    let (sender, reports) = async_channel::bounded(REPORTS_MAX);
+    let memory = u64::from(config.memory_bytes);
+    let runtime = Runtime::start(Arc::clone(&store), state.clone(), memory, Arc::clone(&wall), sender)
+        .map_err(AgentError::System)?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(IdentityError::Entropy)?;
+    let (memory_bytes, storage_bytes, reset) = (config.memory_bytes, config.storage_bytes, reset_cause(last));
+    let parts = Parts {
+        device,
+        membership,
+        endpoint,
+        pair_key,
+        journal,
+        values,
+        store,
+        state,
+        runtime,
+        reports,
+        wall,
+        orders,
+        reset,
+        seed,
+        memory_bytes,
+        storage_bytes,
+    };
+    Ok((parts, lock))
+}
+
 impl Agent {
     /// Starts the agent of a directory that has joined. Everything else happens on its own thread.
     pub fn start(config: AgentConfig) -> Result<Self, AgentError> {
-        let data = &config.data;
-        let io = |path: PathBuf| move |source: io::Error| AgentError::Io { path, source };
-        let (identity, membership) = Identity::load_member(data)?;
-        let endpoint = Endpoint::parse(&membership.broker)?;
-        let pair_key = identity.pair_key().ok_or(AgentError::HubKey)?;
-        let mut lock = DataLock::take(data)?;
-        let last = lock.begin().map_err(io(data.clone()))?;
-        let device = identity.device();
-        let journal_directory = data.join("journal");
-        let (journal, values) = Journal::open(&journal_directory).map_err(io(journal_directory))?;
-        let account = (!membership.artifacts.is_empty()).then(|| Account {
-            address: membership.artifacts.clone(),
-            user: device.to_string(),
-            password: membership.credential.hex(),
-        });
-        let artifacts = data.join("artifacts");
-        let store = Store::open(&artifacts, config.storage_bytes, account).map_err(io(artifacts))?;
-        let store = Arc::new(store);
-        let state = data.join("state");
-        disk::directory_create(&state).map_err(io(state.clone()))?;
-        let wall = Arc::default();
-        let (sender, reports) = async_channel::bounded(REPORTS_MAX);
-        let memory = u64::from(config.memory_bytes);
-        let runtime = Runtime::start(Arc::clone(&store), state.clone(), memory, Arc::clone(&wall), sender)
-            .map_err(AgentError::System)?;
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(IdentityError::Entropy)?;
         let (orders, orders_of_others) = async_channel::bounded(ORDERS_MAX);
         let (ends, ended) = async_channel::bounded(1);
-        let parts = Parts {
-            device,
-            membership,
-            endpoint,
-            pair_key,
-            journal,
-            values,
-            store,
-            state,
-            runtime,
-            reports,
-            wall,
-            orders: orders_of_others,
-            reset: reset_cause(last),
-            seed,
-            memory_bytes: config.memory_bytes,
-            storage_bytes: config.storage_bytes,
-        };
+        let (parts, mut lock) = open(&config, orders_of_others)?;
+        let device = parts.device;
         let work = move || {
             // Closes when the thread ends, however it does.
             let _ends: Sender<()> = ends;
             let ending = shell::run(parts);
-            if matches!(ending, Ok(Ending::InOrder)) && lock.end().is_err() {
-                tracing::debug!("the goodbye could not be written");
+            if matches!(ending, Ok(Ending::InOrder))
+                && let Err(error) = lock.end()
+            {
+                tracing::warn!(%error, "the goodbye could not be written: the next start will look like one after a crash");
             }
             ending
         };

@@ -47,8 +47,10 @@ const INPUTS_BYTES: usize = 64 * 1024;
 const LINK_EVENTS_MAX: usize = 64;
 /// Answers of files and fetches that wait for the loop; then the next answer waits.
 const ANSWERS_MAX: usize = 64;
-/// Artifacts that are fetched at the same time.
-const FETCHES_MAX: usize = 4;
+/// Artifacts that are fetched from the network at the same time.
+const DOWNLOADS_MAX: usize = 4;
+/// Stored artifacts that are read and checked at the same time: each takes a thread and the disk.
+const CHECKS_MAX: usize = 2;
 /// After this an agent that was asked to stop ends, whatever is left.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 /// Inputs of one kind before the other kinds are looked at.
@@ -116,7 +118,8 @@ struct Shell {
     state: PathBuf,
     wall: Arc<WallClock>,
     answers: Sender<Answer>,
-    fetch_permits: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
+    checks: Arc<Semaphore>,
     /// What is being fetched from the network: asked for again, it is answered once.
     fetching: BTreeMap<Digest, Content>,
     /// Workload and component of what the accepted set lists; what functions remember beyond that is deleted.
@@ -126,6 +129,10 @@ struct Shell {
     resources: Option<(u32, u64)>,
     wall_ms: Option<(u64, Instant)>,
     losses: Losses,
+    /// Journal writes that were begun and not answered.
+    writes: u32,
+    /// People were told that there is no connection.
+    is_down_known: bool,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -159,91 +166,126 @@ fn capabilities(parts: &Parts) -> Capabilities<'static> {
     }
 }
 
-/// Runs an agent on this thread until it is told to end.
-pub fn run(parts: Parts) -> Result<Ending, AgentError> {
-    let executor = Rc::new(LocalExecutor::new());
-    let timer = BootTimer::new().map_err(AgentError::System)?;
-    let packet_bytes_max = u32::try_from(PACKET_BYTES_MAX).unwrap_or(u32::MAX);
-    let fleet = parts.membership.fleet.clone();
-    let config = Config {
-        fleet: &fleet,
-        device: parts.device,
-        pair_key: &parts.pair_key,
-        hub_key: parts.membership.hub_signing,
-        verifier: &Ed25519,
-        capabilities: capabilities(&parts),
-        packet_bytes_max,
-        reset: parts.reset,
-        keep_alive: KEEP_ALIVE,
-        seed: parts.seed,
-    };
-    let [mut current, mut last_good, mut incoming] =
-        std::array::from_fn(|_| vec![0; SET_OVERHEAD_BYTES + BODY_BYTES_MAX]);
-    let mut outgoing = vec![0; FRAME_BYTES_MAX.max(OUTGOING_BYTES_MIN)];
-    let (mut logs, mut events, mut inputs) = (vec![0; LOGS_BYTES], vec![0; EVENTS_BYTES], vec![0; INPUTS_BYTES]);
-    let buffers = Buffers {
-        current: &mut current,
-        last_good: &mut last_good,
-        incoming: &mut incoming,
-        outgoing: &mut outgoing,
-        logs: &mut logs,
-        events: &mut events,
-        inputs: &mut inputs,
-    };
-    let restored = Restored {
-        accepted: parts.values.accepted.as_deref(),
-        last_good: parts.values.last_good.as_deref(),
-        boot: parts.values.boot.as_deref(),
-        attempts: parts.values.attempts.as_deref(),
-    };
-    // On the heap: it has all slots inside, and is moved through more than one future otherwise.
-    let mut machine = Box::new(Machine::<SLOTS>::new(now(), config, buffers, restored));
-    let (link_events, link_events_of_link) = async_channel::bounded(LINK_EVENTS_MAX);
-    let (answers, answers_of_others) = async_channel::bounded(ANSWERS_MAX);
-    let settings = Settings {
-        endpoint: parts.endpoint,
+/// The memory of the machine.
+struct Memory {
+    sets: [Vec<u8>; 3],
+    outgoing: Vec<u8>,
+    logs: Vec<u8>,
+    events: Vec<u8>,
+    inputs: Vec<u8>,
+}
+
+impl Memory {
+    fn new() -> Self {
+        Self {
+            sets: std::array::from_fn(|_| vec![0; SET_OVERHEAD_BYTES + BODY_BYTES_MAX]),
+            outgoing: vec![0; FRAME_BYTES_MAX.max(OUTGOING_BYTES_MIN)],
+            logs: vec![0; LOGS_BYTES],
+            events: vec![0; EVENTS_BYTES],
+            inputs: vec![0; INPUTS_BYTES],
+        }
+    }
+
+    fn buffers(&mut self) -> Buffers<'_> {
+        let [current, last_good, incoming] = &mut self.sets;
+        Buffers {
+            current,
+            last_good,
+            incoming,
+            outgoing: &mut self.outgoing,
+            logs: &mut self.logs,
+            events: &mut self.events,
+            inputs: &mut self.inputs,
+        }
+    }
+}
+
+fn restored(values: &Values) -> Restored<'_> {
+    Restored {
+        accepted: values.accepted.as_deref(),
+        last_good: values.last_good.as_deref(),
+        boot: values.boot.as_deref(),
+        attempts: values.attempts.as_deref(),
+    }
+}
+
+fn settings(parts: &Parts) -> Settings {
+    Settings {
+        endpoint: parts.endpoint.clone(),
         client: parts.device.to_string(),
         user: parts.device.to_string(),
         password: parts.membership.credential.hex(),
         keep_alive: KEEP_ALIVE,
-        packet_bytes_max,
+        packet_bytes_max: packet_bytes_max(),
         will: None,
-    };
-    tracing::info!(
-        device = %parts.device, name = parts.membership.name, fleet = parts.membership.fleet,
-        broker = %settings.endpoint, reset = ?parts.reset, "the agent starts"
-    );
-    let accepted = parts.values.accepted.as_deref().map(effects::listed).unwrap_or_default();
-    let shell = Shell {
-        link: Link::new(Rc::clone(&executor), settings, link_events),
-        executor: Rc::clone(&executor),
+    }
+}
+
+fn packet_bytes_max() -> u32 {
+    u32::try_from(PACKET_BYTES_MAX).unwrap_or(u32::MAX)
+}
+
+/// Runs an agent on this thread until it is told to end.
+pub fn run(parts: Parts) -> Result<Ending, AgentError> {
+    let executor = Rc::new(LocalExecutor::new());
+    let timer = BootTimer::new().map_err(AgentError::System)?;
+    let fleet = parts.membership.fleet.clone();
+    let pair_key = parts.pair_key.clone();
+    let values = parts.values.clone();
+    let config = Config {
+        fleet: &fleet,
         device: parts.device,
-        fleet: parts.membership.fleet.clone(),
-        runtime: parts.runtime,
-        journal: Arc::new(Mutex::new(parts.journal)),
-        store: parts.store,
-        state: parts.state,
-        wall: parts.wall,
-        answers,
-        fetch_permits: Arc::new(Semaphore::new(FETCHES_MAX)),
-        fetching: BTreeMap::new(),
-        accepted,
-        collect_due: false,
-        resources_due: true,
-        resources: None,
-        wall_ms: None,
-        losses: Losses::default(),
+        pair_key: &pair_key,
+        hub_key: parts.membership.hub_signing,
+        verifier: &Ed25519,
+        capabilities: capabilities(&parts),
+        packet_bytes_max: packet_bytes_max(),
+        reset: parts.reset,
+        keep_alive: KEEP_ALIVE,
+        seed: parts.seed,
     };
-    let ears = Ears {
-        link: link_events_of_link,
-        answers: answers_of_others,
-        reports: parts.reports,
-        orders: parts.orders,
-        timer,
-    };
+    let mut memory = Memory::new();
+    // On the heap: it has all slots inside.
+    let mut machine = Box::new(Machine::<SLOTS>::new(now(), config, memory.buffers(), restored(&values)));
+    tracing::info!(
+        device = %parts.device, name = parts.membership.name, fleet,
+        broker = %parts.endpoint, reset = ?parts.reset, "the agent starts"
+    );
     let position = parts.membership.position;
-    tracing::debug!(bytes = size_of::<Machine<'_, SLOTS>>(), "the machine");
+    let (shell, ears) = Shell::new(parts, Rc::clone(&executor), timer);
     smol::block_on(executor.run(drive(&mut machine, shell, ears, position)))
+}
+
+impl Shell {
+    fn new(parts: Parts, executor: Rc<LocalExecutor<'static>>, timer: BootTimer) -> (Self, Ears) {
+        let (link_events, link) = async_channel::bounded(LINK_EVENTS_MAX);
+        let (answers, answers_of_others) = async_channel::bounded(ANSWERS_MAX);
+        let shell = Self {
+            link: Link::new(Rc::clone(&executor), settings(&parts), link_events),
+            accepted: parts.values.accepted.as_deref().map(effects::listed).unwrap_or_default(),
+            executor,
+            device: parts.device,
+            fleet: parts.membership.fleet,
+            runtime: parts.runtime,
+            journal: Arc::new(Mutex::new(parts.journal)),
+            store: parts.store,
+            state: parts.state,
+            wall: parts.wall,
+            answers,
+            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
+            checks: Arc::new(Semaphore::new(CHECKS_MAX)),
+            fetching: BTreeMap::new(),
+            collect_due: false,
+            resources_due: true,
+            resources: None,
+            wall_ms: None,
+            losses: Losses::default(),
+            writes: 0,
+            is_down_known: false,
+        };
+        let ears = Ears { link, answers: answers_of_others, reports: parts.reports, orders: parts.orders, timer };
+        (shell, ears)
+    }
 }
 
 /// Everything that can wake the loop.
@@ -293,9 +335,23 @@ async fn drive(
     mut ears: Ears,
     position: Option<wire::position::Position>,
 ) -> Result<Ending, AgentError> {
-    let mut stop_at: Option<Instant> = None;
     machine.handle(now(), Input::Position(position));
     shell.settle(machine);
+    let ending = turn(machine, &mut shell, &mut ears).await;
+    // The next agent on this directory, in this process or another, must not meet a write of this one.
+    while shell.writes > 0 {
+        match ears.answers.recv().await {
+            Ok(Answer::Persisted { .. }) => shell.writes -= 1,
+            Ok(Answer::Artifact { .. } | Answer::Body { .. }) => {}
+            Err(_) => break,
+        }
+    }
+    ending
+}
+
+/// Hears and does, until it is over.
+async fn turn(machine: &mut Machine<'_, SLOTS>, shell: &mut Shell, ears: &mut Ears) -> Result<Ending, AgentError> {
+    let mut stop_at: Option<Instant> = None;
     loop {
         if stop_at.is_some_and(|at| now() >= at) {
             tracing::warn!("not everything stopped in time; the agent ends all the same");

@@ -111,6 +111,7 @@ impl Shell {
             Quality::AtMostOnce => Delivery::AtMostOnce,
             Quality::AtLeastOnce => Delivery::AtLeastOnce { ticket },
         };
+        tracing::debug!(topic = topic.name(), bytes = payload.len(), "sent");
         if self.link.publish(&text, payload.to_vec(), delivery).is_err() {
             // The machine's deadline for the answer deals with it.
             tracing::debug!(topic = topic.name(), "the link took no publication");
@@ -136,16 +137,20 @@ impl Shell {
         if is_accepted(key) {
             self.accepted = listed(value);
         }
+        self.writes += 1;
         let (journal, value) = (Arc::clone(&self.journal), value.to_vec());
         let write = move || journal.lock().unwrap_or_else(PoisonError::into_inner).persist(key, &value);
         self.background(smol::unblock(write), move |result| Answer::Persisted { ticket, result });
     }
 
     fn fetch(&mut self, content: Content, digest: Digest, bytes: u32, source: Source) {
-        if matches!(source, Source::Anywhere) && self.fetching.insert(digest, content) == Some(content) {
-            return;
-        }
-        let (store, permits) = (Arc::clone(&self.store), Arc::clone(&self.fetch_permits));
+        let permits = match source {
+            // Nothing that is here already waits for what is not.
+            Source::Store => Arc::clone(&self.checks),
+            Source::Anywhere if self.fetching.insert(digest, content) == Some(content) => return,
+            Source::Anywhere => Arc::clone(&self.downloads),
+        };
+        let store = Arc::clone(&self.store);
         match content {
             Content::Artifact => {
                 let work = async move {

@@ -13,10 +13,16 @@ impl Shell {
         match event {
             LinkEvent::Up => {
                 tracing::info!("connected to the broker");
+                self.is_down_known = false;
                 machine.handle(now(), Input::LinkUp);
             }
             LinkEvent::Down { reason } => {
-                tracing::warn!(reason, "no connection to the broker; what runs goes on");
+                // Said once; a device may be without a hub for months.
+                if std::mem::replace(&mut self.is_down_known, true) {
+                    tracing::debug!(reason, "still no connection to the broker");
+                } else {
+                    tracing::warn!(reason, "no connection to the broker; what runs goes on");
+                }
                 machine.handle(now(), Input::LinkDown);
             }
             LinkEvent::Subscribed(group) => machine.handle(now(), Input::Subscribed(group)),
@@ -25,6 +31,7 @@ impl Shell {
                 machine.handle(now(), Input::SubscribeRefused(group));
             }
             LinkEvent::Message { topic, payload } => {
+                tracing::debug!(topic, bytes = payload.len(), "received");
                 if let Some(from) = self.inbound(&topic) {
                     machine.handle(now(), Input::Message { from, payload: &payload });
                 }
@@ -47,9 +54,13 @@ impl Shell {
 
     pub fn hear_answer(&mut self, machine: &mut Machine<'_, SLOTS>, answer: Answer) {
         match answer {
-            Answer::Persisted { ticket, result: Ok(()) } => machine.handle(now(), Input::Persisted { ticket }),
-            Answer::Persisted { ticket, result: Err(failure) } => {
-                machine.handle(now(), Input::PersistFailed { ticket, failure });
+            Answer::Persisted { ticket, result } => {
+                self.writes = self.writes.saturating_sub(1);
+                let input = match result {
+                    Ok(()) => Input::Persisted { ticket },
+                    Err(failure) => Input::PersistFailed { ticket, failure },
+                };
+                machine.handle(now(), input);
             }
             Answer::Artifact { digest, result } => {
                 self.resources_due = true;
