@@ -3,41 +3,173 @@
 //! `handle(now, input)`, then `poll(now)` until `None`, then `poll_timeout()`. Answers and publications that a change
 //! causes leave only when the change is durable.
 
+mod desired;
+mod device;
+mod dispatch;
+mod event;
+mod explain;
+mod join;
+mod liveness;
+mod log;
+mod object;
+mod observe;
+mod pending;
+mod placement;
 pub mod port;
+mod problem;
+mod request;
+mod route;
+mod session;
+mod state;
+mod status;
+mod stored;
+#[cfg(test)]
+mod tests;
 
 pub use port::{
     AccessChange, Answer, DeviceChange, Effect, EngineConfig, EventLine, Exchange, Follow, HubStatus, Input, Instant,
     LogLine, Mode, Now, Outcome, Problem, Publication, Request, Severity, StreamItem, Ticket,
 };
 
-use crate::commit::Loaded;
+use crate::commit::{Loaded, Write};
+use device::Bucket;
+use dispatch::Link;
+use event::{Events, Follower};
+use liveness::Watch;
+use log::Logs;
+use pending::Pipeline;
+use placement::Placement;
+use session::Waiting;
+use state::State;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+use wire::sign::PublicKey;
 
 /// The engine. Its parts are in the files of this folder, one concern each.
 pub struct Engine {
-    config: EngineConfig,
-    loaded: Loaded,
+    config: Settings,
+    hub_signing: PublicKey,
+    incarnation: u32,
+    state: State,
+    pipeline: Pipeline,
+    effects: VecDeque<Effect>,
+    followers: BTreeMap<Ticket, Follower>,
+    events: Events,
+    logs: Logs,
+    link: Link,
+    watch: Watch,
+    placement: Placement,
+    /// Unapproved devices that said Hello, by index.
+    waiting: HashMap<u32, Waiting>,
+    joins: Bucket,
+    sweep_at: Option<Instant>,
+    messages_refused: u64,
+}
+
+/// The configuration without the key, which the state keeps.
+struct Settings {
+    broker: String,
+    artifacts: String,
+    certificate: Option<wire::Digest>,
+    heartbeat: Duration,
+    spread: Duration,
+    sweep: Duration,
+    republish_per_second: u32,
 }
 
 impl Engine {
     /// From what is durable; nothing is sent before `LinkUp`.
     pub fn new(config: EngineConfig, loaded: Loaded) -> Self {
-        Self { config, loaded }
+        let EngineConfig { broker, artifacts, certificate, exchange, heartbeat, spread, sweep, republish_per_second } =
+            config;
+        let mut state = State::new(loaded.fleet, exchange);
+        state.workload_id_next = loaded.workload_id_next.max(1);
+        for (keys, pair) in loaded.devices {
+            state.device_put(keys, pair);
+        }
+        let mut objects = loaded.objects;
+        // Artifacts before the workloads that refer to them.
+        objects.sort_by_key(|row| crate::model::Kind::parse(&row.kind));
+        for row in objects {
+            state.apply(&Write::ObjectPut(row));
+        }
+        for row in loaded.tokens {
+            state.apply(&Write::TokenPut(row));
+        }
+        for (device, bytes) in loaded.capabilities {
+            state.apply(&Write::CapabilitiesPut { device, bytes });
+        }
+        for row in loaded.desired {
+            state.desired_load(row);
+        }
+        Self {
+            config: Settings { broker, artifacts, certificate, heartbeat, spread, sweep, republish_per_second },
+            hub_signing: loaded.hub_signing,
+            incarnation: loaded.incarnation,
+            state,
+            pipeline: Pipeline::new(loaded.sequence),
+            effects: VecDeque::new(),
+            followers: BTreeMap::new(),
+            events: Events::default(),
+            logs: Logs::default(),
+            link: Link::default(),
+            watch: Watch::default(),
+            placement: Placement::default(),
+            waiting: HashMap::new(),
+            joins: Bucket::default(),
+            sweep_at: None,
+            messages_refused: 0,
+        }
     }
 
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input) {
-        let _ = (now, input);
+        match input {
+            Input::Request { ticket, actor, request } => self.request(now, ticket, &actor, request),
+            Input::Cancel { ticket } => self.cancel(ticket),
+            Input::Up { device, topic, payload, retained } => self.up(now, device, topic, &payload, retained),
+            Input::Join { token, payload, retained, entropy } => self.join(now, token, &payload, retained, &entropy),
+            Input::LinkUp => self.link_up(now),
+            Input::LinkDown => self.link_down(),
+            Input::Acknowledged { publication } => self.acknowledged(publication),
+            Input::PublishRefused { publication } => self.publish_refused(now, publication),
+            Input::Committed { sequence, signed } => self.committed(now, sequence, signed),
+            Input::Failed { sequence, reason } => self.failed(now, sequence, reason),
+            Input::HubStateSeen { payload } => self.hub_state_seen(now, &payload),
+        }
     }
 
     /// The next effect; `None` when there is nothing to do before the next input or the time of `poll_timeout`.
     pub fn poll(&mut self, now: Now) -> Option<Effect> {
-        let _ = now;
-        None
+        if let Some(effect) = self.effects.pop_front() {
+            return Some(effect);
+        }
+        self.placement_run(now);
+        self.dispatch_run(now);
+        self.presence_run(now);
+        match self.sweep_at {
+            Some(at) if at <= now.monotonic => {
+                self.sweep();
+                self.sweep_at = Some(now.monotonic.after(self.config.sweep));
+            }
+            Some(_) => {}
+            None => self.sweep_at = Some(now.monotonic.after(self.config.sweep)),
+        }
+        self.effects.pop_front().or_else(|| self.next_item())
+    }
+
+    fn next_item(&mut self) -> Option<Effect> {
+        let (ticket, item) =
+            self.followers.iter_mut().find_map(|(ticket, follower)| Some((*ticket, follower.next()?)))?;
+        if item == StreamItem::End {
+            self.followers.remove(&ticket);
+        }
+        Some(Effect::Stream { ticket, item })
     }
 
     /// When `poll` must be called at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let _ = (&self.config, &self.loaded);
-        None
+        let times = [self.placement.timeout(), self.dispatch_timeout(), self.presence_timeout(), self.sweep_at];
+        times.into_iter().flatten().min()
     }
 }

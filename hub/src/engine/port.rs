@@ -207,7 +207,7 @@ pub enum DeviceChange {
 }
 
 /// A question or an order of an edge.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Request {
     /// Create or replace. `document` is the whole manifest; name and namespace in it must agree with the key if given.
     /// `if_match`: the resource version that the object must have (412 otherwise).

@@ -1,0 +1,359 @@
+//! The way of desired sets to the broker: retained, repeated until acknowledged, never faster than the limit.
+//!
+//! State-based: what is durable and not acknowledged is on its way or waits. Only durable sets leave, and none that a
+//! device could not receive.
+
+use super::Engine;
+use super::event::Draft;
+use super::port::{Effect, Instant, Now, Publication};
+use super::session::packet_bytes;
+use crate::model::ObjectKey;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+use wire::frame::{decode_plain, encode_plain};
+use wire::hello::{Asks, HubState};
+use wire::id::{Fence, Order};
+use wire::topic::{Down, Topic};
+
+/// Pause between two publications of hub/state.
+pub const STATE_PAUSE: Duration = Duration::from_secs(5);
+/// How long the hub waits for the retained hub/state after it has connected.
+pub const WITNESS_WAIT: Duration = Duration::from_secs(2);
+/// A refused publication is tried again after this.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+const HUB_STATE_BYTES_MAX: usize = 64;
+
+/// The hub's own connection and what waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    pub is_up: bool,
+    pub publication: u64,
+    /// Devices whose set is to be published; each at most once.
+    queue: VecDeque<u32>,
+    budget_at: Instant,
+    budget: u64,
+    /// Until then the retained hub/state may still come; nothing retained is published before.
+    witness_until: Option<Instant>,
+    is_witness_seen: bool,
+    /// What was last published: incarnation implied, and the watermark.
+    state_published: Option<u64>,
+    state_at: Option<Instant>,
+    paused_until: Option<Instant>,
+    /// Devices by the publication of their set.
+    flights: HashMap<u64, u32>,
+    /// The watermark may have changed.
+    pub is_state_stale: bool,
+}
+
+impl Engine {
+    /// Queues an unretained or clearing publication, or one of any kind that needs no care: QoS 1, forgotten when the
+    /// link is down.
+    pub(super) fn publish(&mut self, topic: String, payload: Vec<u8>, retain: bool) -> Option<u64> {
+        if !self.link.is_up {
+            return None;
+        }
+        self.link.publication += 1;
+        let publication = self.link.publication;
+        self.effects.push_back(Effect::Publish(Publication { publication, topic, payload, retain, qos1: true }));
+        Some(publication)
+    }
+
+    pub(super) fn link_up(&mut self, now: Now) {
+        self.forget_flights();
+        self.link.is_up = true;
+        self.link.state_published = None;
+        self.link.is_state_stale = true;
+        self.link.state_at = None;
+        self.link.paused_until = None;
+        let wait = if self.link.is_witness_seen { now.monotonic } else { now.monotonic.after(WITNESS_WAIT) };
+        self.link.witness_until = Some(wait);
+        self.presence_grace(now);
+    }
+
+    pub(super) fn link_down(&mut self) {
+        self.link.is_up = false;
+        self.link.is_witness_seen = false;
+        self.link.witness_until = None;
+        self.forget_flights();
+    }
+
+    fn forget_flights(&mut self) {
+        self.link.flights.clear();
+        for index in self.indexes() {
+            if let Some(device) = self.state.devices.get_mut(index) {
+                device.dispatch.sent = None;
+            }
+        }
+        self.queue_unacknowledged();
+    }
+
+    fn queue_unacknowledged(&mut self) {
+        for index in self.indexes() {
+            if self.state.devices.get(index).is_some_and(|device| !device.is_dispatched()) {
+                self.dispatch_changed(index);
+            }
+        }
+    }
+
+    fn indexes(&self) -> Vec<u32> {
+        self.state.devices.iter().map(|(index, _)| index).collect()
+    }
+
+    /// What the broker kept shows what it lost: sets that were made after its watermark are published again.
+    pub(super) fn hub_state_seen(&mut self, now: Now, payload: &[u8]) {
+        if self.link.is_witness_seen || (self.link.is_up && self.link.witness_until.is_none()) {
+            // Our own words come back; they prove nothing.
+            return;
+        }
+        self.link.is_witness_seen = true;
+        let state = decode_plain::<HubState>(payload).ok();
+        let watermark = state.filter(|state| state.watermark <= self.pipeline.durable()).map(|state| state.watermark);
+        if state.is_some_and(|state| state.incarnation > self.incarnation) {
+            let text = "the broker holds the state of a hub with a higher incarnation: does a second hub run?";
+            self.tell(now, Draft::hub("ForeignHub", text));
+        }
+        for index in self.indexes() {
+            let Some(device) = self.state.devices.get_mut(index) else { continue };
+            let Some(durable) = &device.durable else { continue };
+            let revision = durable.revision();
+            let is_kept = watermark.is_some_and(|watermark| revision.0.counter() <= watermark);
+            device.dispatch.acknowledged = is_kept.then_some(revision);
+        }
+        if self.link.is_up {
+            self.link.witness_until = Some(now.monotonic);
+        }
+        self.queue_unacknowledged();
+    }
+
+    /// The durable set of a device changed, or its way is unclear.
+    pub(super) fn dispatch_changed(&mut self, index: u32) {
+        self.refit_quietly(index);
+        if let Some(device) = self.state.devices.get_mut(index)
+            && device.durable.is_some()
+            && !device.dispatch.queued
+        {
+            device.dispatch.queued = true;
+            self.link.queue.push_back(index);
+        }
+    }
+
+    /// Publishes a device's set once more, before others: the device waits for it.
+    pub(super) fn dispatch_again(&mut self, index: u32) {
+        let Some(device) = self.state.devices.get_mut(index) else { return };
+        if device.durable.is_none() || device.dispatch.too_large {
+            return;
+        }
+        device.dispatch.acknowledged = None;
+        if !device.dispatch.queued {
+            device.dispatch.queued = true;
+            self.link.queue.push_front(index);
+        }
+    }
+
+    /// Sends what waits, as far as the budget goes.
+    pub(super) fn dispatch_run(&mut self, now: Now) {
+        if !self.link.is_up || self.link.paused_until.is_some_and(|until| until > now.monotonic) {
+            return;
+        }
+        self.link.paused_until = None;
+        match self.link.witness_until {
+            Some(until) if until > now.monotonic => return,
+            Some(_) => {
+                self.link.witness_until = None;
+                if !self.link.is_witness_seen {
+                    // Nothing retained: the broker has no memory of us, or lost it.
+                    self.hub_state_missing();
+                }
+            }
+            None => {}
+        }
+        let per_second = u64::from(self.config.republish_per_second.max(1));
+        let earned = now.monotonic.0.saturating_sub(self.link.budget_at.0).saturating_mul(per_second) / 1000;
+        if earned > 0 {
+            self.link.budget = self.link.budget.saturating_add(earned).min(per_second);
+            self.link.budget_at = now.monotonic;
+        }
+        while self.link.budget > 0
+            && let Some(index) = self.link.queue.pop_front()
+        {
+            self.link.budget -= u64::from(self.dispatch_one(now, index));
+        }
+        self.state_run(now);
+    }
+
+    fn hub_state_missing(&mut self) {
+        for index in self.indexes() {
+            if let Some(device) = self.state.devices.get_mut(index) {
+                device.dispatch.acknowledged = None;
+            }
+        }
+        self.queue_unacknowledged();
+    }
+
+    /// True if something was sent.
+    fn dispatch_one(&mut self, now: Now, index: u32) -> bool {
+        let fleet = self.state.fleet_name.clone();
+        let Some(device) = self.state.devices.get_mut(index) else { return false };
+        device.dispatch.queued = false;
+        let is_done = device.is_dispatched();
+        let Some(durable) = &device.durable else { return false };
+        let revision = durable.revision();
+        if is_done || device.dispatch.sent.is_some_and(|(_, sent)| sent == revision) {
+            return false;
+        }
+        // Nothing is published that a batch in flight replaces: its turn comes with that batch.
+        if device.desired.as_ref().is_some_and(|desired| desired.revision != revision) {
+            return false;
+        }
+        let mut buffer = vec![0; durable.body.len() + 256];
+        let encoded = durable.signed.encode(&mut buffer, &durable.body).map(|frame| frame.len());
+        let topic = Topic::Down(device.id(), Down::Desired).print(&fleet);
+        let (Ok(length), Ok(topic)) = (encoded, topic) else {
+            tracing::error!(device = %device.id(), "a desired set cannot be encoded and is not sent");
+            return false;
+        };
+        buffer.truncate(length);
+        let holds_nothing = device.observed.accepted.is_some_and(|(revision, _)| revision.0 == Order::ZERO);
+        self.link.publication += 1;
+        let publication = self.link.publication;
+        device.dispatch.sent = Some((publication, revision));
+        self.link.flights.insert(publication, index);
+        let topic = topic.as_str().to_owned();
+        self.effects.push_back(Effect::Publish(Publication {
+            publication,
+            topic,
+            payload: buffer,
+            retain: true,
+            qos1: true,
+        }));
+        if holds_nothing {
+            // A device without any set believes only what a Fresh names: it is asked for a Hello, which gets one.
+            self.ask(now, index, Asks::CAPABILITIES);
+        }
+        true
+    }
+
+    pub(super) fn acknowledged(&mut self, publication: u64) {
+        let Some(index) = self.link.flights.remove(&publication) else { return };
+        let Some(device) = self.state.devices.get_mut(index) else { return };
+        // A newer one may be on its way already.
+        let Some((_, revision)) = device.dispatch.sent.take_if(|(of, _)| *of == publication) else { return };
+        device.dispatch.acknowledged = Some(revision);
+        self.link.is_state_stale = true;
+        if !device.is_dispatched() {
+            self.dispatch_changed(index);
+        }
+    }
+
+    pub(super) fn publish_refused(&mut self, now: Now, publication: u64) {
+        let Some(index) = self.link.flights.remove(&publication) else { return };
+        let Some(device) = self.state.devices.get_mut(index) else { return };
+        if device.dispatch.sent.take_if(|(of, _)| *of == publication).is_some() {
+            self.dispatch_changed(index);
+            self.link.paused_until = Some(now.monotonic.after(REFUSED_PAUSE));
+        }
+    }
+
+    /// Judges again whether the set fits into the device's packet; an oversize one is cleared at the broker.
+    pub(super) fn refit(&mut self, now: Now, index: u32) {
+        let before = self.state.devices.get(index).is_some_and(|device| device.dispatch.too_large);
+        self.refit_quietly(index);
+        let Some(device) = self.state.devices.get(index) else { return };
+        if device.dispatch.too_large == before {
+            return;
+        }
+        let name = device.keys.name.clone();
+        if device.dispatch.too_large {
+            let limit = device.observed.packet_bytes_max.unwrap_or_default();
+            let text = format!("its set does not fit into its largest packet of {limit} bytes and is not sent");
+            self.tell(now, Draft::warning("TooLarge", &ObjectKey::device(&name), text).on(&name));
+        } else {
+            self.dispatch_changed(index);
+        }
+    }
+
+    fn refit_quietly(&mut self, index: u32) {
+        let Some(device) = self.state.devices.get_mut(index) else { return };
+        let Some(durable) = &device.durable else { return };
+        let Ok(topic) = Topic::Down(device.id(), Down::Desired).print(&self.state.fleet_name) else { return };
+        let body_bytes = durable.body.len();
+        let inline = if body_bytes > wire::limits::BODY_INLINE_BYTES_MAX { 0 } else { body_bytes };
+        // Prefix, key id, signature and header of a desired message.
+        let frame_bytes = 2 + 4 + 64 + wire::desired::HEADER_BYTES_MAX + inline;
+        let limit =
+            device.observed.packet_bytes_max.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let too_large = packet_bytes(&topic, frame_bytes) > limit;
+        let is_news = too_large && !device.dispatch.too_large;
+        device.dispatch.too_large = too_large;
+        if !too_large {
+            return;
+        }
+        device.dispatch.acknowledged = None;
+        device.dispatch.sent = None;
+        if is_news {
+            self.publish(topic.as_str().to_owned(), Vec::new(), true);
+        }
+    }
+
+    /// Everything up to this commit was taken over by the broker.
+    fn watermark(&self) -> u64 {
+        let waiting = self.state.devices.iter().filter(|(_, device)| !device.is_dispatched());
+        let first =
+            waiting.filter_map(|(_, device)| device.durable.as_ref()).map(|durable| durable.revision().0.counter());
+        first.min().map_or(self.pipeline.durable(), |first| first.saturating_sub(1).min(self.pipeline.durable()))
+    }
+
+    /// Publishes hub/state at once after a connection, later when the watermark changed and a pause is over.
+    fn state_run(&mut self, now: Now) {
+        if self.link.state_at.is_some_and(|at| now.monotonic.since(at) < STATE_PAUSE) {
+            return;
+        }
+        if !self.link.is_state_stale {
+            return;
+        }
+        self.link.is_state_stale = false;
+        let watermark = self.watermark();
+        if self.link.state_published == Some(watermark) {
+            return;
+        }
+        let spread_ms = u32::try_from(self.config.spread.as_millis()).unwrap_or(u32::MAX);
+        let state = HubState { incarnation: self.incarnation, spread_ms, watermark, fence: Fence(Order::ZERO) };
+        let mut buffer = [0; HUB_STATE_BYTES_MAX];
+        let topic = Topic::HubState.print(&self.state.fleet_name);
+        if let (Ok(frame), Ok(topic)) = (encode_plain(&mut buffer, &state), topic) {
+            let payload = frame.to_vec();
+            self.publish(topic.as_str().to_owned(), payload, true);
+            self.link.state_published = Some(watermark);
+            self.link.state_at = Some(now.monotonic);
+        }
+    }
+
+    pub(super) fn dispatch_timeout(&self) -> Option<Instant> {
+        if !self.link.is_up {
+            return None;
+        }
+        if let Some(until) = self.link.paused_until.or(self.link.witness_until) {
+            return Some(until);
+        }
+        let queue = (!self.link.queue.is_empty()).then(|| self.link.budget_at.after(Duration::from_millis(10)));
+        let state = self
+            .link
+            .is_state_stale
+            .then(|| self.link.state_at.map_or(self.link.budget_at, |at| at.after(STATE_PAUSE)));
+        queue.into_iter().chain(state).min()
+    }
+
+    /// Compares what devices said they hold with what they should hold.
+    pub(super) fn sweep(&mut self) {
+        for index in self.indexes() {
+            let Some(device) = self.state.devices.get(index) else { continue };
+            let (Some(durable), Some((revision, digest))) = (&device.durable, device.observed.accepted) else {
+                continue;
+            };
+            let differs = (durable.revision(), durable.digest()) != (revision, digest);
+            if differs && device.dispatch.acknowledged == Some(durable.revision()) {
+                self.dispatch_again(index);
+            }
+        }
+    }
+}

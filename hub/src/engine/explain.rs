@@ -1,0 +1,41 @@
+//! Why a workload is where it is: the scheduler's reasons as JSON, with the text that people read.
+
+use super::Engine;
+use super::placement::view;
+use super::port::{Answer, Problem};
+use super::problem;
+use crate::model::ObjectKey;
+use crate::scheduler::{DeviceIndex, explain_device, plan, text};
+use serde_json::Value;
+
+impl Engine {
+    pub(super) fn explain(&self, namespace: &str, name: &str, device: Option<&str>) -> Result<Answer, Problem> {
+        let key = ObjectKey::workload(namespace, name);
+        let stored = self.state.objects.get(&key).ok_or_else(|| problem::not_found(&key))?;
+        let body = stored.workload().ok_or_else(|| problem::not_found(&key))?;
+        let Some(encoded) = &body.encoded else {
+            return Err(problem::invalid("/spec", "an artifact of this workload is missing".to_owned()));
+        };
+        let view = view(&key, stored, body, encoded);
+        let current = self.current(body.id);
+        let snapshot = self.snapshot();
+        let (value, text) = match device {
+            None => {
+                let plan = plan(&snapshot, &view, &current);
+                (serde_json::to_value(&plan), text::plan_text(&view, &plan))
+            }
+            Some(name) => {
+                let device = ObjectKey::device(name);
+                let index = self.state.devices.index_named(name).ok_or_else(|| problem::not_found(&device))?;
+                let explanation = explain_device(&snapshot, &view, &current, DeviceIndex(index))
+                    .ok_or_else(|| problem::not_found(&device))?;
+                (serde_json::to_value(&explanation), text::device_text(&view, &explanation))
+            }
+        };
+        let mut value = value.unwrap_or_default();
+        if let Value::Object(map) = &mut value {
+            map.insert("text".to_owned(), Value::String(text));
+        }
+        Ok(Answer::Explanation(value))
+    }
+}

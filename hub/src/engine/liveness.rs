@@ -1,0 +1,59 @@
+//! Who has not been heard of in time. A verdict changes what is shown and nothing else: no work moves.
+//!
+//! While the hub's own link is down, and shortly after, nobody is called lost: the silence may be the hub's.
+
+use super::Engine;
+use super::device::Presence;
+use super::port::{Instant, Now};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+/// When to look at whom; each online device has one entry.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    due: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// No verdicts before.
+    grace_until: Instant,
+}
+
+impl Engine {
+    fn patience(&self) -> Duration {
+        // One and a half heartbeats.
+        Duration::from_millis(u64::from(self.heartbeat_s()) * 1_500)
+    }
+
+    pub(super) fn watch_presence(&mut self, now: Now, index: u32) {
+        self.watch.due.push(Reverse((now.monotonic.after(self.patience()), index)));
+    }
+
+    pub(super) fn presence_grace(&mut self, now: Now) {
+        self.watch.grace_until = now.monotonic.after(self.config.spread).after(self.patience());
+    }
+
+    pub(super) fn presence_run(&mut self, now: Now) {
+        if !self.link.is_up {
+            return;
+        }
+        let patience = self.patience();
+        while let Some(Reverse((due, index))) = self.watch.due.peek().copied()
+            && due <= now.monotonic
+        {
+            self.watch.due.pop();
+            let Some(device) = self.state.devices.get(index) else { continue };
+            if device.observed.presence != Presence::Online {
+                continue;
+            }
+            let quiet_until = device.observed.last_seen.unwrap_or_default().after(patience).max(self.watch.grace_until);
+            if quiet_until > now.monotonic {
+                self.watch.due.push(Reverse((quiet_until, index)));
+            } else {
+                self.lost(now, index, "no heartbeat in time");
+            }
+        }
+    }
+
+    pub(super) fn presence_timeout(&self) -> Option<Instant> {
+        self.watch.due.peek().map(|Reverse((due, _))| *due).filter(|_| self.link.is_up)
+    }
+}

@@ -1,0 +1,443 @@
+//! Changes of objects: admission, generation and resource version, one batch with its audit entry for each.
+//!
+//! A change that changes nothing makes no batch. `None` from these methods means that the answer waits for its batch.
+
+use super::Engine;
+use super::event::Draft;
+use super::pending::Release;
+use super::port::{AccessChange, Answer, DeviceChange, Mode, Now, Outcome, Problem, Ticket};
+use super::problem;
+use super::stored::{Body, DeviceBody, Spec, Stored, WorkloadBody};
+use crate::commit::{AuditEntry, ObjectRow, Write};
+use crate::model::{
+    ARTIFACT_VERSIONS_MAX, ArtifactSpec, ArtifactVersion, DeviceManifest, DeviceSpec, Kind, Manifest, ManifestSpec,
+    ObjectKey, WorkloadSpec,
+};
+use serde_json::Value;
+use wire::Digest;
+use wire::topic::{Down, Topic};
+
+/// Objects of all kinds together.
+pub const OBJECTS_MAX: usize = 1_000_000;
+
+type Done = Option<Result<Answer, Problem>>;
+
+/// Who did what, for the audit.
+pub(super) struct Act<'a> {
+    pub actor: &'a str,
+    pub action: &'static str,
+}
+
+impl Engine {
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn put(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        actor: &str,
+        key: &ObjectKey,
+        document: &Value,
+        mode: Mode,
+        if_match: Option<u64>,
+    ) -> Done {
+        let manifest = match Manifest::read(key, document) {
+            Ok(manifest) => manifest,
+            Err(refusal) => return Some(Err(problem::refused(refusal))),
+        };
+        let before = self.state.objects.get(key).cloned();
+        if let Err(stale) = self.check_version(key, if_match) {
+            return Some(Err(stale));
+        }
+        let spec = match manifest.spec {
+            ManifestSpec::Region(region) => Ok(Spec::Region(region)),
+            ManifestSpec::Device(device) => match before.as_deref().and_then(Stored::device) {
+                Some(body) => {
+                    Ok(Spec::Device(DeviceBody { spec: merged(&body.spec, device), reported: body.reported.clone() }))
+                }
+                None => Err(problem::not_found(key)),
+            },
+            ManifestSpec::Workload(spec) => self.admit_workload(key, *spec, before.as_deref()),
+        };
+        let spec = match spec {
+            Ok(spec) => spec,
+            Err(refused) => return Some(Err(refused)),
+        };
+        let body = Body { labels: manifest.labels, annotations: manifest.annotations, spec };
+        let warnings = manifest.warnings;
+        if let Some(before) = &before
+            && before.body == body
+        {
+            return Some(Ok(Answer::Object {
+                outcome: Outcome::Unchanged,
+                resource_version: before.resource_version,
+                document: self.document(now, before),
+                warnings,
+            }));
+        }
+        if before.is_none() && self.state.objects.len() >= OBJECTS_MAX {
+            return Some(Err(problem::limit(format!("the hub holds {OBJECTS_MAX} objects, the most there can be"))));
+        }
+        let outcome = if before.is_some() { Outcome::Updated } else { Outcome::Created };
+        if mode == Mode::DryRun {
+            let stored = self.stored(now, key, body, before.as_deref());
+            let document = stored.document(Value::Null);
+            let resource_version = before.map_or(0, |before| before.resource_version);
+            return Some(Ok(Answer::Object { outcome, resource_version, document, warnings }));
+        }
+        self.change(now, ticket, &Act { actor, action: "apply" }, key, body, outcome, warnings);
+        None
+    }
+
+    /// Commits a changed object and answers with it.
+    #[allow(clippy::too_many_arguments)]
+    fn change(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        act: &Act<'_>,
+        key: &ObjectKey,
+        body: Body,
+        outcome: Outcome,
+        warnings: Vec<String>,
+    ) {
+        let mut writes = Vec::new();
+        if let Spec::Workload(workload) = &body.spec
+            && workload.id == self.state.workload_id_next
+        {
+            writes.push(Write::WorkloadIdNext { next: workload.id + 1 });
+        }
+        let audit = self.put_writes(now, act, key, body, &mut writes);
+        // The answer shows the object as it is after the write.
+        let resource_version = self.pipeline.next();
+        self.commit(writes, vec![audit], Vec::new());
+        self.changed(key);
+        let document = match self.state.objects.get(key).cloned() {
+            Some(stored) => self.document(now, &stored),
+            None => Value::Null,
+        };
+        let answer = Answer::Object { outcome, resource_version, document, warnings };
+        self.pipeline.release_last(Release::Answer(ticket, Ok(answer)));
+    }
+
+    /// Appends the write of one object; gives its audit entry.
+    pub(super) fn put_writes(
+        &self,
+        now: Now,
+        act: &Act<'_>,
+        key: &ObjectKey,
+        body: Body,
+        writes: &mut Vec<Write>,
+    ) -> AuditEntry {
+        let before = self.state.objects.get(key).cloned();
+        let stored = self.stored(now, key, body, before.as_deref());
+        let json = stored.body.json();
+        let audit = AuditEntry {
+            time_ms: now.wall_ms,
+            actor: act.actor.to_owned(),
+            action: act.action,
+            object: key.to_string(),
+            before: before.map(|before| before.body.digest()),
+            after: Some(Digest::of(&json)),
+        };
+        writes.push(Write::ObjectPut(ObjectRow {
+            kind: key.kind.name().to_owned(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            uid: stored.uid,
+            generation: stored.generation,
+            resource_version: stored.resource_version,
+            created_ms: stored.created_ms,
+            json,
+        }));
+        audit
+    }
+
+    /// The object as it will be: a changed spec raises the generation, anything the resource version.
+    fn stored(&self, now: Now, key: &ObjectKey, body: Body, before: Option<&Stored>) -> Stored {
+        let sequence = self.pipeline.next();
+        match before {
+            Some(before) => Stored {
+                key: key.clone(),
+                uid: before.uid.clone(),
+                generation: before.generation + u64::from(!is_same_spec(&before.body.spec, &body.spec)),
+                resource_version: sequence,
+                created_ms: before.created_ms,
+                body,
+            },
+            None => Stored {
+                key: key.clone(),
+                // One object of a kind and name is made per batch, so that the batch names it for ever.
+                uid: format!("{}-{:x}-{sequence:x}", key.kind.singular(), self.incarnation),
+                generation: 1,
+                resource_version: sequence,
+                created_ms: now.wall_ms,
+                body,
+            },
+        }
+    }
+
+    fn check_version(&self, key: &ObjectKey, if_match: Option<u64>) -> Result<(), Problem> {
+        let found = self.state.objects.get(key).map(|stored| stored.resource_version);
+        match if_match {
+            Some(expected) if found != Some(expected) => Err(problem::stale(key, expected, found)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn admit_workload(&self, key: &ObjectKey, spec: WorkloadSpec, before: Option<&Stored>) -> Result<Spec, Problem> {
+        let is_short = spec.artifact.is_some();
+        for (i, view) in spec.views().iter().enumerate() {
+            if self.state.artifact_bytes(&key.namespace, view.artifact).is_none() {
+                let pointer =
+                    if is_short { "/spec/artifact".to_owned() } else { format!("/spec/components/{i}/artifact") };
+                let detail = format!(
+                    "there is no artifact {} in namespace {}; upload it first, or apply with artifact: file:<path>",
+                    view.artifact, key.namespace
+                );
+                return Err(problem::invalid(&pointer, detail));
+            }
+        }
+        let before = before.and_then(Stored::workload);
+        let generation = match self.state.objects.get(key) {
+            Some(stored) => stored.generation + 1,
+            None => 1,
+        };
+        let generation = u32::try_from(generation)
+            .map_err(|_| problem::limit("the workload was changed 2^32 times; make a new one".to_owned()))?;
+        let id = before.map_or(self.state.workload_id_next, |before| before.id);
+        let mut body = WorkloadBody { spec, id, record_generation: generation, encoded: None };
+        if let Some(before) = before {
+            // What devices get is compared under the old number: if it is the same, nothing restarts.
+            body.record_generation = before.record_generation;
+            body.encoded = self.state.encode(key, &body);
+            if body.encoded != before.encoded {
+                body.record_generation = generation;
+            }
+        }
+        body.encoded = self.state.encode(key, &body);
+        if body.encoded.is_none() {
+            let detail = "its records are larger than a device takes; shorten names, topics or configuration";
+            return Err(problem::invalid("/spec", detail.to_owned()));
+        }
+        Ok(Spec::Workload(Box::new(body)))
+    }
+
+    pub(super) fn delete(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        actor: &str,
+        key: &ObjectKey,
+        if_match: Option<u64>,
+    ) -> Done {
+        let Some(before) = self.state.objects.get(key).cloned() else {
+            return Some(Err(problem::not_found(key)));
+        };
+        if let Err(stale) = self.check_version(key, if_match) {
+            return Some(Err(stale));
+        }
+        let users = self.users(key);
+        if !users.is_empty() {
+            return Some(Err(problem::in_use(key, &users)));
+        }
+        let mut writes = vec![Write::ObjectDelete {
+            kind: key.kind.name(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+        }];
+        let mut releases = vec![
+            Release::Answer(ticket, Ok(Answer::Deleted)),
+            Release::Event(Draft::normal("Deleted", key, format!("deleted by {actor}"))),
+        ];
+        if key.kind == Kind::Device
+            && let Some(device) = self.state.devices.index_named(&key.name).and_then(|i| self.state.devices.get(i))
+        {
+            let id = device.id();
+            writes.extend([
+                Write::DesiredDelete { device: id },
+                Write::CapabilitiesDelete { device: id },
+                Write::DeviceKeysDelete { device: id },
+            ]);
+            releases.push(Release::Access(AccessChange::DeviceRemove { id }));
+            if let Ok(topic) = Topic::Down(id, Down::Desired).print(&self.state.fleet_name) {
+                releases.push(Release::Publish { topic: topic.as_str().to_owned(), payload: Vec::new(), retain: true });
+            }
+        }
+        let audit = AuditEntry {
+            time_ms: now.wall_ms,
+            actor: actor.to_owned(),
+            action: "delete",
+            object: key.to_string(),
+            before: Some(before.body.digest()),
+            after: None,
+        };
+        self.commit(writes, vec![audit], releases);
+        if let Some(workload) = before.workload() {
+            self.placement.mark(workload.id);
+            self.end_logs(workload.id);
+            self.logs.forget(workload.id);
+        }
+        self.changed(key);
+        None
+    }
+
+    /// Workloads that need this object.
+    fn users(&self, key: &ObjectKey) -> Vec<String> {
+        let needs = |stored: &Stored| match (&key.kind, stored.workload()) {
+            (Kind::Region, Some(workload)) => workload.spec.placement.within.contains(&key.name),
+            (Kind::Artifact, Some(workload)) => {
+                stored.key.namespace == key.namespace
+                    && workload.spec.views().iter().any(|view| view.artifact.name == key.name)
+            }
+            (Kind::Device | Kind::Workload, _) | (_, None) => false,
+        };
+        let objects = self.state.objects.values();
+        objects.filter(|stored| needs(stored)).map(|stored| stored.key.to_string()).collect()
+    }
+
+    pub(super) fn artifact_put(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        actor: &str,
+        key: &ObjectKey,
+        digest: Digest,
+        bytes: u64,
+    ) -> Done {
+        for (pointer, text) in [("/metadata/name", &key.name), ("/metadata/namespace", &key.namespace)] {
+            if !wire::topic::is_label(text, wire::limits::NAME_BYTES_MAX) {
+                return Some(Err(problem::invalid(pointer, format!("{text:?} is not a name"))));
+            }
+        }
+        if bytes > u64::from(wire::limits::ARTIFACT_BYTES_MAX) {
+            let limit = wire::limits::ARTIFACT_BYTES_MAX;
+            return Some(Err(problem::invalid("/spec/bytes", format!("{bytes} bytes, at most {limit} are allowed"))));
+        }
+        let before = self.state.objects.get(key).cloned();
+        let text = format!("sha256:{digest}");
+        let newest = ArtifactVersion { digest: text.clone(), bytes };
+        let mut versions = vec![newest];
+        if let Some(spec) = before.as_deref().and_then(Stored::artifact) {
+            versions.extend(spec.versions.iter().filter(|version| version.digest != text).cloned());
+        }
+        while versions.len() > ARTIFACT_VERSIONS_MAX {
+            let unused = |version: &ArtifactVersion| !self.is_version_used(key, &version.digest);
+            let Some(oldest) = versions.iter().skip(1).rposition(unused) else {
+                let detail = format!("all {ARTIFACT_VERSIONS_MAX} versions of {key} are in use; delete some workloads");
+                return Some(Err(problem::limit(detail)));
+            };
+            versions.remove(oldest + 1);
+        }
+        let (labels, annotations) =
+            before.as_deref().map(|b| (b.body.labels.clone(), b.body.annotations.clone())).unwrap_or_default();
+        let body = Body { labels, annotations, spec: Spec::Artifact(ArtifactSpec { digest: text, bytes, versions }) };
+        if let Some(before) = &before
+            && before.body == body
+        {
+            let document = self.document(now, before);
+            let resource_version = before.resource_version;
+            let (outcome, warnings) = (Outcome::Unchanged, Vec::new());
+            return Some(Ok(Answer::Object { outcome, resource_version, document, warnings }));
+        }
+        let outcome = if before.is_some() { Outcome::Updated } else { Outcome::Created };
+        self.change(now, ticket, &Act { actor, action: "upload" }, key, body, outcome, Vec::new());
+        None
+    }
+
+    fn is_version_used(&self, key: &ObjectKey, digest: &str) -> bool {
+        self.state.objects.values().filter(|stored| stored.key.namespace == key.namespace).any(|stored| {
+            stored.workload().is_some_and(|workload| {
+                let is_it = |view: &crate::model::ComponentView<'_>| {
+                    view.artifact.name == key.name && format!("sha256:{}", view.artifact.digest) == digest
+                };
+                workload.spec.views().iter().any(is_it)
+            })
+        })
+    }
+
+    pub(super) fn device_change(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        actor: &str,
+        name: &str,
+        change: DeviceChange,
+    ) -> Done {
+        let key = ObjectKey::device(name);
+        let Some(before) = self.state.objects.get(&key).cloned() else {
+            return Some(Err(problem::not_found(&key)));
+        };
+        let mut body = before.body.clone();
+        let Spec::Device(device) = &mut body.spec else { return Some(Err(problem::not_found(&key))) };
+        let action = match change {
+            DeviceChange::Approve => {
+                device.spec.approved = true;
+                "approve"
+            }
+            DeviceChange::Cordon => {
+                device.spec.cordoned = true;
+                "cordon"
+            }
+            DeviceChange::Uncordon => {
+                device.spec.cordoned = false;
+                "uncordon"
+            }
+        };
+        if body == before.body {
+            let document = self.document(now, &before);
+            let resource_version = before.resource_version;
+            let (outcome, warnings) = (Outcome::Unchanged, Vec::new());
+            return Some(Ok(Answer::Object { outcome, resource_version, document, warnings }));
+        }
+        self.change(now, ticket, &Act { actor, action }, &key, body, Outcome::Updated, Vec::new());
+        let reason = match change {
+            DeviceChange::Approve => "Approved",
+            DeviceChange::Cordon => "Cordoned",
+            DeviceChange::Uncordon => "Uncordoned",
+        };
+        let draft = Draft::normal(reason, &key, format!("{} by {actor}", reason.to_lowercase()));
+        self.pipeline.release_last(Release::Event(draft));
+        None
+    }
+
+    /// Signals whoever depends on an object.
+    pub(super) fn changed(&mut self, key: &ObjectKey) {
+        match key.kind {
+            Kind::Workload => {
+                let stored = self.state.objects.get(key);
+                if let Some(id) = stored.and_then(|stored| stored.workload()).map(|body| body.id) {
+                    self.placement.mark(id);
+                }
+            }
+            Kind::Region | Kind::Device => {
+                self.placement.mark_all(self.state.workloads.keys());
+                if key.kind == Kind::Device {
+                    self.pipeline.release_last(Release::DeviceChanged(key.name.clone()));
+                }
+            }
+            Kind::Artifact => {}
+        }
+    }
+}
+
+/// What the manifest leaves out of the operators' switches stays as it is.
+fn merged(before: &DeviceSpec, manifest: DeviceManifest) -> DeviceSpec {
+    DeviceSpec {
+        position: manifest.position,
+        cordoned: manifest.cordoned.unwrap_or(before.cordoned),
+        approved: manifest.approved.unwrap_or(before.approved),
+        site: manifest.site,
+        pool: manifest.pool,
+    }
+}
+
+fn is_same_spec(a: &Spec, b: &Spec) -> bool {
+    match (a, b) {
+        (Spec::Workload(a), Spec::Workload(b)) => a.spec == b.spec,
+        // What a device reports is no change of its spec.
+        (Spec::Device(a), Spec::Device(b)) => a.spec == b.spec,
+        (Spec::Region(a), Spec::Region(b)) => a == b,
+        (Spec::Artifact(a), Spec::Artifact(b)) => a == b,
+        (Spec::Region(_) | Spec::Device(_) | Spec::Workload(_) | Spec::Artifact(_), _) => false,
+    }
+}

@@ -1,0 +1,212 @@
+//! The commit pipeline: changes apply at once, and whatever they cause leaves when they are durable.
+//!
+//! Each batch in flight keeps what takes it back. A failure takes back all of them, newest first: each may build upon
+//! the one before. No answer may leave that shows what is not durable.
+
+use super::Engine;
+use super::device::Durable;
+use super::event::Draft;
+use super::port::{AccessChange, Answer, Effect, Now, Problem, Request, Ticket};
+use super::problem;
+use super::state::Undo;
+use crate::commit::{AuditEntry, Batch, CommitFailure, Write};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use wire::DeviceId;
+use wire::desired::SignedHeader;
+
+/// Batches that may wait for the writer; further writes are refused until some are durable.
+pub const BATCHES_PENDING_MAX: usize = 4_096;
+/// Answers that may wait for one batch.
+pub const ANSWERS_PARKED_MAX: usize = 16_384;
+
+/// What leaves when a batch is durable.
+pub(super) enum Release {
+    /// The answer to the request that made the batch.
+    Answer(Ticket, Result<Answer, Problem>),
+    Access(AccessChange),
+    Publish {
+        topic: String,
+        payload: Vec<u8>,
+        retain: bool,
+    },
+    Event(Draft),
+    /// An operator changed this device.
+    DeviceChanged(String),
+}
+
+/// An answer that saw this batch, and its question, in case the batch fails.
+struct Parked {
+    ticket: Ticket,
+    actor: String,
+    request: Request,
+    result: Result<Answer, Problem>,
+}
+
+struct Pending {
+    sequence: u64,
+    undo: Vec<Undo>,
+    releases: Vec<Release>,
+    parked: Vec<Parked>,
+    /// Bodies that become publishable with their signed headers.
+    bodies: BTreeMap<DeviceId, Arc<[u8]>>,
+    removed: Vec<DeviceId>,
+}
+
+/// The pipeline.
+#[derive(Default)]
+pub(super) struct Pipeline {
+    pending: VecDeque<Pending>,
+    /// Of the last durable batch.
+    durable: u64,
+    era: u32,
+}
+
+impl Pipeline {
+    pub fn new(durable: u64) -> Self {
+        Self { durable, ..Self::default() }
+    }
+
+    pub fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.pending.len() >= BATCHES_PENDING_MAX
+    }
+
+    /// Adds to what leaves with the batch made last.
+    pub fn release_last(&mut self, release: Release) {
+        if let Some(last) = self.pending.back_mut() {
+            last.releases.push(release);
+        }
+    }
+
+    /// What the next batch will be numbered.
+    pub fn next(&self) -> u64 {
+        self.pending.back().map_or(self.durable, |last| last.sequence) + 1
+    }
+}
+
+impl Engine {
+    /// Applies and sends one batch. The sequence is `self.pipeline.next()` as of before.
+    pub(super) fn commit(&mut self, writes: Vec<Write>, audit: Vec<AuditEntry>, releases: Vec<Release>) {
+        let sequence = self.pipeline.next();
+        let undo = writes.iter().map(|write| self.state.apply(write)).collect();
+        let mut bodies = BTreeMap::new();
+        let mut removed = Vec::new();
+        for write in &writes {
+            match write {
+                Write::DesiredPut { device, body, .. } => {
+                    bodies.insert(*device, Arc::from(body.as_slice()));
+                }
+                Write::DesiredDelete { device } => removed.push(*device),
+                Write::ObjectPut(_)
+                | Write::ObjectDelete { .. }
+                | Write::DeviceKeysPut(_)
+                | Write::DeviceKeysDelete { .. }
+                | Write::TokenPut(_)
+                | Write::TokenDelete { .. }
+                | Write::CapabilitiesPut { .. }
+                | Write::CapabilitiesDelete { .. }
+                | Write::WorkloadIdNext { .. } => {}
+            }
+        }
+        self.pipeline.pending.push_back(Pending { sequence, undo, releases, parked: Vec::new(), bodies, removed });
+        let era = self.pipeline.era;
+        self.effects.push_back(Effect::Commit(Batch { sequence, era, writes, audit }));
+    }
+
+    /// Answers now if everything visible is durable, else with the batch that was last seen.
+    pub(super) fn respond(&mut self, ticket: Ticket, actor: &str, request: Request, result: Result<Answer, Problem>) {
+        match self.pipeline.pending.back_mut() {
+            None => self.effects.push_back(Effect::Answer { ticket, result }),
+            Some(last) if last.parked.len() < ANSWERS_PARKED_MAX => {
+                last.parked.push(Parked { ticket, actor: actor.to_owned(), request, result });
+            }
+            Some(_) => {
+                let result = Err(problem::busy("too many answers wait for the database"));
+                self.effects.push_back(Effect::Answer { ticket, result });
+            }
+        }
+    }
+
+    pub(super) fn cancel(&mut self, ticket: Ticket) {
+        self.followers.remove(&ticket);
+        for pending in &mut self.pipeline.pending {
+            pending.parked.retain(|parked| parked.ticket != ticket);
+            pending.releases.retain(|release| !matches!(release, Release::Answer(of, _) if *of == ticket));
+        }
+    }
+
+    pub(super) fn committed(&mut self, now: Now, sequence: u64, signed: Vec<(DeviceId, SignedHeader)>) {
+        if self.pipeline.pending.front().is_none_or(|front| front.sequence != sequence) {
+            tracing::error!(sequence, "the writer confirmed a batch that does not wait; it is ignored");
+            return;
+        }
+        let Some(done) = self.pipeline.pending.pop_front() else { return };
+        self.pipeline.durable = sequence;
+        self.link.is_state_stale = true;
+        for (id, header) in signed {
+            let Some(index) = self.state.devices.index_of(id) else { continue };
+            if let (Some(body), Some(device)) = (done.bodies.get(&id), self.state.devices.get_mut(index)) {
+                device.durable = Some(Durable { signed: header, body: body.clone() });
+                self.dispatch_changed(index);
+            }
+        }
+        for id in done.removed {
+            if let Some(device) = self.state.devices.index_of(id).and_then(|index| self.state.devices.get_mut(index)) {
+                device.durable = None;
+            }
+        }
+        for release in done.releases {
+            match release {
+                Release::Answer(ticket, result) => self.effects.push_back(Effect::Answer { ticket, result }),
+                Release::Access(change) => self.effects.push_back(Effect::Access(change)),
+                Release::Publish { topic, payload, retain } => {
+                    self.publish(topic, payload, retain);
+                }
+                Release::Event(draft) => self.tell(now, draft),
+                Release::DeviceChanged(name) => self.device_changed(now, &name),
+            }
+        }
+        for Parked { ticket, actor: _, request: _, result } in done.parked {
+            self.effects.push_back(Effect::Answer { ticket, result });
+        }
+    }
+
+    /// Takes back the failed batch and everything after it.
+    pub(super) fn failed(&mut self, now: Now, sequence: u64, reason: CommitFailure) {
+        if self.pipeline.pending.front().is_none_or(|front| front.sequence > sequence) {
+            tracing::error!(sequence, "the writer reported the failure of a batch that does not wait; it is ignored");
+            return;
+        }
+        self.pipeline.era += 1;
+        let mut again = Vec::new();
+        while let Some(last) = self.pipeline.pending.pop_back_if(|last| last.sequence >= sequence) {
+            for undo in last.undo.into_iter().rev() {
+                self.state.undo(undo);
+            }
+            for release in last.releases {
+                if let Release::Answer(ticket, _) = release {
+                    let result = Err(problem::commit_failed(reason));
+                    self.effects.push_back(Effect::Answer { ticket, result });
+                }
+            }
+            again.push(last.parked);
+        }
+        self.placement.failed(now.monotonic);
+        let message = match reason {
+            CommitFailure::DiskFull => "the disk is full: changes are refused until there is room",
+            CommitFailure::Io => "the database could not be written: changes were taken back",
+        };
+        self.tell(now, Draft::hub("CommitFailed", message));
+        for Parked { ticket, actor, request, result: _ } in again.into_iter().rev().flatten() {
+            self.request(now, ticket, &actor, request);
+        }
+    }
+}

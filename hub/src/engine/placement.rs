@@ -1,0 +1,283 @@
+//! The placement controller: looks at workloads that may have changed, plans, and commits new sets for changed devices.
+//!
+//! Idempotent: it compares what is with what should be, so that running it once more changes nothing. One batch holds one
+//! workload's changes, bounded; the rest follows. A plan is made and committed in one step against current state.
+
+use super::Engine;
+use super::desired::{self, Encoded};
+use super::event::Draft;
+use super::pending::Release;
+use super::port::{Instant, Now};
+use super::stored::{Stored, WorkloadBody};
+use crate::commit::{AuditEntry, Write};
+use crate::geo::Distance;
+use crate::model::ObjectKey;
+use crate::scheduler::{
+    self, CurrentPlacement, DeviceIndex, Near, Needs, Runtime, Snapshot, Terms, Wanted, WorkloadSpecView,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use wire::Revision;
+use wire::desired::ClassLimits;
+use wire::id::Order;
+
+/// Devices whose set changes in one batch.
+pub const DEVICES_PER_BATCH_MAX: usize = 256;
+/// Placement waits while so many batches are on their way to the database.
+const BATCHES_AHEAD_MAX: usize = 64;
+/// Everything is looked at again after this.
+const PERIOD: Duration = Duration::from_secs(30);
+/// After a failed commit.
+const RETRY: Duration = Duration::from_secs(5);
+const ACTOR: &str = "system:placement";
+/// Events of one batch; the rest is summed up.
+const EVENTS_PER_BATCH_MAX: usize = 32;
+
+/// What placement last found for a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub generation: u64,
+    pub wanted: u32,
+    pub missing: u32,
+    pub reason: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Placement {
+    dirty: BTreeSet<u32>,
+    is_all_due: bool,
+    again_at: Option<Instant>,
+    retry_at: Option<Instant>,
+    pub found: BTreeMap<u32, Found>,
+}
+
+impl Placement {
+    pub fn mark(&mut self, workload: u32) {
+        self.dirty.insert(workload);
+    }
+
+    pub fn mark_all<'a>(&mut self, workloads: impl Iterator<Item = &'a u32>) {
+        self.dirty.extend(workloads);
+    }
+
+    /// A commit failed: everything is looked at again, a little later.
+    pub fn failed(&mut self, now: Instant) {
+        self.is_all_due = true;
+        self.retry_at = Some(now.after(RETRY));
+    }
+
+    pub fn timeout(&self) -> Option<Instant> {
+        self.retry_at.or(self.again_at)
+    }
+}
+
+/// What one workload changes.
+struct Round {
+    /// Device and the set of workloads that it is to hold.
+    sets: Vec<(u32, BTreeSet<u32>)>,
+    releases: Vec<Release>,
+    is_cut: bool,
+}
+
+impl Engine {
+    pub(super) fn placement_run(&mut self, now: Now) {
+        if self.placement.retry_at.is_some_and(|at| at > now.monotonic) {
+            return;
+        }
+        self.placement.retry_at = None;
+        if self.placement.is_all_due || self.placement.again_at.is_none_or(|at| at <= now.monotonic) {
+            self.placement.is_all_due = false;
+            self.placement.again_at = Some(now.monotonic.after(PERIOD));
+            self.placement.mark_all(self.state.workloads.keys());
+            // Workloads that are gone and still held.
+            self.placement.mark_all(self.state.holders.keys());
+        }
+        while self.pipeline.len() < BATCHES_AHEAD_MAX
+            && let Some(workload) = self.placement.dirty.pop_first()
+        {
+            self.place(now, workload);
+        }
+    }
+
+    fn place(&mut self, now: Now, workload: u32) {
+        let key = self.state.workloads.get(&workload).cloned();
+        let stored = key.as_ref().and_then(|key| self.state.objects.get(key)).cloned();
+        let (object, round) = match (&key, stored.as_deref().map(|stored| (stored, stored.workload()))) {
+            (Some(key), Some((stored, Some(body)))) => (key.to_string(), self.plan(now, key, stored, body)),
+            _ => (format!("workload #{workload}"), self.plan_removal(workload)),
+        };
+        if round.is_cut {
+            self.placement.mark(workload);
+        }
+        let writes: Vec<Write> = round.sets.iter().filter_map(|(index, set)| self.desired_write(*index, set)).collect();
+        if writes.is_empty() {
+            // What is only told, such as a shortfall, needs no commit.
+            for release in round.releases {
+                if let Release::Event(draft) = release {
+                    self.tell(now, draft);
+                }
+            }
+            return;
+        }
+        let entry = AuditEntry {
+            time_ms: now.wall_ms,
+            actor: ACTOR.to_owned(),
+            action: "place",
+            object,
+            before: None,
+            after: None,
+        };
+        self.commit(writes, vec![entry], round.releases);
+    }
+
+    fn plan_removal(&mut self, workload: u32) -> Round {
+        self.placement.found.remove(&workload);
+        let holders: Vec<u32> = self.state.holders.get(&workload).into_iter().flatten().copied().collect();
+        let is_cut = holders.len() > DEVICES_PER_BATCH_MAX;
+        let sets = holders.into_iter().take(DEVICES_PER_BATCH_MAX);
+        Round {
+            sets: sets.map(|index| (index, self.set_without(index, workload))).collect(),
+            releases: Vec::new(),
+            is_cut,
+        }
+    }
+
+    fn plan(&mut self, now: Now, key: &ObjectKey, stored: &Stored, body: &WorkloadBody) -> Round {
+        let mut round = Round { sets: Vec::new(), releases: Vec::new(), is_cut: false };
+        let Some(encoded) = &body.encoded else { return round };
+        let view = view(key, stored, body, encoded);
+        let current = self.current(body.id);
+        let snapshot = self.snapshot();
+        let decision = scheduler::place(&snapshot, &view, &current);
+        for removed in &decision.removed {
+            let index = removed.device.0;
+            round.sets.push((index, self.set_without(index, body.id)));
+            let name = removed.name.clone().unwrap_or_default();
+            let text = format!("taken off {name}: {}", removed.code.as_str());
+            round.releases.push(Release::Event(Draft::normal("Removed", key, text).on(&name)));
+        }
+        for chosen in &decision.chosen {
+            let index = chosen.device.0;
+            let held = self.held(index, body.id);
+            if held.is_some_and(|held| held.generation == body.record_generation) {
+                continue;
+            }
+            let mut set = self.set_without(index, body.id);
+            set.insert(body.id);
+            round.sets.push((index, set));
+            if held.is_none() {
+                let far = chosen.distance.map(|distance| format!(", {:.1} km away", distance.km())).unwrap_or_default();
+                let text = format!("placed on {}{far}", chosen.name);
+                round.releases.push(Release::Event(Draft::normal("Placed", key, text).on(&chosen.name)));
+            }
+        }
+        round.is_cut = round.sets.len() > DEVICES_PER_BATCH_MAX;
+        round.sets.truncate(DEVICES_PER_BATCH_MAX);
+        let events = round.releases.len();
+        if events > EVENTS_PER_BATCH_MAX {
+            round.releases.truncate(EVENTS_PER_BATCH_MAX);
+            let text = format!("and {} more placements changed", events - EVENTS_PER_BATCH_MAX);
+            round.releases.push(Release::Event(Draft::normal("Placed", key, text)));
+        }
+        let chosen = u32::try_from(decision.chosen.len()).unwrap_or(u32::MAX);
+        let wanted = match decision.wanted {
+            Wanted::Replicas(replicas) => replicas,
+            Wanted::Every => chosen,
+        };
+        let reason = if decision.shortfall > 0 || chosen == 0 && wanted > 0 || !decision.unresolved.is_empty() {
+            self.shortfall_reason(&view, &current, &decision.unresolved)
+        } else {
+            String::new()
+        };
+        let found = Found { generation: stored.generation, wanted, missing: decision.shortfall, reason };
+        let before = self.placement.found.insert(body.id, found.clone());
+        if found.missing > 0 && before.as_ref() != Some(&found) {
+            let text = format!("{chosen} of {wanted} placed; {}", found.reason);
+            round.releases.push(Release::Event(Draft::warning("Shortfall", key, text)));
+        }
+        let _ = now;
+        round
+    }
+
+    fn shortfall_reason(&self, view: &WorkloadSpecView, current: &[CurrentPlacement], unresolved: &[String]) -> String {
+        let tally = scheduler::plan(&self.snapshot(), view, current).tally;
+        let mut parts: Vec<String> = unresolved.iter().map(|name| format!("{name} matches nothing")).collect();
+        parts.extend(tally.failed.iter().map(|line| format!("{} {}", line.count, line.code.as_str())));
+        format!("{} devices considered: {}", tally.considered, parts.join(", "))
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
+            revision: self.pipeline.next() - 1,
+            taken_at: Duration::ZERO,
+            fleet: &self.state.fleet,
+            regions: &self.state.regions,
+        }
+    }
+
+    pub(super) fn current(&self, workload: u32) -> Vec<CurrentPlacement> {
+        let holders = self.state.holders.get(&workload).into_iter().flatten();
+        let held = |index: &u32| {
+            let holds = self.held(*index, workload)?.holds;
+            Some(CurrentPlacement { device: DeviceIndex(*index), holds })
+        };
+        holders.filter_map(held).collect()
+    }
+
+    pub(super) fn held(&self, index: u32, workload: u32) -> Option<super::device::Assigned> {
+        self.state.devices.get(index)?.desired.as_ref()?.assigned.get(&workload).copied()
+    }
+
+    fn set_without(&self, index: u32, workload: u32) -> BTreeSet<u32> {
+        let desired = self.state.devices.get(index).and_then(|device| device.desired.as_ref());
+        let all = desired.into_iter().flat_map(|desired| desired.assigned.keys().copied());
+        all.filter(|other| *other != workload).collect()
+    }
+
+    /// The new set of a device; `None` if its bytes are the same.
+    fn desired_write(&self, index: u32, set: &BTreeSet<u32>) -> Option<Write> {
+        let device = self.state.devices.get(index)?;
+        let objects: Vec<Arc<Stored>> =
+            set.iter().filter_map(|id| self.state.objects.get(self.state.workloads.get(id)?).cloned()).collect();
+        let encoded = objects.iter().filter_map(|stored| stored.workload()?.encoded.as_ref());
+        let body = match desired::body(encoded) {
+            Ok(body) => body,
+            Err(error) => {
+                tracing::error!(device = %device.id(), %error, "a desired set cannot be written and stays as it was");
+                return None;
+            }
+        };
+        if device.desired.as_ref().is_some_and(|desired| *desired.body == *body) {
+            return None;
+        }
+        // Numbers of batches never come back within an incarnation, so a revision is never given twice.
+        let revision = Revision(Order::new(self.incarnation, self.pipeline.next())?);
+        let limits = match (&device.known, &device.durable) {
+            (Some(known), _) => known.limits(),
+            (None, Some(durable)) => durable.signed.header.limits,
+            (None, None) => ClassLimits { records: 0, memory_bytes: 0 },
+        };
+        Some(Write::DesiredPut { device: device.id(), revision, limits, body })
+    }
+}
+
+/// The workload as the scheduler sees it.
+pub(super) fn view(key: &ObjectKey, stored: &Stored, body: &WorkloadBody, encoded: &Encoded) -> WorkloadSpecView {
+    let placement = &body.spec.placement;
+    WorkloadSpecView {
+        uid: stored.uid.clone(),
+        name: key.name.clone(),
+        terms: Terms {
+            within: placement.within.clone(),
+            near: placement
+                .near
+                .map(|near| Near { point: near.point, distance_max: near.max_km.and_then(Distance::from_km) }),
+            labels: placement.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            on: placement.on.clone(),
+            class: placement.class.clone(),
+        },
+        wanted: body.spec.replicas.map_or(Wanted::Every, Wanted::Replicas),
+        needs: Needs { runtime: Runtime::Function, wire_min: 1, resources: encoded.resources },
+    }
+}

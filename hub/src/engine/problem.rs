@@ -1,0 +1,88 @@
+//! Refusals in the words of RFC 9457: what, why, what next. Codes are stable.
+
+use super::port::Problem;
+use crate::commit::CommitFailure;
+use crate::model::{FieldError, Kind, ObjectKey, Refusal};
+
+fn problem(status: u16, code: &'static str, title: &'static str, detail: String, next: Vec<String>) -> Problem {
+    Problem { status, code, title, detail, errors: Vec::new(), next }
+}
+
+pub(super) fn not_found(key: &ObjectKey) -> Problem {
+    let next = match key.kind {
+        Kind::Device => {
+            vec!["fulmar get devices".to_owned(), "fulmar device join-token".to_owned()]
+        }
+        Kind::Region | Kind::Artifact | Kind::Workload => vec![format!("fulmar get {}", key.kind.plural())],
+    };
+    problem(404, "NOT_FOUND", "not found", format!("there is no {key}"), next)
+}
+
+pub(super) fn body_not_found() -> Problem {
+    let detail = "no device is to hold a set with this hash; it may have been replaced".to_owned();
+    problem(404, "NOT_FOUND", "not found", detail, Vec::new())
+}
+
+pub(super) fn stale(key: &ObjectKey, expected: u64, found: Option<u64>) -> Problem {
+    let detail = match found {
+        Some(found) => format!("{key} has resource version {found}, not {expected}: somebody changed it meanwhile"),
+        None => format!("{key} is not there, so it cannot have resource version {expected}"),
+    };
+    let next = vec![format!("fulmar get {}/{} -o yaml", key.kind.singular(), key.name)];
+    problem(412, "STALE", "the object has changed", detail, next)
+}
+
+pub(super) fn refused(refusal: Refusal) -> Problem {
+    let (code, title) = if refusal.not_built {
+        ("NOT_BUILT_YET", "asks for something that is not built yet")
+    } else {
+        ("INVALID", "the document has mistakes")
+    };
+    let first = refusal.errors.first().map(|error| format!("{}: {}", error.pointer, error.detail));
+    let more = refusal.errors.len().saturating_sub(1);
+    let detail = match (first, more) {
+        (Some(first), 0) => first,
+        (Some(first), more) => format!("{first} (and {more} more)"),
+        (None, _) => "the document is empty".to_owned(),
+    };
+    Problem { errors: refusal.errors, ..problem(422, code, title, detail, Vec::new()) }
+}
+
+pub(super) fn invalid(pointer: &str, detail: String) -> Problem {
+    refused(Refusal { errors: vec![FieldError { pointer: pointer.to_owned(), detail }], not_built: false })
+}
+
+pub(super) fn in_use(key: &ObjectKey, users: &[String]) -> Problem {
+    let shown: Vec<&str> = users.iter().take(5).map(String::as_str).collect();
+    let more = users.len().saturating_sub(shown.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let detail = format!("{key} is used by {}{more}; delete or change these first", shown.join(", "));
+    problem(409, "IN_USE", "still in use", detail, vec!["fulmar get workloads".to_owned()])
+}
+
+pub(super) fn limit(detail: String) -> Problem {
+    problem(409, "LIMIT_REACHED", "a limit is reached", detail, Vec::new())
+}
+
+pub(super) fn busy(detail: &str) -> Problem {
+    problem(503, "BUSY", "the hub is busy", format!("{detail}; try again in a second"), Vec::new())
+}
+
+pub(super) fn commit_failed(reason: CommitFailure) -> Problem {
+    match reason {
+        CommitFailure::DiskFull => problem(
+            507,
+            "DISK_FULL",
+            "not stored: the disk is full",
+            "nothing of this request was kept; free some space on the hub's disk and send it again".to_owned(),
+            Vec::new(),
+        ),
+        CommitFailure::Io => problem(
+            500,
+            "STORE_FAILED",
+            "not stored: the database could not be written",
+            "nothing of this request was kept; see the hub's log, then send it again".to_owned(),
+            Vec::new(),
+        ),
+    }
+}

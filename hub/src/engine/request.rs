@@ -1,0 +1,176 @@
+//! What the edges ask: sorts requests to whoever answers them.
+//!
+//! Reads see what is decided, and are answered when it is durable.
+
+use super::Engine;
+use super::event::{FOLLOWERS_MAX, Follower, Interest};
+use super::port::{Answer, Effect, Follow, HubStatus, Now, Outcome, Problem, Request, Ticket};
+use super::problem;
+use crate::model::{Kind, ObjectKey, Selector};
+use std::ops::Bound;
+
+/// Objects on one page of a list.
+pub const PAGE_MAX: usize = 500;
+/// Lines of one answer.
+pub const TAIL_MAX: usize = 10_000;
+
+impl Engine {
+    pub(super) fn request(&mut self, now: Now, ticket: Ticket, actor: &str, request: Request) {
+        let result = match &request {
+            Request::Put { .. }
+            | Request::Delete { .. }
+            | Request::ArtifactPut { .. }
+            | Request::DeviceChange { .. }
+            | Request::TokenCreate { .. } => return self.write_request(now, ticket, actor, request),
+            Request::Get { key } => self.get(now, key),
+            Request::List { kind, namespace, selector, limit, after } => {
+                self.list(now, *kind, namespace.as_deref(), selector, *limit, after.as_deref())
+            }
+            Request::Explain { namespace, name, device } => self.explain(namespace, name, device.as_deref()),
+            Request::Logs { namespace, name, device, tail, follow } => {
+                return self.logs_request(
+                    ticket,
+                    &ObjectKey::workload(namespace, name),
+                    device.clone(),
+                    *tail,
+                    *follow,
+                );
+            }
+            Request::Events { object, tail, follow } => {
+                let lines = self.events.tail(object.as_deref(), (*tail).min(TAIL_MAX));
+                let interest = Interest::Events { object: object.clone() };
+                return self.answer_lines(ticket, Answer::Events(lines), *follow, interest);
+            }
+            Request::Body { digest } => match self.state.devices.body(*digest) {
+                Some(body) => Ok(Answer::Body(body)),
+                None => Err(problem::body_not_found()),
+            },
+            Request::Status => Ok(Answer::Status(self.hub_status())),
+        };
+        self.respond(ticket, actor, request, result);
+    }
+
+    fn write_request(&mut self, now: Now, ticket: Ticket, actor: &str, request: Request) {
+        if self.pipeline.is_full() {
+            let result = Err(problem::busy("too many changes wait for the database"));
+            self.effects.push_back(Effect::Answer { ticket, result });
+            return;
+        }
+        let done = match &request {
+            Request::Put { key, document, mode, if_match } => {
+                self.put(now, ticket, actor, key, document, *mode, *if_match)
+            }
+            Request::Delete { key, if_match } => self.delete(now, ticket, actor, key, *if_match),
+            Request::ArtifactPut { namespace, name, digest, bytes } => {
+                self.artifact_put(now, ticket, actor, &ObjectKey::artifact(namespace, name), *digest, *bytes)
+            }
+            Request::DeviceChange { name, change } => self.device_change(now, ticket, actor, name, *change),
+            Request::TokenCreate { expires_in, approve, labels, entropy } => {
+                self.token_create(now, ticket, actor, *expires_in, *approve, labels, entropy)
+            }
+            Request::Get { .. }
+            | Request::List { .. }
+            | Request::Explain { .. }
+            | Request::Logs { .. }
+            | Request::Events { .. }
+            | Request::Body { .. }
+            | Request::Status => return,
+        };
+        // What changed nothing is answered like a read.
+        if let Some(result) = done {
+            self.respond(ticket, actor, request, result);
+        }
+    }
+
+    fn get(&self, now: Now, key: &ObjectKey) -> Result<Answer, Problem> {
+        let stored = self.state.objects.get(key).ok_or_else(|| problem::not_found(key))?;
+        Ok(Answer::Object {
+            outcome: Outcome::Read,
+            resource_version: stored.resource_version,
+            document: self.document(now, stored),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn list(
+        &self,
+        now: Now,
+        kind: Kind,
+        namespace: Option<&str>,
+        selector: &Selector,
+        limit: usize,
+        after: Option<&str>,
+    ) -> Result<Answer, Problem> {
+        let namespace = if kind.is_namespaced() { namespace } else { Some("") };
+        let (after_namespace, after_name) = match after.map(|after| after.split_once('/')) {
+            Some(Some((namespace, name))) => (namespace, name),
+            Some(None) => return Err(problem::invalid("", "the continue token is not one of this hub".to_owned())),
+            None => (namespace.unwrap_or_default(), ""),
+        };
+        let start = ObjectKey { kind, namespace: after_namespace.to_owned(), name: after_name.to_owned() };
+        let matching = self
+            .state
+            .objects
+            .range((Bound::Excluded(start), Bound::Unbounded))
+            .take_while(|(key, _)| key.kind == kind)
+            .filter(|(key, _)| namespace.is_none_or(|namespace| key.namespace == namespace))
+            .filter(|(_, stored)| selector.matches(&stored.body.labels));
+        let limit = limit.clamp(1, PAGE_MAX);
+        let mut page: Vec<_> = matching.take(limit + 1).collect();
+        let has_more = page.len() > limit;
+        page.truncate(limit);
+        let last = page.last().filter(|_| has_more);
+        Ok(Answer::List {
+            next: last.map(|(key, _)| format!("{}/{}", key.namespace, key.name)),
+            items: page.iter().map(|(_, stored)| self.document(now, stored)).collect(),
+            resource_version: self.pipeline.next() - 1,
+        })
+    }
+
+    fn logs_request(&mut self, ticket: Ticket, key: &ObjectKey, device: Option<String>, tail: usize, follow: Follow) {
+        let stored = self.state.objects.get(key);
+        let Some(id) = stored.and_then(|stored| stored.workload()).map(|body| body.id) else {
+            let result = Err(problem::not_found(key));
+            self.effects.push_back(Effect::Answer { ticket, result });
+            return;
+        };
+        let lines = self.logs.tail(id, device.as_deref(), tail.min(TAIL_MAX));
+        self.answer_lines(ticket, Answer::Logs(lines), follow, Interest::Logs { workload: id, device });
+    }
+
+    fn answer_lines(&mut self, ticket: Ticket, answer: Answer, follow: Follow, interest: Interest) {
+        let result = match follow {
+            Follow::Once => Ok(answer),
+            Follow::Follow if self.followers.len() >= FOLLOWERS_MAX => {
+                Err(problem::busy(&format!("{FOLLOWERS_MAX} streams are followed already, the most at one time")))
+            }
+            Follow::Follow => {
+                self.followers.insert(ticket, Follower::new(interest));
+                Ok(answer)
+            }
+        };
+        self.effects.push_back(Effect::Answer { ticket, result });
+    }
+
+    fn hub_status(&self) -> HubStatus {
+        let count = |kind: Kind| self.state.objects.keys().filter(|key| key.kind == kind).count();
+        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let devices = self.state.objects.values().filter_map(|stored| stored.device());
+        HubStatus {
+            fleet: self.state.fleet_name.clone(),
+            incarnation: self.incarnation,
+            resource_version: self.pipeline.durable(),
+            link: self.link.is_up,
+            devices: narrow(self.state.devices.len()),
+            devices_online: narrow(
+                self.state.devices.iter().filter(|(_, device)| super::status::is_online(device)).count(),
+            ),
+            devices_unapproved: narrow(devices.filter(|body| !body.spec.approved).count()),
+            regions: narrow(count(Kind::Region)),
+            workloads: narrow(count(Kind::Workload)),
+            artifacts: narrow(count(Kind::Artifact)),
+            messages_refused: self.messages_refused,
+            commits_pending: narrow(self.pipeline.len()),
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Everything durable, in memory, with the indexes that are derived from it.
+//!
+//! It changes by writes only, each of which gives what takes it back; that the engine after a restart equals the living
+//! one follows from it. Nothing here may send, answer or decide.
+
+use super::desired::{self, Identity};
+use super::device::{Desired, Device, Devices, Durable, Known, class_name};
+use super::port::Exchange;
+use super::stored::{Body, Spec, Stored};
+use crate::commit::{DeviceKeysRow, ObjectRow, TokenRow, Write};
+use crate::geo::{Distance, Region};
+use crate::model::{ArtifactReference, DevicePosition, Kind, ObjectKey};
+use crate::scheduler::{
+    Admittance, DeviceFacts, DeviceIndex, Fleet, Position, PositionSource, Regions, Resources, Runtimes, WireRange,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use wire::hello::Features;
+use wire::join::ExchangeKey;
+use wire::topic::TokenId;
+use wire::{DeviceId, PairKey};
+
+/// Takes one write back.
+#[derive(Debug)]
+pub(super) enum Undo {
+    Object(ObjectKey, Option<Arc<Stored>>),
+    DeviceAdded(DeviceId),
+    DeviceRemoved(Box<Device>),
+    DeviceRekeyed(Box<(DeviceKeysRow, Option<PairKey>)>),
+    Token(TokenId, Option<TokenRow>),
+    Desired(DeviceId, Option<Desired>),
+    Capabilities(DeviceId, Option<Box<Known>>),
+    WorkloadIdNext(u32),
+    Nothing,
+}
+
+pub(super) struct State {
+    pub fleet_name: String,
+    pub exchange: Box<dyn Exchange>,
+    pub objects: BTreeMap<ObjectKey, Arc<Stored>>,
+    pub tokens: HashMap<TokenId, TokenRow>,
+    pub devices: Devices,
+    pub fleet: Fleet,
+    pub regions: Regions,
+    /// Workloads by their number on the wire.
+    pub workloads: BTreeMap<u32, ObjectKey>,
+    /// Devices whose set holds a workload.
+    pub holders: HashMap<u32, BTreeSet<u32>>,
+    pub workload_id_next: u32,
+}
+
+impl State {
+    pub fn new(fleet_name: String, exchange: Box<dyn Exchange>) -> Self {
+        Self {
+            fleet_name,
+            exchange,
+            objects: BTreeMap::new(),
+            tokens: HashMap::new(),
+            devices: Devices::default(),
+            fleet: Fleet::new(),
+            regions: Regions::new(),
+            workloads: BTreeMap::new(),
+            holders: HashMap::new(),
+            workload_id_next: 1,
+        }
+    }
+
+    pub fn apply(&mut self, write: &Write) -> Undo {
+        match write {
+            Write::ObjectPut(row) => self.object_put(row),
+            Write::ObjectDelete { kind, namespace, name } => {
+                let Some(kind) = Kind::parse(kind) else { return Undo::Nothing };
+                let key = ObjectKey { kind, namespace: namespace.clone(), name: name.clone() };
+                let before = self.object_set(&key, None);
+                Undo::Object(key, before)
+            }
+            Write::DeviceKeysPut(row) => self.device_keys_put(row),
+            Write::DeviceKeysDelete { device } => match self.devices.index_of(*device) {
+                Some(index) => self.device_remove(index),
+                None => Undo::Nothing,
+            },
+            Write::TokenPut(row) => Undo::Token(row.id, self.tokens.insert(row.id, row.clone())),
+            Write::TokenDelete { id } => Undo::Token(*id, self.tokens.remove(id)),
+            Write::DesiredPut { device, revision, limits: _, body } => {
+                let assigned = Arc::new(desired::assigned(body));
+                let desired = Desired { revision: *revision, body: Arc::from(body.as_slice()), assigned };
+                Undo::Desired(*device, self.desired_set(*device, Some(desired)))
+            }
+            Write::DesiredDelete { device } => Undo::Desired(*device, self.desired_set(*device, None)),
+            Write::CapabilitiesPut { device, bytes } => {
+                Undo::Capabilities(*device, self.known_set(*device, Known::decode(bytes).map(Box::new)))
+            }
+            Write::CapabilitiesDelete { device } => Undo::Capabilities(*device, self.known_set(*device, None)),
+            Write::WorkloadIdNext { next } => {
+                Undo::WorkloadIdNext(std::mem::replace(&mut self.workload_id_next, *next))
+            }
+        }
+    }
+
+    pub fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Object(key, before) => {
+                self.object_set(&key, before);
+            }
+            Undo::DeviceAdded(id) => {
+                if let Some(index) = self.devices.index_of(id) {
+                    self.device_remove(index);
+                }
+            }
+            Undo::DeviceRemoved(device) => {
+                let desired = device.desired.clone();
+                let id = device.id();
+                let index = self.devices.insert(device);
+                // Put back through the setter, so that holders and the fleet follow.
+                if let Some(device) = self.devices.get_mut(index) {
+                    device.desired = None;
+                }
+                self.desired_set(id, desired);
+                self.refresh(index);
+            }
+            Undo::DeviceRekeyed(before) => {
+                let (keys, pair) = *before;
+                if let Some(index) = self.devices.index_of(keys.device) {
+                    self.devices.rekey(index, keys, pair);
+                    self.refresh(index);
+                }
+            }
+            Undo::Token(id, before) => {
+                match before {
+                    Some(row) => self.tokens.insert(id, row),
+                    None => self.tokens.remove(&id),
+                };
+            }
+            Undo::Desired(id, before) => {
+                self.desired_set(id, before);
+            }
+            Undo::Capabilities(id, before) => {
+                self.known_set(id, before);
+            }
+            Undo::WorkloadIdNext(next) => self.workload_id_next = next,
+            Undo::Nothing => {}
+        }
+    }
+
+    fn object_put(&mut self, row: &ObjectRow) -> Undo {
+        let Some(stored) = Stored::from_row(row) else {
+            tracing::error!(kind = row.kind, name = row.name, "a stored object cannot be read and is left out");
+            return Undo::Nothing;
+        };
+        let key = stored.key.clone();
+        let before = self.object_set(&key, Some(Arc::new(stored)));
+        Undo::Object(key, before)
+    }
+
+    /// Replaces an object and brings everything derived from it up to date.
+    fn object_set(&mut self, key: &ObjectKey, stored: Option<Arc<Stored>>) -> Option<Arc<Stored>> {
+        let stored = stored.map(|stored| self.with_encoding(stored));
+        let after = stored.clone();
+        let before = match stored {
+            Some(stored) => self.objects.insert(key.clone(), stored),
+            None => self.objects.remove(key),
+        };
+        match key.kind {
+            Kind::Region => {
+                match after.as_deref().map(|stored| &stored.body.spec) {
+                    Some(Spec::Region(region)) => self.regions.insert(key.name.clone(), Region::clone(&region.shape)),
+                    _ => self.regions.remove(&key.name),
+                };
+            }
+            Kind::Device => {
+                if let Some(index) = self.devices.index_named(&key.name) {
+                    self.refresh(index);
+                }
+            }
+            Kind::Workload => {
+                if let Some(body) = before.as_deref().and_then(Stored::workload) {
+                    self.workloads.remove(&body.id);
+                }
+                if let Some(body) = after.as_deref().and_then(Stored::workload) {
+                    self.workloads.insert(body.id, key.clone());
+                }
+            }
+            Kind::Artifact => {}
+        }
+        before
+    }
+
+    fn with_encoding(&self, stored: Arc<Stored>) -> Arc<Stored> {
+        let Some(body) = stored.workload().filter(|body| body.encoded.is_none()) else {
+            return stored;
+        };
+        let mut body = body.clone();
+        body.encoded = self.encode(&stored.key, &body);
+        if body.encoded.is_none() {
+            tracing::error!(workload = %stored.key, "an artifact of this workload is missing; it is not placed");
+        }
+        Arc::new(Stored {
+            key: stored.key.clone(),
+            uid: stored.uid.clone(),
+            generation: stored.generation,
+            resource_version: stored.resource_version,
+            created_ms: stored.created_ms,
+            body: Body {
+                labels: stored.body.labels.clone(),
+                annotations: stored.body.annotations.clone(),
+                spec: Spec::Workload(Box::new(body)),
+            },
+        })
+    }
+
+    /// A workload's records; `None` when an artifact is missing or the records cannot be written.
+    pub fn encode(&self, key: &ObjectKey, body: &super::stored::WorkloadBody) -> Option<desired::Encoded> {
+        let identity =
+            Identity { namespace: &key.namespace, name: &key.name, id: body.id, generation: body.record_generation };
+        let bytes_of = |reference: &ArtifactReference| self.artifact_bytes(&key.namespace, reference);
+        desired::encode(&identity, &body.spec, bytes_of).ok().flatten()
+    }
+
+    pub fn artifact_bytes(&self, namespace: &str, reference: &ArtifactReference) -> Option<u32> {
+        let stored = self.objects.get(&ObjectKey::artifact(namespace, &reference.name))?;
+        let digest = format!("sha256:{}", reference.digest);
+        let version = stored.artifact()?.versions.iter().find(|version| version.digest == digest)?;
+        u32::try_from(version.bytes).ok()
+    }
+
+    fn device_keys_put(&mut self, row: &DeviceKeysRow) -> Undo {
+        let exchange = ExchangeKey(row.exchange);
+        let pair = self.exchange.pair_key(&exchange, &self.fleet_name, row.device);
+        self.device_put(row.clone(), pair)
+    }
+
+    pub fn device_put(&mut self, row: DeviceKeysRow, pair: Option<PairKey>) -> Undo {
+        let id = row.device;
+        let known = self.devices.index_of(id);
+        match known {
+            Some(index) => {
+                let before = self.devices.rekey(index, row, pair);
+                self.refresh(index);
+                before.map_or(Undo::Nothing, |before| Undo::DeviceRekeyed(Box::new(before)))
+            }
+            None => {
+                let index = self.devices.insert(Box::new(Device::new(row, pair)));
+                self.refresh(index);
+                Undo::DeviceAdded(id)
+            }
+        }
+    }
+
+    fn device_remove(&mut self, index: u32) -> Undo {
+        let id = self.devices.get(index).map(Device::id);
+        let desired = id.and_then(|id| self.desired_set(id, None));
+        self.fleet.remove(DeviceIndex(index));
+        match self.devices.remove(index) {
+            Some(mut device) => {
+                device.desired = desired;
+                Undo::DeviceRemoved(device)
+            }
+            None => Undo::Nothing,
+        }
+    }
+
+    fn known_set(&mut self, id: DeviceId, known: Option<Box<Known>>) -> Option<Box<Known>> {
+        let index = self.devices.index_of(id)?;
+        let device = self.devices.get_mut(index)?;
+        let before = std::mem::replace(&mut device.known, known.map(|known| *known));
+        self.refresh(index);
+        before.map(Box::new)
+    }
+
+    pub fn desired_set(&mut self, id: DeviceId, desired: Option<Desired>) -> Option<Desired> {
+        let index = self.devices.index_of(id)?;
+        let device = self.devices.get_mut(index)?;
+        let after = desired.as_ref().map(|desired| desired.assigned.clone()).unwrap_or_default();
+        let old = std::mem::replace(&mut device.desired, desired);
+        let before = old.as_ref().map(|desired| desired.assigned.clone()).unwrap_or_default();
+        let place = DeviceIndex(index);
+        for (workload, assigned) in before.iter().filter(|(workload, assigned)| after.get(workload) != Some(assigned)) {
+            self.fleet.release(place, assigned.holds);
+            if !after.contains_key(workload)
+                && let Some(holders) = self.holders.get_mut(workload)
+            {
+                holders.remove(&index);
+                if holders.is_empty() {
+                    self.holders.remove(workload);
+                }
+            }
+        }
+        for (workload, assigned) in after.iter().filter(|(workload, assigned)| before.get(workload) != Some(assigned)) {
+            self.fleet.hold(place, assigned.holds);
+            self.holders.entry(*workload).or_default().insert(index);
+        }
+        old
+    }
+
+    /// From the database at start: signed and durable.
+    pub fn desired_load(&mut self, row: crate::commit::DesiredRow) {
+        let assigned = Arc::new(desired::assigned(&row.body));
+        let body: Arc<[u8]> = Arc::from(row.body);
+        let revision = row.signed.header.revision;
+        self.desired_set(row.device, Some(Desired { revision, body: body.clone(), assigned }));
+        if let Some(device) = self.devices.index_of(row.device).and_then(|index| self.devices.get_mut(index)) {
+            device.durable = Some(Durable { signed: row.signed, body });
+        }
+    }
+
+    /// Where a device is: the operator's word, else its own.
+    pub fn position(&self, name: &str) -> Option<(DevicePosition, PositionSource)> {
+        let stored = self.objects.get(&ObjectKey::device(name))?;
+        let body = stored.device()?;
+        let operator = body.spec.position.map(|position| (position, PositionSource::Operator));
+        operator.or_else(|| body.reported.position.map(|position| (position, PositionSource::Reported)))
+    }
+
+    /// Gives the scheduler the present facts of a device.
+    fn refresh(&mut self, index: u32) {
+        let Some(device) = self.devices.get(index) else { return };
+        let name = &device.keys.name;
+        let stored = self.objects.get(&ObjectKey::device(name)).cloned();
+        let body = stored.as_deref().and_then(Stored::device);
+        let position = self.position(name).map(|(position, source)| Position {
+            point: position.point,
+            uncertainty: Distance::from_metres(position.uncertainty_m),
+            source,
+            known_at: Duration::ZERO,
+        });
+        let admittance = match body.map(|body| (body.spec.approved, body.spec.cordoned)) {
+            Some((true, false)) => Admittance::Open,
+            Some((true, true)) => Admittance::Cordoned,
+            Some((false, _)) | None => Admittance::Pending,
+        };
+        let reported_class = body.map(|body| body.reported.class.as_str()).unwrap_or_default();
+        let class = device.known.as_ref().map_or(reported_class, |known| class_name(known.class));
+        let assigned = device.desired.as_ref().map(|desired| desired.assigned.clone()).unwrap_or_default();
+        let used = assigned.values().map(|assigned| assigned.holds).fold(Resources::default(), Resources::plus);
+        let version = u16::from(wire::version::VERSION);
+        let facts = DeviceFacts {
+            id: device.id().text().as_str().into(),
+            name: name.as_str().into(),
+            class: class.into(),
+            labels: stored.as_deref().map(|stored| stored.body.labels.clone()).unwrap_or_default(),
+            position,
+            admittance,
+            wire: WireRange { min: version, max: version },
+            runtimes: device.known.as_ref().map_or_else(Runtimes::default, |known| Runtimes {
+                function: known.features.contains(Features::FUNCTION),
+                container: known.features.contains(Features::CONTAINER),
+            }),
+            total: device.known.as_ref().map(desired::capacity).unwrap_or_default(),
+            used,
+            placements: u32::try_from(assigned.len()).unwrap_or(u32::MAX),
+        };
+        if let Err(error) = self.fleet.put(DeviceIndex(index), facts) {
+            tracing::error!(%error, "a device is beyond the fleet's limit and gets no work");
+        }
+    }
+}

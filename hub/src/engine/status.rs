@@ -1,0 +1,319 @@
+//! Status of objects, derived when somebody looks: nothing here is stored, and nothing is decided by it.
+
+use super::Engine;
+use super::device::{Device, Entry, Presence, class_name};
+use super::port::Now;
+use super::stored::{DeviceBody, Spec, Stored, WorkloadBody, timestamp};
+use crate::model::{
+    Capacity, Condition, ConditionStatus, DeviceStatus, DeviceWorkload, ObjectKey, Online, OnlineState, RevisionStatus,
+    Shortfall, WorkloadDevice, WorkloadSpec, WorkloadStatus,
+};
+use crate::scheduler::PositionSource;
+use serde_json::Value;
+use wire::hello::Architecture;
+use wire::status::{Reason, State};
+
+/// Entries of `status.devices`; failing ones come first.
+pub const DEVICES_SHOWN_MAX: usize = 200;
+
+pub(super) fn is_online(device: &Device) -> bool {
+    device.observed.presence == Presence::Online
+}
+
+/// A component on a device, as a class of its own for counting.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Health {
+    Failing,
+    Unknown,
+    OnItsWay,
+    Right,
+}
+
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Waiting => "Waiting",
+        State::Fetching => "Fetching",
+        State::Starting => "Starting",
+        State::Running => "Running",
+        State::Stopping => "Stopping",
+        State::Stopped => "Stopped",
+        State::BackOff => "BackOff",
+        State::Completed => "Completed",
+        State::Failed => "Failed",
+        State::Refused => "Refused",
+    }
+}
+
+fn architecture_name(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::X86_64 => "x86_64",
+        Architecture::Aarch64 => "aarch64",
+        Architecture::Armv7 => "armv7",
+        Architecture::Thumbv6m => "thumbv6m",
+        Architecture::Thumbv7m => "thumbv7m",
+        Architecture::Thumbv7em => "thumbv7em",
+        Architecture::Thumbv8m => "thumbv8m",
+        Architecture::Riscv32 => "riscv32",
+        Architecture::Riscv64 => "riscv64",
+    }
+}
+
+fn condition(name: &str, status: ConditionStatus, reason: &str, message: impl Into<String>) -> Condition {
+    Condition { name: name.to_owned(), status, reason: reason.to_owned(), message: message.into() }
+}
+
+impl Engine {
+    /// The whole document of an object, with its status.
+    pub(super) fn document(&self, now: Now, stored: &Stored) -> Value {
+        let status = match &stored.body.spec {
+            Spec::Region(_) | Spec::Artifact(_) => Ok(Value::Null),
+            Spec::Device(body) => serde_json::to_value(self.device_status(now, &stored.key, body)),
+            Spec::Workload(body) => serde_json::to_value(self.workload_status(now, stored, body)),
+        };
+        stored.document(status.unwrap_or_default())
+    }
+
+    fn device_status(&self, now: Now, key: &ObjectKey, body: &DeviceBody) -> Option<DeviceStatus> {
+        let index = self.state.devices.index_named(&key.name)?;
+        let device = self.state.devices.get(index)?;
+        let observed = &device.observed;
+        let position = self.state.position(&key.name);
+        let source = position.map_or("", |(_, source)| match source {
+            PositionSource::Operator => "operator",
+            PositionSource::Static | PositionSource::Reported => "device",
+        });
+        let desired = device.durable.as_ref().map(|durable| (durable.revision(), durable.digest()));
+        let accepted = observed.accepted.filter(|(revision, _)| *revision != wire::Revision::default());
+        let known = device.known.as_ref();
+        let free = observed.reported.as_ref();
+        Some(DeviceStatus {
+            id: device.id().text().as_str().to_owned(),
+            class: known.map_or(body.reported.class.clone(), |known| class_name(known.class).to_owned()),
+            architecture: known.map_or("", |known| architecture_name(known.architecture)).to_owned(),
+            agent_version: known.map_or_else(String::new, |known| known.agent_version.clone()),
+            online: Online {
+                state: match observed.presence {
+                    Presence::Never => OnlineState::Never,
+                    Presence::Online => OnlineState::Online,
+                    Presence::Unknown => OnlineState::Unknown,
+                },
+                last_seen: observed.last_seen.map_or_else(String::new, |_| timestamp(observed.last_seen_wall_ms)),
+                last_seen_age_ms: observed.last_seen.map(|at| now.monotonic.0.saturating_sub(at.0)),
+            },
+            revision: RevisionStatus {
+                desired: desired.map_or_else(String::new, |(revision, _)| revision.to_string()),
+                accepted: accepted.map_or_else(String::new, |(revision, _)| revision.to_string()),
+                synced: desired == accepted,
+            },
+            position: position.map(|(position, _)| position),
+            position_source: source.to_owned(),
+            capacity: known.map(|known| Capacity {
+                memory_bytes: u64::from(known.memory_bytes),
+                storage_bytes: known.storage_bytes,
+                records: u32::from(known.records),
+                body_bytes: known.body_bytes,
+                memory_free_bytes: free.map(|free| u64::from(free.memory_free_bytes)),
+                storage_free_bytes: free.map(|free| free.storage_free_bytes),
+            }),
+            workloads: self.device_workloads(now, device),
+            conditions: self.device_conditions(device, body, desired == accepted),
+        })
+    }
+
+    fn device_workloads(&self, now: Now, device: &Device) -> Vec<DeviceWorkload> {
+        let assigned = device.desired.iter().flat_map(|desired| desired.assigned.keys());
+        let mut out = Vec::new();
+        for id in assigned {
+            let Some(key) = self.state.workloads.get(id) else { continue };
+            let stored = self.state.objects.get(key);
+            let Some(body) = stored.and_then(|stored| stored.workload()) else { continue };
+            out.extend(self.components(now, device, body).into_iter().map(|(_, shown)| DeviceWorkload {
+                namespace: key.namespace.clone(),
+                name: key.name.clone(),
+                component: shown.component,
+                state: shown.state,
+                reason: shown.reason,
+                detail: shown.detail,
+                generation: shown.generation,
+                running: shown.running,
+                restarts: shown.restarts,
+            }));
+        }
+        out
+    }
+
+    fn device_conditions(&self, device: &Device, body: &DeviceBody, is_synced: bool) -> Vec<Condition> {
+        let mut out = Vec::new();
+        if !body.spec.approved {
+            let text = format!("approve it with: fulmar devices approve {}", device.keys.name);
+            out.push(condition("Approved", ConditionStatus::False, "WaitsForApproval", text));
+        }
+        out.push(match (is_synced, is_online(device)) {
+            (true, _) => condition("Synced", ConditionStatus::True, "Synced", "holds the set that is desired"),
+            (false, true) => {
+                condition("Synced", ConditionStatus::False, "OnItsWay", "the newest set is not accepted yet")
+            }
+            (false, false) => {
+                condition("Synced", ConditionStatus::Unknown, "NotHeardOf", "gets the newest set when it comes back")
+            }
+        });
+        if device.dispatch.too_large {
+            let limit = device.observed.packet_bytes_max.unwrap_or_default();
+            let text = format!("its set does not fit into its largest packet of {limit} bytes");
+            out.push(condition("TooLarge", ConditionStatus::True, "TooLarge", text));
+        }
+        if device.observed.bad_tags > 0 {
+            let text = format!("{} messages were not authentic since the hub started", device.observed.bad_tags);
+            out.push(condition("NotAuthentic", ConditionStatus::True, "BadTag", text));
+        }
+        if device.observed.is_ahead {
+            let text = "holds a revision above the hub's: was the database restored from a backup?";
+            out.push(condition("RevisionAhead", ConditionStatus::True, "RevisionAhead", text));
+        }
+        out
+    }
+
+    /// All components of a workload on one device.
+    fn components(&self, now: Now, device: &Device, body: &WorkloadBody) -> Vec<(Health, WorkloadDevice)> {
+        let reported = device.observed.reported.as_ref();
+        (0_u8..)
+            .zip(body.spec.views())
+            .map(|(number, view)| {
+                let entries = reported.iter().flat_map(|reported| &reported.entries);
+                let mut own = entries.filter(|entry| (entry.workload, entry.component) == (body.id, number));
+                let entry = own.next();
+                let (health, state, reason, detail) = judge(now, device, entry, body.record_generation);
+                let shown = WorkloadDevice {
+                    device: device.keys.name.clone(),
+                    component: view.name.to_owned(),
+                    state: state.to_owned(),
+                    reason: reason.to_owned(),
+                    detail,
+                    generation: u64::from(entry.map_or(body.record_generation, |entry| entry.generation)),
+                    running: u64::from(entry.map_or(0, |entry| entry.running)),
+                    restarts: entry.map_or(0, |entry| entry.restarts),
+                };
+                (health, shown)
+            })
+            .collect()
+    }
+
+    fn workload_status(&self, now: Now, stored: &Stored, body: &WorkloadBody) -> WorkloadStatus {
+        let holders = self.state.holders.get(&body.id);
+        let mut shown = Vec::new();
+        let (mut placed, mut running, mut synced) = (0_u32, 0_u32, 0_u32);
+        let mut worst = Health::Right;
+        for device in holders.into_iter().flatten().filter_map(|index| self.state.devices.get(*index)) {
+            placed += 1;
+            let components = self.components(now, device, body);
+            let health = components.iter().map(|(health, _)| *health).min().unwrap_or(Health::Unknown);
+            running += u32::from(health == Health::Right);
+            worst = worst.min(health);
+            let durable = device.durable.as_ref().map(|durable| (durable.revision(), durable.digest()));
+            let is_current =
+                device.desired.as_ref().map(|desired| desired.revision) == durable.map(|(revision, _)| revision);
+            synced += u32::from(is_current && durable == device.observed.accepted);
+            shown.extend(components);
+        }
+        shown.sort_by(|(a, x), (b, y)| (a, &x.device).cmp(&(b, &y.device)));
+        let found = self.placement.found.get(&body.id);
+        let wanted = found.map_or_else(|| body.spec.replicas.unwrap_or(placed), |found| found.wanted);
+        let missing = wanted.saturating_sub(placed);
+        let reason = found.map(|found| found.reason.clone()).unwrap_or_default();
+        let observed_generation = found.map_or(0, |found| found.generation);
+        let is_observed = observed_generation == stored.generation;
+        let conditions = vec![
+            synced_condition(is_observed, wanted, placed, synced, &reason),
+            healthy_condition(&body.spec, worst, wanted, running, shown.first().map(|(_, shown)| shown)),
+        ];
+        let devices_omitted = u32::try_from(shown.len().saturating_sub(DEVICES_SHOWN_MAX)).unwrap_or(u32::MAX);
+        WorkloadStatus {
+            id: body.id,
+            desired: wanted,
+            placed,
+            running,
+            shortfall: (missing > 0 && is_observed).then_some(Shortfall { missing, reason }),
+            observed_generation,
+            conditions,
+            devices: shown.into_iter().take(DEVICES_SHOWN_MAX).map(|(_, shown)| shown).collect(),
+            devices_omitted,
+        }
+    }
+}
+
+fn synced_condition(is_observed: bool, wanted: u32, placed: u32, synced: u32, reason: &str) -> Condition {
+    let name = "Synced";
+    if !is_observed {
+        return condition(
+            name,
+            ConditionStatus::False,
+            "NotPlacedYet",
+            "placement has not looked at this generation yet",
+        );
+    }
+    if placed < wanted {
+        let text = format!("{placed} of {wanted} placed; {reason}");
+        return condition(name, ConditionStatus::False, "Shortfall", text);
+    }
+    let text = format!("{synced} of {placed} devices hold the newest set");
+    match synced == placed {
+        true => condition(name, ConditionStatus::True, "Synced", text),
+        false => condition(name, ConditionStatus::False, "OnItsWay", text),
+    }
+}
+
+fn healthy_condition(
+    spec: &WorkloadSpec,
+    worst: Health,
+    wanted: u32,
+    running: u32,
+    first: Option<&WorkloadDevice>,
+) -> Condition {
+    let name = "Healthy";
+    let text = format!("{running} of {wanted} run");
+    if wanted == 0 {
+        let why = if spec.every { "no device matches" } else { "no replicas are wanted" };
+        return condition(name, ConditionStatus::True, "NothingWanted", why);
+    }
+    let about = first.map(|shown| match shown.detail.is_empty() {
+        true => format!("{text}; {}: {} {}", shown.device, shown.state, shown.reason),
+        false => format!("{text}; {}: {} {}: {}", shown.device, shown.state, shown.reason, shown.detail),
+    });
+    match worst {
+        Health::Failing => condition(name, ConditionStatus::False, "Failing", about.unwrap_or(text)),
+        Health::Right if running >= wanted => condition(name, ConditionStatus::True, "Running", text),
+        Health::Right => condition(name, ConditionStatus::False, "Shortfall", text),
+        Health::OnItsWay => condition(name, ConditionStatus::False, "Progressing", about.unwrap_or(text)),
+        Health::Unknown => condition(name, ConditionStatus::Unknown, "NotHeardOf", about.unwrap_or(text)),
+    }
+}
+
+/// What to show of one component, and how it counts.
+fn judge<'a>(now: Now, device: &Device, entry: Option<&Entry>, generation: u32) -> (Health, &'a str, &'a str, String) {
+    if !is_online(device) {
+        let last = entry.map(|entry| format!("; last reported {}", state_name(entry.state))).unwrap_or_default();
+        let detail = match device.observed.last_seen {
+            Some(at) => format!("last seen {} s ago{last}; it goes on running", now.monotonic.since(at).as_secs()),
+            None => "not seen since this hub started; what it had goes on running".to_owned(),
+        };
+        return (Health::Unknown, "Unknown", "NONE", detail);
+    }
+    if device.dispatch.too_large {
+        let detail = "the device's set does not fit into its largest packet".to_owned();
+        return (Health::Failing, "Pending", "TOO_LARGE", detail);
+    }
+    let Some(entry) = entry.filter(|entry| entry.generation >= generation) else {
+        return (Health::OnItsWay, "Pending", "NONE", "assigned, not yet reported by the device".to_owned());
+    };
+    let health = match entry.state {
+        State::Running if entry.running == generation && entry.reason != Reason::ROLLED_BACK => Health::Right,
+        // A service that runs an older version was rolled back, or is being replaced.
+        State::Running if entry.reason == Reason::ROLLED_BACK => Health::Failing,
+        State::Completed => Health::Right,
+        State::Running | State::Waiting | State::Fetching | State::Starting | State::Stopping | State::Stopped => {
+            Health::OnItsWay
+        }
+        State::BackOff | State::Failed | State::Refused => Health::Failing,
+    };
+    (health, state_name(entry.state), entry.reason.code(), entry.detail.to_string())
+}

@@ -1,0 +1,1 @@
+//! The engine against a writer and devices on a virtual clock.
