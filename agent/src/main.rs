@@ -1,4 +1,6 @@
 //! `fulmar-agent`: join a fleet, then run. Reads the command line, prints errors, turns signals into a stop; nothing else.
+#![forbid(unsafe_code)]
+
 use agent::{Agent, AgentConfig, JoinOptions};
 use anyhow::{Context as _, bail};
 use async_signal::{Signal, Signals};

@@ -124,6 +124,8 @@ struct Shell {
     fetching: BTreeMap<Digest, Content>,
     /// Workload and component of what the accepted set lists; what functions remember beyond that is deleted.
     accepted: BTreeSet<(u32, u8)>,
+    /// The same of the set that is being written.
+    accepted_next: Option<(Ticket, BTreeSet<(u32, u8)>)>,
     collect_due: bool,
     resources_due: bool,
     resources: Option<(u32, u64)>,
@@ -275,6 +277,7 @@ impl Shell {
             downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
             fetching: BTreeMap::new(),
+            accepted_next: None,
             collect_due: false,
             resources_due: true,
             resources: None,

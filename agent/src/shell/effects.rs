@@ -135,7 +135,7 @@ impl Shell {
 
     fn persist(&mut self, ticket: Ticket, key: JournalKey, value: &[u8]) {
         if is_accepted(key) {
-            self.accepted = listed(value);
+            self.accepted_next = Some((ticket, listed(value)));
         }
         self.writes += 1;
         let (journal, value) = (Arc::clone(&self.journal), value.to_vec());
@@ -233,12 +233,47 @@ impl Shell {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use wire::codec::Writer;
+    use wire::dalek::Ed25519Key;
+    use wire::desired::{ClassLimits, Header};
+    use wire::record::{BodyWriter, CapabilitySet, Core, Role, Runtime};
+    use wire::{DeviceId, Revision, WorkloadId};
 
     #[test]
     fn a_set_that_cannot_be_read_lists_nothing() {
         assert_eq!(listed(b""), BTreeSet::new());
         assert_eq!(listed(&[0; 300]), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_stored_set_lists_its_components() {
+        let core = |workload, component| Core {
+            workload: WorkloadId(workload),
+            component,
+            generation: 1,
+            role: Role::Service,
+            runtime: Runtime::Function,
+            artifact: Digest::of(b""),
+            artifact_bytes: 0,
+            memory_bytes: 0,
+            fuel: 0,
+            instances: 1,
+            capabilities: CapabilitySet::default(),
+        };
+        let mut buffer = [0; 512];
+        let mut writer = BodyWriter::new(&mut buffer, 2).unwrap();
+        writer.record(&core(7, 0), &[]).unwrap();
+        writer.record(&core(7, 2), &[]).unwrap();
+        let body = writer.finish().to_vec();
+        let header = Header::of(Revision::default(), &body, ClassLimits { records: 9, memory_bytes: 9 }).unwrap();
+        let signed = header.sign(&Ed25519Key::from_seed(&[1; 32]), "north", DeviceId([0; 16])).unwrap();
+        let mut buffer = [0; 1024];
+        let mut writer = Writer::new(&mut buffer);
+        signed.write(&mut writer).unwrap();
+        writer.bytes(&body).unwrap();
+        assert_eq!(listed(writer.written()), BTreeSet::from([(7, 0), (7, 2)]));
     }
 
     #[test]

@@ -56,6 +56,10 @@ impl Shell {
         match answer {
             Answer::Persisted { ticket, result } => {
                 self.writes = self.writes.saturating_sub(1);
+                let listed = self.accepted_next.take_if(|(of, _)| *of == ticket);
+                if let (Some((_, listed)), Ok(())) = (listed, result) {
+                    self.accepted = listed;
+                }
                 let input = match result {
                     Ok(()) => Input::Persisted { ticket },
                     Err(failure) => Input::PersistFailed { ticket, failure },

@@ -172,7 +172,10 @@ impl Connection {
         let mut boot = BootId([0; 8]);
         while let Some((first, rest)) = read_packet(&mut self.stream) {
             let answer: Vec<u8> = match first >> 4 {
-                1 => vec![0x20, 3, 0, 0, 0],
+                1 => {
+                    self.check_connect(&rest);
+                    vec![0x20, 3, 0, 0, 0]
+                }
                 3 => {
                     let topic_end = 2 + usize::from(u16::from_be_bytes([rest[0], rest[1]]));
                     let topic = String::from_utf8(rest[2..topic_end].to_vec()).unwrap();
@@ -206,6 +209,19 @@ impl Connection {
             }
         }
         let _ = self.said.send(Said::Lost);
+    }
+
+    /// A device connects as itself, with a will; somebody who joins, as the token.
+    fn check_connect(&self, rest: &[u8]) {
+        let count = |text: &str| rest.windows(text.len()).filter(|part| *part == text.as_bytes()).count();
+        if count("join:") > 0 {
+            assert_eq!((count("join:0404040404040404"), count(&"03".repeat(16))), (2, 1));
+            return;
+        }
+        let (device, _) = self.inner.lock().unwrap().pair.clone().unwrap();
+        // Client id, user, and in the topic of the will.
+        let will = Topic::Up(device, Up::Will).print(FLEET).unwrap();
+        assert_eq!((count(&device.to_string()), count(&will), count(&"06".repeat(32))), (3, 1, 1));
     }
 
     fn join(&mut self, token: wire::topic::TokenId, payload: &[u8]) {
