@@ -241,9 +241,11 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             self.keep.failed(&write, now, &mut self.random);
         }
         let key = self.keep.next(now)?;
+        let set_length = |value: &[u8]| if value.is_empty() { Err(WireError::Truncated) } else { Ok(value.len()) };
         let length = match key {
-            JournalKey::Accepted => Ok(self.incoming.value().len()),
-            JournalKey::LastGood => Ok(self.last_good.value().len()),
+            // An empty value would destroy what the journal holds.
+            JournalKey::Accepted => set_length(self.incoming.value()),
+            JournalKey::LastGood => set_length(self.last_good.value()),
             JournalKey::Boot => self.write_boot(),
             JournalKey::Attempts => self.write_attempts(),
         };
@@ -282,13 +284,13 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             return None;
         }
         let listed = self.slots.iter().filter(|slot| slot.is_listed);
-        let well_since = listed.filter_map(|slot| match slot.held {
+        let mut well_since = listed.filter_map(|slot| match slot.held {
             Some(Reason::ROLLED_BACK | Reason::SAFE_MODE) => Some(None),
             Some(_) => None,
             None if slot.is_rolled_back => Some(None),
             None => Some(slot.well_since()),
         });
-        let since = well_since.fold(Some(self.applied_at), |latest, since| Some(latest?.max(since?)))?;
+        let since = well_since.try_fold(self.applied_at, |latest, since| Some(latest.max(since?)))?;
         Some(since.after(SETTLED_AFTER))
     }
 

@@ -25,9 +25,16 @@ enum Verdict {
 
 impl<const SLOTS: usize> Agent<'_, SLOTS> {
     pub(crate) fn assign(&mut self) {
-        self.list();
-        self.set_goals();
-        self.slots.retain(|slot| slot.is_listed || slot.live.is_some());
+        loop {
+            self.list();
+            self.set_goals();
+            let before = self.slots.len();
+            self.slots.retain(|slot| slot.is_listed || slot.live.is_some());
+            // Again while that made room for records which had none.
+            if !self.has_unassigned || self.slots.len() == before {
+                break;
+            }
+        }
         self.report.changed();
     }
 

@@ -94,7 +94,8 @@ impl Keep {
 
     pub fn succeeded(&mut self, write: &Write) {
         let entry = &mut self.entries[at(write.key)];
-        entry.durable = write.epoch;
+        // It may have been withdrawn meanwhile.
+        entry.durable = entry.durable.max(write.epoch);
         entry.tries = 0;
         entry.retry_at = None;
     }

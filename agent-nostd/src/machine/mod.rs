@@ -200,10 +200,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             Input::AgentLog { level, text } => self.push_log(now, AGENT_WORKLOAD, 0, level, text),
             Input::Emit { launch, topic, payload } => self.emit(launch, topic, payload),
             Input::Position(position) => {
-                if self.report.position != position {
-                    self.report.position = position;
-                    self.report.ask();
-                }
+                self.report.set_position(now, position);
             }
             Input::Resources { memory_free_bytes, storage_free_bytes } => {
                 self.report.memory_free_bytes = memory_free_bytes;
@@ -268,7 +265,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
     }
 
     fn poll_collect(&mut self, now: Instant) -> Option<Todo> {
-        if self.is_shutting_down || self.collect_due()? > now {
+        if self.collect_due()? > now {
             return None;
         }
         self.collect_at = None;
@@ -277,6 +274,8 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
     }
 
     fn collect_due(&self) -> Option<Instant> {
+        // A device whose journal was lost keeps its artifacts until it knows what it needs.
+        self.current.header().filter(|_| !self.is_shutting_down)?;
         let at = self.collect_at?;
         Some(self.collected_at.map_or(at, |last| at.max(last.after(COLLECT_EVERY))))
     }
@@ -324,7 +323,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let always = earliest(self.slots_deadline(), self.intake_deadline());
         let link = earliest(self.session_deadline(), self.report_deadline());
-        let rest = earliest(self.crashes_deadline(), self.collect_due().filter(|_| !self.is_shutting_down));
+        let rest = earliest(self.crashes_deadline(), self.collect_due());
         earliest(always, earliest(link, rest))
     }
 

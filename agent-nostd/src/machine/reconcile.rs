@@ -59,7 +59,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             return None;
         }
         let (offset, print) = slot.good?;
-        let Some(stand_in) = slot.stand_in else {
+        let is_overdue =
+            |stand_in: &StandIn| matches!(stand_in.fetch, Fetch::Asked { deadline, .. } if deadline <= now);
+        let Some(stand_in) = slot.stand_in.filter(|stand_in| !is_overdue(stand_in)) else {
             let record = self.last_good.record_at(offset)?;
             let goal = Goal::of(&record, From::LastGood, offset, print, false);
             let fetch = Fetch::Asked { deadline: now.after(FETCH_DEADLINE), source: Source::Store, is_mine: true };
@@ -302,6 +304,14 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         if self.is_shutting_down {
             return live;
         }
+        let stand_in = match (slot.stand_in, slot.fetch) {
+            (Some(StandIn { fetch: Fetch::Asked { deadline, .. }, .. }), Fetch::Absent | Fetch::Failed { .. })
+                if slot.live.is_none() && slot.rest == Rest::Ready =>
+            {
+                Some(deadline)
+            }
+            _ => None,
+        };
         let rest = match slot.rest {
             Rest::BackOff { until } | Rest::Failed { until } => Some(until),
             Rest::Ready | Rest::Completed { .. } => None,
@@ -312,6 +322,6 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             Fetch::Failed { until, .. } if needs_artifact => Some(until),
             Fetch::Asked { .. } | Fetch::Failed { .. } | Fetch::Unknown | Fetch::Present | Fetch::Absent => None,
         };
-        earliest(live, earliest(rest, fetch))
+        earliest(earliest(live, stand_in), earliest(rest, fetch))
     }
 }

@@ -19,6 +19,8 @@ use wire::{CommandId, DigestPrefix, Fence, Kind, LiveContext, WorkloadId};
 
 /// Changes are collected for this long before a status is sent.
 pub const STATUS_COALESCE: Duration = Duration::from_millis(200);
+/// A device that moves says so at most this often.
+pub const POSITION_PAUSE: Duration = Duration::from_secs(30);
 /// Two statuses are at least this far apart.
 pub const STATUS_PAUSE: Duration = Duration::from_secs(1);
 pub const HEARTBEAT_MIN: Duration = Duration::from_secs(5);
@@ -49,7 +51,9 @@ pub(crate) struct Report {
     heartbeat_flight: Option<(Ticket, Instant)>,
     /// A command that this agent cannot execute.
     pub unsupported: Option<CommandId>,
-    pub position: Option<Position>,
+    position: Option<Position>,
+    position_at: Option<Instant>,
+    position_told_at: Option<Instant>,
     pub memory_free_bytes: u32,
     pub storage_free_bytes: u64,
 }
@@ -61,6 +65,14 @@ impl Report {
 
     pub fn ask(&mut self) {
         self.asked = true;
+    }
+
+    pub fn set_position(&mut self, now: Instant, position: Option<Position>) {
+        if self.position != position {
+            self.position = position;
+            let allowed_at = self.position_told_at.map_or(now, |at| at.after(POSITION_PAUSE));
+            self.position_at.get_or_insert(allowed_at.max(now));
+        }
     }
 
     pub fn link_lost(&mut self) {
@@ -127,7 +139,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             return None;
         }
         let report = &self.report;
-        let status = report.status_at.filter(|_| report.status_flight.is_none());
+        let status = earliest(report.status_at, report.position_at).filter(|_| report.status_flight.is_none());
         let heartbeat = report.heartbeat_at.filter(|_| report.heartbeat_flight.is_none());
         let acknowledgements = [report.acknowledge_deadline(), self.logs.deadline(), self.events.deadline()];
         acknowledgements.into_iter().fold(earliest(status, heartbeat), earliest)
@@ -137,6 +149,11 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
         let report = &mut self.report;
         if report.status_flight.is_some() {
             return None;
+        }
+        if report.position_at.is_some_and(|at| at <= now) {
+            report.position_at = None;
+            report.position_told_at = Some(now);
+            report.asked = true;
         }
         if (report.changed || report.asked) && report.status_at.is_none() {
             let paused_until = report.status_sent_at.map_or(now, |at| at.after(STATUS_PAUSE));

@@ -410,7 +410,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         let length = frame.ok()?.len();
         let ticket = self.ticket();
         let deadline = now.after(self.acknowledge_within());
-        self.session.connection.hello_acknowledgement.get_or_insert((ticket, deadline)).0 = ticket;
+        self.session.connection.hello_acknowledgement.get_or_insert((ticket, deadline));
         Some(Todo::Publish { topic: Up::Hello, length, quality: Quality::AtLeastOnce, ticket })
     }
 

@@ -221,6 +221,24 @@ fn a_newer_set_overtakes_one_that_is_being_stored() {
 }
 
 #[test]
+fn a_signed_set_that_is_malformed_never_empties_the_journal() {
+    let mut rig = joined();
+    // Its predecessor is being stored when it comes.
+    rig.publish(set(2, &[service(1, 0, "b")]));
+    while rig.count(|done| *done == Done::Persist(JournalKey::Accepted)) < 2 {
+        rig.run(ms(1));
+    }
+    rig.give(Answer::Message(Inbound::Down(Down::Desired), set_of_body(3, b"no body at all".to_vec()).frame));
+    rig.run(secs(400));
+    rig.ask_status();
+    assert_eq!(rig.refused().malformed + rig.refused().too_large, 1);
+    assert!(rig.store.restored().accepted.is_some_and(|value| !value.is_empty()));
+    rig.reboot(ResetCause::PowerOn);
+    rig.run(secs(30));
+    assert!(rig.accepted() == 2 && rig.runs("b"));
+}
+
+#[test]
 fn the_accepted_set_starts_from_the_journal_without_a_hub() {
     let mut rig = joined();
     rig.broker_up = false;

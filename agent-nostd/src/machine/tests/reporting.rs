@@ -67,6 +67,22 @@ fn positions_and_resources_are_reported() {
 }
 
 #[test]
+fn a_device_that_moves_all_the_time_says_so_now_and_then() {
+    let mut rig = joined();
+    rig.run(secs(60));
+    let before = statuses(&rig);
+    for second in 0..120 {
+        let now = rig.now;
+        let position = wire::position::Position { longitude_e7: second, latitude_e7: 0, uncertainty_m: 5 };
+        rig.agent.handle(now, Input::Position(Some(position)));
+        rig.run(secs(1));
+    }
+    rig.run(secs(40));
+    assert!((4..=6).contains(&(statuses(&rig) - before)), "{}", statuses(&rig) - before);
+    assert_eq!(rig.status.as_ref().unwrap().0.position.unwrap().longitude_e7, 119);
+}
+
+#[test]
 fn logs_and_events_arrive_in_order_without_loss_while_there_is_room() {
     let mut rig = joined();
     let launch = rig.launch_of(1, 0);

@@ -221,8 +221,8 @@ fn converge(rig: &mut Rig, oracle: &mut Oracle, counter: u64, seed: u64) {
 }
 
 #[test]
-fn a_hundred_seeds_stay_safe_and_converge() {
-    for seed in 1..=100 {
+fn forty_seeds_stay_safe_and_converge() {
+    for seed in 1..=40 {
         run(seed, 300);
     }
 }

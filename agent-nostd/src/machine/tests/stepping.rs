@@ -387,6 +387,24 @@ fn unused_artifacts_go_and_used_ones_stay() {
 }
 
 #[test]
+fn a_set_of_all_other_components_waits_for_slots_that_are_stopping() {
+    let all = |first: u32| (first..first + 8).map(|workload| service(workload, 0, "a")).collect::<Vec<_>>();
+    let mut rig = with(&all(1));
+    assert_eq!(rig.running.len(), 8);
+    rig.publish(set(2, &all(100)));
+    rig.run(secs(20));
+    assert_eq!(rig.running.len(), 8);
+    assert!(rig.running.values().all(|run| run.workload >= 100));
+    assert_eq!(rig.entry(107, 0).state, State::Running);
+}
+
+#[test]
+fn the_machine_fits_a_small_device() {
+    let bytes = core::mem::size_of::<crate::machine::Agent<'static, 8>>();
+    assert!(bytes <= 8 * 1024, "{bytes}");
+}
+
+#[test]
 fn shutdown_stops_everything_then_disconnects() {
     let mut rig = with(&[service(1, 0, "a"), service(2, 0, "b")]);
     let now = rig.now;
