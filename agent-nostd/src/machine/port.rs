@@ -321,7 +321,7 @@ pub struct Config<'b> {
     /// Signs desired sets; pinned at enrolment.
     pub hub_key: PublicKey,
     pub verifier: &'b (dyn Verify + Sync),
-    /// `records` above `SLOTS` and `body_bytes` above the buffers are lowered to them.
+    /// `records` above `SLOTS` and `body_bytes` above the buffers are lowered to them; see `Agent::capabilities`.
     pub capabilities: Capabilities<'b>,
     /// Largest MQTT packet that the client accepts.
     pub packet_bytes_max: u32,
@@ -340,7 +340,8 @@ pub struct Buffers<'b> {
     pub current: &'b mut [u8],
     pub last_good: &'b mut [u8],
     pub incoming: &'b mut [u8],
-    /// The effect being built: the longest frame or attempts record (`OUTGOING_BYTES_MIN` at least).
+    /// The effect being built: the longest frame or attempts record (`OUTGOING_BYTES_MIN` at least). Below 256 bytes and 40 for
+    /// each slot, the device announces fewer records.
     pub outgoing: &'b mut [u8],
     /// Log records not acknowledged yet.
     pub logs: &'b mut [u8],

@@ -27,6 +27,7 @@ fn a_first_version_that_crashes_the_agent_stays_out_and_the_rest_runs() {
     assert!(rig.starts_of("bad") <= 4, "{}", rig.starts_of("bad"));
     assert!(rig.runs("other"));
     assert_eq!((rig.entry(1, 0).state, rig.entry(1, 0).reason), (State::Failed, Reason::SAFE_MODE));
+    assert!(rig.store.restored().last_good.is_none(), "a set with a suspect is not good");
     // A new version gets its chance.
     rig.publish(set(2, &[service(1, 0, "fixed"), service(2, 0, "other")]));
     rig.run(secs(120));
@@ -44,6 +45,21 @@ fn a_proven_version_that_starts_to_crash_the_agent_is_found_out() {
     assert!(rig.starts_of("b") <= 6, "{}", rig.starts_of("b"));
     assert!(rig.runs("a") && rig.runs("c") && !rig.runs("b"));
     assert_eq!(rig.entry(2, 0).reason, Reason::SAFE_MODE);
+}
+
+#[test]
+fn traps_and_crashes_of_a_version_are_added_up() {
+    let mut rig = Rig::new();
+    rig.publish(set(1, &[service(1, 0, "good")]));
+    rig.run(secs(40));
+    rig.artifact_does("bad", Behaviour::TrapsAfter(100));
+    rig.publish(set(2, &[service(1, 0, "bad")]));
+    while rig.starts_of("bad") < 2 {
+        rig.run(ms(10));
+    }
+    rig.artifact_does("bad", Behaviour::CrashesTheAgent);
+    rig.run(secs(60));
+    assert_eq!((rig.starts_of("bad"), rig.runs("good")), (3, true));
 }
 
 #[test]

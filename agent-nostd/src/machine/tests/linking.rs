@@ -83,6 +83,26 @@ fn a_fresh_for_another_nonce_or_too_late_is_ignored() {
 }
 
 #[test]
+fn a_fresh_counts_only_within_thirty_seconds_of_its_hello() {
+    let mut rig = Rig::new();
+    rig.hub_up = false;
+    rig.run(secs(60));
+    let waited = |rig: &Rig| rig.now.since(hellos(rig).last().unwrap().0);
+    while waited(&rig) < secs(31) {
+        rig.run(secs(1));
+    }
+    let late = rig.fresh(hellos(&rig).last().unwrap().1.nonce);
+    rig.give(Answer::Message(Inbound::Down(Down::Fresh), late));
+    assert_eq!(rig.agent.link(), LinkState::Linked);
+    while waited(&rig) < secs(20) || waited(&rig) > secs(29) {
+        rig.run(secs(1));
+    }
+    let in_time = rig.fresh(hellos(&rig).last().unwrap().1.nonce);
+    rig.give(Answer::Message(Inbound::Down(Down::Fresh), in_time));
+    assert_eq!(rig.agent.link(), LinkState::Fresh);
+}
+
+#[test]
 fn what_fresh_announced_and_did_not_come_is_asked_for() {
     let mut rig = Rig::new();
     rig.publishes = false;
