@@ -22,11 +22,12 @@ The Fulmar agent: runs on a device what the hub decides.
 
 Usage:
   fulmar-agent join <token> [--name NAME] [--at LAT,LON[,UNCERTAINTY_M]] [--class gateway|mcu] [--data DIR]
-  fulmar-agent run [--data DIR]
+  fulmar-agent run [--data DIR] [--exit-with-stdin]
   fulmar-agent version
 
   --data DIR   where the device keeps its keys and state (default /var/lib/fulmar-agent)
   --at         where it stands, in degrees; the uncertainty in metres (default 10)
+  --exit-with-stdin   stop when standard input ends: for a parent that must not be outlived
   FULMAR_LOG   error, warn, info (default), debug or trace
 
 `fulmar device join-token` on the hub makes a token.
@@ -34,9 +35,16 @@ Usage:
 
 enum Command {
     Join(JoinOptions),
-    Run(PathBuf),
+    Run { data: PathBuf, at_end_of_input: AtEndOfInput },
     Version,
     Help,
+}
+
+/// What the end of standard input means. A pipe from the parent ends however the parent does, even by SIGKILL.
+#[derive(Clone, Copy)]
+enum AtEndOfInput {
+    GoOn,
+    Stop,
 }
 
 fn main() -> ExitCode {
@@ -54,6 +62,7 @@ fn command() -> anyhow::Result<Command> {
     let mut words: Vec<OsString> = Vec::new();
     let (mut name, mut position, mut class) = (None, None, DeviceClass::Gateway);
     let mut data = PathBuf::from(DATA_DEFAULT);
+    let mut at_end_of_input = AtEndOfInput::GoOn;
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("data") => data = PathBuf::from(parser.value()?),
@@ -64,6 +73,7 @@ fn command() -> anyhow::Result<Command> {
                 class = agent::identity::class_parse(&text)
                     .with_context(|| format!("{text:?} is not a class. Use gateway or mcu"))?;
             }
+            Arg::Long("exit-with-stdin") => at_end_of_input = AtEndOfInput::Stop,
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
             Arg::Long("version") | Arg::Short('V') => return Ok(Command::Version),
             Arg::Value(word) if words.len() < 2 => words.push(word),
@@ -78,7 +88,7 @@ fn command() -> anyhow::Result<Command> {
             Ok(Command::Join(JoinOptions { token: token.to_owned(), name, position, class, data }))
         }
         (Some("join"), None) => bail!("join needs a token. Make one on the hub: `fulmar device join-token`"),
-        (Some("run"), None) => Ok(Command::Run(data)),
+        (Some("run"), None) => Ok(Command::Run { data, at_end_of_input }),
         (Some("version"), None) => Ok(Command::Version),
         (Some("help"), None) | (None, None) => Ok(Command::Help),
         _ => bail!("not a command. See `fulmar-agent --help`"),
@@ -147,17 +157,23 @@ fn execute(command: Command) -> anyhow::Result<()> {
             println!("next: fulmar-agent run --data {}", options.data.display());
             Ok(())
         }
-        Command::Run(data) => {
+        Command::Run { data, at_end_of_input } => {
             log_start()?;
-            run(data)
+            run(data, at_end_of_input)
         }
     }
 }
 
-fn run(data: PathBuf) -> anyhow::Result<()> {
+fn run(data: PathBuf, at_end_of_input: AtEndOfInput) -> anyhow::Result<()> {
     // Before the agent, so that no signal can come in between.
     let mut signals = Signals::new([Signal::Term, Signal::Int])
         .context("cannot listen for signals: check the limit of open files")?;
+    if let AtEndOfInput::Stop = at_end_of_input {
+        std::thread::Builder::new()
+            .name("stdin".to_owned())
+            .spawn(stop_at_end_of_input)
+            .context("cannot start a thread: check the limit of processes")?;
+    }
     let agent = Agent::start(AgentConfig::new(data))?;
     smol::block_on(async {
         let mut stopping = false;
@@ -180,6 +196,15 @@ fn run(data: PathBuf) -> anyhow::Result<()> {
     });
     agent.join()?;
     Ok(())
+}
+
+/// Turns the end of standard input into the signal that stops a service, so that there is one way to stop.
+fn stop_at_end_of_input() {
+    // What comes in means nothing; an error is an end too.
+    let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM) {
+        tracing::error!(%error, "cannot stop at the end of standard input");
+    }
 }
 
 #[cfg(test)]
