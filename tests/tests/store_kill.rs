@@ -107,11 +107,23 @@ impl Writer {
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             self.said.push(line);
         }
-        // SIGKILL.
+        self.kill();
+        self.said.extend(self.lines.iter());
+        std::mem::take(&mut self.said)
+    }
+
+    /// SIGKILL.
+    fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.said.extend(self.lines.iter());
-        self.said
+    }
+}
+
+impl Drop for Writer {
+    /// A test that failed leaves no process behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
