@@ -1,1 +1,93 @@
-fn main(){}
+//! `fulmar`: the one binary operators use. Reads the command line, runs a verb, turns its end into an exit code.
+//!
+//! Everything but `up` and `hub` speaks HTTP only. Data goes to standard output, everything else to standard error.
+
+mod apply;
+mod args;
+mod artifact;
+mod client;
+mod columns;
+mod describe;
+mod device;
+mod endpoint;
+mod exit;
+mod explain;
+mod failure;
+mod get;
+mod local_agent;
+mod logs;
+mod manifest;
+mod output;
+mod progress;
+#[cfg(test)]
+mod reference;
+mod show;
+mod sse;
+mod status;
+mod stop;
+mod table;
+mod target;
+mod up;
+mod wait;
+mod yaml;
+
+use args::{Cli, Output, Verb};
+use clap::{CommandFactory, Parser};
+use exit::Exit;
+use failure::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            report(&failure, cli.global.output);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let global = &cli.global;
+    match &cli.verb {
+        Verb::Up(args) => up::up(global, args),
+        Verb::Hub(args) => up::hub(global, args),
+        Verb::Apply(args) => apply::run(global, args),
+        Verb::Get(args) => get::get(global, args),
+        Verb::Describe(args) => get::describe(global, args),
+        Verb::Delete(args) => get::delete(global, args),
+        Verb::Logs(args) => logs::logs(global, args),
+        Verb::Events(args) => logs::events(global, args),
+        Verb::Explain(verb) => explain::run(global, verb),
+        Verb::Device(verb) => device::run(global, verb),
+        Verb::Wait(args) => wait::run(global, args),
+        Verb::Status => status::status(global),
+        Verb::Version => status::version(global),
+        Verb::Completion { shell } => completion(*shell),
+    }
+}
+
+fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "fulmar", &mut script);
+    output::print(&String::from_utf8_lossy(&script))
+}
+
+fn report(failure: &Failure, output: Output) {
+    if failure.is_silent() {
+        return;
+    }
+    match output {
+        Output::Json => output::say(&failure.json().to_string()),
+        Output::Table | Output::Wide | Output::Yaml | Output::Name => {
+            let text = failure.text();
+            let coloured = text.trim_end().split('\n').map(|line| match line.strip_prefix("error[") {
+                // The stream takes the colour away where nobody sees it.
+                Some(rest) => format!("\u{1b}[1;31merror\u{1b}[0m[{rest}"),
+                None => line.to_owned(),
+            });
+            output::say(&coloured.collect::<Vec<String>>().join("\n"));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `apply`: all documents are judged first, then the artifacts are sent, then regions, devices and workloads are written.
+//!
+//! If one document is not valid nothing is changed at all.
+
+use crate::args::{Apply, Global, Output};
+use crate::artifact::{self, Pin, Upload};
+use crate::client::{Client, Written};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::manifest::{self, Document};
+use crate::output::{json, line, print, say};
+use crate::show::number;
+use crate::target::{Target, with_query};
+use crate::wait;
+use hub::model::Kind;
+use serde_json::{Value, json};
+
+pub fn run(global: &Global, args: &Apply) -> Result<(), Failure> {
+    let timeout = wait::parse_timeout(&args.timeout)?;
+    let mut documents = manifest::read(&args.files, &global.namespace)?;
+    let file_pointers: Vec<Vec<String>> = documents.iter().map(artifact::file_pointers).collect();
+    let pins = artifact::pin(&mut documents)?;
+    let client = &Client::connect(global)?;
+    let judged = judge(client, &documents, &file_pointers)?;
+    let mut results = Vec::new();
+    if args.dry_run {
+        for pin in &pins {
+            let upload = if artifact::is_known(client, pin)? { Upload::Unchanged } else { Upload::Uploaded };
+            results.push(shown_artifact(pin, upload, global.output, " (dry run)")?);
+        }
+        for (document, written) in documents.iter().zip(&judged) {
+            results.push(shown(&document.target, written.as_ref(), global.output, " (dry run)")?);
+        }
+        return finish(global.output, &results);
+    }
+    for pin in &pins {
+        let upload = artifact::upload(client, pin)?;
+        results.push(shown_artifact(pin, upload, global.output, "")?);
+    }
+    for document in &documents {
+        let written = client.put(&document.target.path(), &document.value);
+        let written = written.map_err(|failure| document.source.locate(failure))?;
+        for warning in &written.warnings {
+            say(&format!("warning: {}: {warning}", document.target));
+        }
+        results.push(shown(&document.target, Some(&written), global.output, "")?);
+    }
+    finish(global.output, &results)?;
+    if !args.wait {
+        return Ok(());
+    }
+    let workloads: Vec<Target> = documents
+        .iter()
+        .map(|document| document.target.clone())
+        .filter(|target| target.kind == Kind::Workload)
+        .collect();
+    if workloads.is_empty() {
+        return Ok(());
+    }
+    wait::until_running(client, &workloads, timeout, global.output)
+}
+
+/// Lets the hub judge every document without a change; all mistakes of all documents at once. `None` where only an
+/// artifact is missing that has not been sent yet.
+fn judge(
+    client: &Client,
+    documents: &[Document],
+    file_pointers: &[Vec<String>],
+) -> Result<Vec<Option<Written>>, Failure> {
+    let mut judged = Vec::new();
+    let mut refused: Option<Failure> = None;
+    for (document, pinned) in documents.iter().zip(file_pointers) {
+        let path = with_query(&document.target.path(), &[("dryRun", Some("server".to_owned()))]);
+        match client.put(&path, &document.value) {
+            Ok(written) => judged.push(Some(written)),
+            Err(failure) if only_about(&failure, pinned) => judged.push(None),
+            // No hub, no right, no space: the next document would fare the same.
+            Err(failure) if failure.exit == Exit::Failure => return Err(failure),
+            Err(failure) => {
+                let failure = named(document.source.locate(failure), &document.target, documents.len());
+                match &mut refused {
+                    None => refused = Some(failure),
+                    Some(first) => {
+                        first.places.extend(failure.places);
+                        first.why.extend(failure.why);
+                        first.next.extend(failure.next);
+                    }
+                }
+            }
+        }
+    }
+    match refused {
+        None => Ok(judged),
+        Some(failure) => Err(failure.why("nothing was changed")),
+    }
+}
+
+/// A refusal without a place says which document it is about.
+fn named(mut failure: Failure, target: &Target, count: usize) -> Failure {
+    if failure.places.is_empty() && count > 1 {
+        for why in &mut failure.why {
+            *why = format!("{target}: {why}");
+        }
+    }
+    failure
+}
+
+fn only_about(failure: &Failure, pointers: &[String]) -> bool {
+    !failure.places.is_empty() && failure.places.iter().all(|place| pointers.contains(&place.pointer))
+}
+
+/// What happened to one object, in words of the field: an update is "configured".
+fn outcome_text(written: Option<&Written>) -> &str {
+    match written.map(|written| written.outcome.as_str()) {
+        Some("updated") => "configured",
+        Some(other) => other,
+        None => "accepted",
+    }
+}
+
+fn shown(target: &Target, written: Option<&Written>, output: Output, note: &str) -> Result<Value, Failure> {
+    let outcome = outcome_text(written);
+    let generation = written.map_or(0, |written| number(&written.document, "/metadata/generation"));
+    match output {
+        Output::Table | Output::Wide if generation > 0 => {
+            line(&format!("{target} {outcome} (generation {generation}){note}"))?
+        }
+        Output::Table | Output::Wide => line(&format!("{target} {outcome}{note}"))?,
+        Output::Name => line(&target.to_string())?,
+        Output::Json | Output::Yaml => {}
+    }
+    Ok(json!({
+        "kind": target.kind.name(),
+        "namespace": target.namespace,
+        "name": target.name,
+        "outcome": outcome,
+        "generation": generation,
+        "warnings": written.map(|written| written.warnings.clone()).unwrap_or_default(),
+    }))
+}
+
+fn shown_artifact(pin: &Pin, upload: Upload, output: Output, note: &str) -> Result<Value, Failure> {
+    match output {
+        Output::Table | Output::Wide => {
+            line(&format!(
+                "{} {}  {}  ({}){note}",
+                pin.target,
+                upload.text(),
+                pin.reference(),
+                crate::show::bytes(pin.bytes)
+            ))?;
+        }
+        Output::Name => line(&pin.target.to_string())?,
+        Output::Json | Output::Yaml => {}
+    }
+    Ok(artifact::json(pin, upload))
+}
+
+fn finish(output: Output, results: &[Value]) -> Result<(), Failure> {
+    match output {
+        Output::Json => print(&json(&json!({"results": results}))),
+        Output::Yaml => print(&crate::output::yaml(&json!({"results": results}))?),
+        Output::Table | Output::Wide | Output::Name => Ok(()),
+    }
+}

@@ -1,0 +1,209 @@
+//! HTTP to the hub: requests with the token, answers as JSON, refusals as failures with what, why and next.
+//!
+//! Nothing here may retry a write or interpret an object.
+
+use crate::args::Global;
+use crate::endpoint::{self, Endpoint};
+use crate::exit::Exit;
+use crate::failure::{Failure, Place};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufReader, ErrorKind};
+use std::time::Duration;
+use ureq::http::Response;
+use ureq::{Agent, Body, SendBody};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the request to the last byte of the answer. A commit may wait for a busy disk.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// For an artifact at its largest.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+/// A follower gets a comment every 15 s; three in a row missing means that the hub is gone.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
+/// Bytes of one answer: a page of 500 objects fits many times.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of a refusal.
+const PROBLEM_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A hub to talk to.
+pub struct Client {
+    plain: Agent,
+    upload: Agent,
+    follow: Agent,
+    endpoint: Endpoint,
+}
+
+/// What became of a written object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// `created`, `updated` or `unchanged`.
+    pub outcome: String,
+    pub warnings: Vec<String>,
+    pub document: Value,
+}
+
+/// The lines of a followed list.
+pub type Stream = BufReader<ureq::BodyReader<'static>>;
+
+impl Client {
+    /// Finds the hub. Nothing is sent yet.
+    pub fn connect(global: &Global) -> Result<Self, Failure> {
+        endpoint::find(global).map(Self::new)
+    }
+
+    pub fn new(endpoint: Endpoint) -> Self {
+        // No proxy: a token for the hub must not pass through another machine.
+        let base =
+            || Agent::config_builder().http_status_as_error(false).proxy(None).timeout_connect(Some(CONNECT_TIMEOUT));
+        Self {
+            plain: base().timeout_global(Some(ANSWER_TIMEOUT)).build().into(),
+            upload: base().timeout_global(Some(UPLOAD_TIMEOUT)).build().into(),
+            follow: base().timeout_per_read(Some(SILENCE_TIMEOUT)).max_idle_connections(0).build().into(),
+            endpoint,
+        }
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.answer(self.plain.get(self.url(path)).header("authorization", self.bearer()).call())
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let request = self.plain.post(self.url(path)).header("authorization", self.bearer());
+        self.answer(request.content_type("application/json").send(body.to_string()))
+    }
+
+    pub fn put(&self, path: &str, body: &Value) -> Result<Written, Failure> {
+        let request = self.plain.put(self.url(path)).header("authorization", self.bearer());
+        let response = self.checked(request.content_type("application/json").send(body.to_string()))?;
+        let text = |name: &str| -> Vec<String> {
+            let values = response.headers().get_all(name).iter();
+            values.filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
+        };
+        let outcome = text("fulmar-outcome").pop().unwrap_or_else(|| "written".to_owned());
+        let warnings = text("fulmar-warning");
+        Ok(Written { outcome, warnings, document: self.value(response)? })
+    }
+
+    pub fn delete(&self, path: &str) -> Result<(), Failure> {
+        self.checked(self.plain.delete(self.url(path)).header("authorization", self.bearer()).call()).map(|_| ())
+    }
+
+    /// Sends the content of a file.
+    pub fn upload(&self, path: &str, file: File) -> Result<Value, Failure> {
+        let request = self.upload.post(self.url(path)).header("authorization", self.bearer());
+        let request = match file.metadata() {
+            Ok(metadata) => request.header("content-length", metadata.len().to_string()),
+            Err(_) => request,
+        };
+        self.answer(request.content_type("application/wasm").send(SendBody::from_owned_reader(file)))
+    }
+
+    /// Opens a followed list.
+    pub fn follow(&self, path: &str) -> Result<Stream, Failure> {
+        let request = self.follow.get(self.url(path)).header("authorization", self.bearer());
+        let response = self.checked(request.header("accept", "text/event-stream").call())?;
+        Ok(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.endpoint.server)
+    }
+
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.endpoint.token.as_deref().unwrap_or_default())
+    }
+
+    fn answer(&self, result: Result<Response<Body>, ureq::Error>) -> Result<Value, Failure> {
+        let response = self.checked(result)?;
+        self.value(response)
+    }
+
+    fn value(&self, response: Response<Body>) -> Result<Value, Failure> {
+        response
+            .into_body()
+            .into_with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_json()
+            .map_err(|error| self.unreachable("the hub's answer cannot be read", &error))
+    }
+
+    /// The response, if it is a success.
+    fn checked(&self, result: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, Failure> {
+        let response = result.map_err(|error| self.unreachable("cannot reach the hub", &error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.into_body().into_with_config().limit(PROBLEM_BYTES_MAX).lossy_utf8(true).read_to_string();
+        let text = text.unwrap_or_default();
+        let failure = match serde_json::from_str(&text) {
+            Ok(problem) => refused(status.as_u16(), &problem),
+            Err(_) => {
+                Failure::new(Exit::Failure, "NOT_A_HUB", format!("{} does not answer like a hub", self.endpoint.server))
+                    .why(format!("it answered {status}, without a problem description"))
+                    .next("check --server, FULMAR_SERVER or --data")
+            }
+        };
+        Err(match (status.as_u16(), &self.endpoint.token) {
+            (401, None) => failure.next("this hub's token is not known here: set FULMAR_TOKEN, or name its --data"),
+            (_, _) => failure,
+        })
+    }
+
+    fn unreachable(&self, what: &str, error: &ureq::Error) -> Failure {
+        let Endpoint { server, origin, .. } = &self.endpoint;
+        let refused = matches!(error, ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused);
+        let why = if refused { "nothing listens there".to_owned() } else { error.to_string() };
+        Failure::new(Exit::Failure, "UNREACHABLE", format!("{what} at {server}"))
+            .why(format!("{why}; the address is from {origin}"))
+            .next("fulmar up")
+    }
+}
+
+/// A refusal of the hub (RFC 9457) as a failure. The places have pointers only: the manifest's reader knows the lines.
+fn refused(status: u16, problem: &Value) -> Failure {
+    let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let code = match text("code") {
+        code if code.is_empty() => format!("HTTP_{status}"),
+        code => code,
+    };
+    let title = match text("title") {
+        title if title.is_empty() => format!("the hub answered {status}"),
+        title => lower_first(&title),
+    };
+    let mut failure = Failure::new(Exit::of_problem(status, &code), &code, title);
+    if let Some(Value::Array(next)) = problem.get("next") {
+        failure.next.extend(next.iter().filter_map(Value::as_str).map(str::to_owned));
+    }
+    if let Some(Value::Array(errors)) = problem.get("errors") {
+        failure.places = errors.iter().map(place).collect();
+    }
+    // With places, the detail repeats the first of them.
+    if failure.places.is_empty() {
+        failure.why.extend(Some(text("detail")).filter(|detail| !detail.is_empty()));
+    }
+    failure
+}
+
+fn place(error: &Value) -> Place {
+    let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Place { pointer: text("pointer"), detail: text("detail"), file: "request".to_owned(), ..Place::default() }
+}
+
+/// Lines of messages start with a small letter, but for names in capitals.
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
+            first.to_lowercase().chain(text.chars().skip(1)).collect()
+        }
+        (_, _) => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Where the hub is: named by the operator, or the one that runs on the data directory.
+//!
+//! A token is never printed, and never sent to another hub than the one it belongs to.
+
+use crate::args::Global;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use serde::Deserialize;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Below the data directory; written by the hub when it is ready.
+pub const ENDPOINTS_FILE: &str = "run/endpoints.json";
+const TOKEN_VARIABLE: &str = "FULMAR_TOKEN";
+
+/// A hub, and the right to use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `http://host:port` without a slash at the end.
+    pub server: String,
+    pub token: Option<String>,
+    /// How it was found, for messages.
+    pub origin: String,
+}
+
+/// What a running hub says of itself.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct EndpointsFile {
+    pub api: String,
+    pub broker: String,
+    pub pid: u32,
+    pub token_file: PathBuf,
+}
+
+/// `None`: no hub has run here.
+pub fn read_file(data: &Path) -> Result<Option<EndpointsFile>, Failure> {
+    let path = data.join(ENDPOINTS_FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(unreadable(&path, &error.to_string())),
+    };
+    serde_json::from_str(&text).map(Some).map_err(|error| unreadable(&path, &error.to_string()))
+}
+
+fn unreadable(path: &Path, why: &str) -> Failure {
+    Failure::new(Exit::Failure, "ENDPOINTS", format!("cannot read {}", path.display()))
+        .why(why)
+        .next("run as the user who started the hub, or give --server and FULMAR_TOKEN")
+}
+
+fn read_token(file: &EndpointsFile, data: &Path) -> Result<String, Failure> {
+    // The hub may have been started with a relative path from another directory.
+    let beside = data.join("run").join(file.token_file.file_name().unwrap_or_default());
+    let path = if file.token_file.is_absolute() { &file.token_file } else { &beside };
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) => Err(unreadable(path, &error.to_string())),
+    }
+}
+
+/// Finds the hub, or says what to start.
+pub fn find(global: &Global) -> Result<Endpoint, Failure> {
+    let variable =
+        std::env::var(TOKEN_VARIABLE).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    find_with(global, variable)
+}
+
+fn find_with(global: &Global, variable: Option<String>) -> Result<Endpoint, Failure> {
+    let data = &global.data;
+    if let Some(server) = &global.server {
+        let server = server.trim_end_matches('/').to_owned();
+        if !server.starts_with("http://") {
+            return Err(Failure::usage(format!("{server:?} is not the address of a hub"))
+                .why("it starts with http://; TLS is not built yet, so a hub listens on this machine only")
+                .next("fulmar --server http://127.0.0.1:7443 status"));
+        }
+        let token = match variable {
+            Some(token) => Some(token),
+            // The token of the data directory belongs to the hub of that directory only.
+            None => match read_file(data)? {
+                Some(file) if file.api.trim_end_matches('/') == server => Some(read_token(&file, data)?),
+                Some(_) | None => None,
+            },
+        };
+        return Ok(Endpoint { server, token, origin: "--server or FULMAR_SERVER".to_owned() });
+    }
+    let Some(file) = read_file(data)? else {
+        return Err(Failure::new(Exit::Failure, "NO_HUB", "no hub is running here")
+            .why(format!(
+                "{} does not exist, and neither --server nor FULMAR_SERVER is given",
+                data.join(ENDPOINTS_FILE).display()
+            ))
+            .next("fulmar up")
+            .next("or name the data directory of a running hub: --data DIR or FULMAR_DATA"));
+    };
+    let token = match variable {
+        Some(token) => token,
+        None => read_token(&file, data)?,
+    };
+    let origin = format!("{} (process {})", data.join(ENDPOINTS_FILE).display(), file.pid);
+    Ok(Endpoint { server: file.api.trim_end_matches('/').to_owned(), token: Some(token), origin })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::args::Output;
+
+    fn global(data: &Path, server: Option<&str>) -> Global {
+        Global {
+            server: server.map(str::to_owned),
+            data: data.to_owned(),
+            output: Output::Table,
+            namespace: "default".to_owned(),
+        }
+    }
+
+    fn hub(data: &Path) {
+        std::fs::create_dir_all(data.join("run")).unwrap();
+        let file = r#"{"api": "http://127.0.0.1:1", "broker": "mqtt://127.0.0.1:2", "pid": 3, "token_file": "elsewhere/run/admin.token"}"#;
+        std::fs::write(data.join(ENDPOINTS_FILE), file).unwrap();
+        std::fs::write(data.join("run/admin.token"), "secret\n").unwrap();
+    }
+
+    #[test]
+    fn without_a_hub_the_message_says_how_to_start_one() {
+        let data = tempfile::tempdir().unwrap();
+        let failure = find_with(&global(data.path(), None), None).unwrap_err();
+        assert_eq!((failure.exit, failure.code.as_str()), (Exit::Failure, "NO_HUB"));
+        assert_eq!(failure.next[0], "fulmar up");
+    }
+
+    #[test]
+    fn the_running_hub_is_found_with_its_token() {
+        let data = tempfile::tempdir().unwrap();
+        hub(data.path());
+        let found = find_with(&global(data.path(), None), None).unwrap();
+        assert_eq!((found.server.as_str(), found.token.as_deref()), ("http://127.0.0.1:1", Some("secret")));
+        let found = find_with(&global(data.path(), None), Some("other".to_owned())).unwrap();
+        assert_eq!(found.token.as_deref(), Some("other"));
+    }
+
+    #[test]
+    fn a_token_does_not_go_to_another_hub() {
+        let data = tempfile::tempdir().unwrap();
+        hub(data.path());
+        let same = find_with(&global(data.path(), Some("http://127.0.0.1:1/")), None).unwrap();
+        assert_eq!(same.token.as_deref(), Some("secret"));
+        let other = find_with(&global(data.path(), Some("http://127.0.0.1:9")), None).unwrap();
+        assert_eq!(other.token, None);
+        assert!(find_with(&global(data.path(), Some("https://hub")), None).unwrap_err().why[0].contains("TLS"));
+    }
+}

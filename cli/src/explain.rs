@@ -1,0 +1,42 @@
+//! `explain placement`: the scheduler's reasons, as the hub words them.
+
+use crate::args::{Explain, Global, Output};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::{json, plain, print, yaml};
+use crate::target::{parse_workload, with_query};
+use serde_json::Value;
+
+pub fn run(global: &Global, verb: &Explain) -> Result<(), Failure> {
+    let Explain::Placement { workload, device } = verb;
+    let target = parse_workload(workload, &global.namespace)?;
+    let client = Client::connect(global)?;
+    let device = device.as_deref().map(|name| name.rsplit('/').next().unwrap_or(name).to_owned());
+    let answer = client.get(&with_query(&format!("{}/placement", target.path()), &[("device", device)]))?;
+    match global.output {
+        Output::Json => print(&json(&answer)),
+        Output::Yaml => print(&yaml(&answer)?),
+        Output::Table | Output::Wide | Output::Name => print(&text(&answer)?),
+    }
+}
+
+/// The hub's own words: only the scheduler knows what its codes mean.
+fn text(answer: &Value) -> Result<String, Failure> {
+    match answer.get("text").and_then(Value::as_str) {
+        Some(text) => Ok(text.lines().map(|line| format!("{}\n", plain(line))).collect()),
+        None => yaml(answer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_words_of_the_hub_are_shown_line_by_line() {
+        assert_eq!(text(&json!({"text": "a\n  b\u{1b}", "tally": {}})).unwrap(), "a\n  b\u{fffd}\n");
+        assert_eq!(text(&json!({"feasible": 3})).unwrap(), "feasible: 3\n");
+    }
+}

@@ -1,0 +1,120 @@
+//! `logs` and `events`: what was said and what happened, once or followed.
+//!
+//! One line of output for one line of the hub; with `-o json`, one JSON object for each.
+
+use crate::args::{Events, Global, Logs, Output};
+use crate::client::Client;
+use crate::describe::event_line;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{line, say};
+use crate::show::{list, number, text, time_ms};
+use crate::sse::Items;
+use crate::target::{parse_workload, with_query};
+use serde_json::Value;
+
+pub fn logs(global: &Global, args: &Logs) -> Result<(), Failure> {
+    let target = parse_workload(&args.workload, &global.namespace)?;
+    let parameters = [
+        ("device", args.device.clone()),
+        ("tail", Some(args.tail.to_string())),
+        ("follow", args.follow.then(|| "true".to_owned())),
+    ];
+    let path = with_query(&format!("{}/logs", target.path()), &parameters);
+    let client = &Client::connect(global)?;
+    if args.follow {
+        return follow(client, &path, global.output, log_line, &format!("{target} was deleted"));
+    }
+    once(client, &path, global.output, log_line)
+}
+
+pub fn events(global: &Global, args: &Events) -> Result<(), Failure> {
+    let parameters = [
+        ("object", args.object.as_deref().map(|object| full_name(object, &global.namespace))),
+        ("tail", Some(args.tail.to_string())),
+        ("follow", args.follow.then(|| "true".to_owned())),
+    ];
+    let path = with_query("/v1/events", &parameters);
+    let client = &Client::connect(global)?;
+    if args.follow {
+        return follow(client, &path, global.output, event_line, "the hub ended the stream");
+    }
+    once(client, &path, global.output, event_line)
+}
+
+/// `wl/hello` as the hub names it; anything else as it is.
+fn full_name(object: &str, namespace: &str) -> String {
+    crate::target::parse_one(object, None, namespace).map_or_else(|_| object.to_owned(), |target| target.key())
+}
+
+fn once(client: &Client, path: &str, output: Output, shown: fn(&Value) -> String) -> Result<(), Failure> {
+    let answer = client.get(path)?;
+    list(&answer, "/items").iter().try_for_each(|item| emit(item, output, shown))
+}
+
+fn emit(item: &Value, output: Output, shown: fn(&Value) -> String) -> Result<(), Failure> {
+    match output {
+        Output::Json => line(&item.to_string()),
+        Output::Table | Output::Wide | Output::Yaml | Output::Name => line(&shown(item)),
+    }
+}
+
+fn follow(client: &Client, path: &str, output: Output, shown: fn(&Value) -> String, end: &str) -> Result<(), Failure> {
+    let mut items = Items::new(client.follow(path)?);
+    let lost = |why: String| {
+        Failure::new(Exit::Failure, "STREAM_LOST", "the hub is gone: the stream broke").why(why).next("fulmar status")
+    };
+    loop {
+        let item = match items.next() {
+            Ok(Some(item)) => item,
+            Ok(None) => return Err(lost("the hub closed the connection, as it does when it stops".to_owned())),
+            Err(error) => return Err(lost(error.to_string())),
+        };
+        let data: Value = serde_json::from_str(&item.data).unwrap_or_default();
+        match item.kind.as_str() {
+            "log" | "event" => emit(&data, output, shown)?,
+            "dropped" => say(&format!("{} lines are missing here: this reader was too slow", number(&data, "/count"))),
+            "end" => {
+                say(end);
+                return Ok(());
+            }
+            // A kind that a newer hub knows.
+            _ => {}
+        }
+    }
+}
+
+/// Time, device, component, level, text.
+fn log_line(item: &Value) -> String {
+    let component = text(item, "/component");
+    let place = match component.is_empty() {
+        true => text(item, "/device"),
+        false => format!("{}/{component}", text(item, "/device")),
+    };
+    let said = match number(item, "/lost") {
+        0 => text(item, "/text"),
+        lost => format!("-- {lost} lines lost --"),
+    };
+    format!("{}  {place}  {:5}  {said}", time_ms(number(item, "/timeMs")), text(item, "/level")).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_line_says_when_where_how_bad_and_what() {
+        let item = json!({"timeMs": 1_795_313_000_123u64, "device": "gw-1", "component": "", "level": "info", "text": "hello\u{7}"});
+        assert_eq!(log_line(&item), "2026-11-22T02:03:20.123Z  gw-1  info   hello\u{fffd}");
+        let item = json!({"timeMs": 1_795_313_000_123u64, "device": "gw-1", "component": "a", "level": "lost", "text": "", "lost": 7});
+        assert_eq!(log_line(&item), "2026-11-22T02:03:20.123Z  gw-1/a  lost   -- 7 lines lost --");
+    }
+
+    #[test]
+    fn objects_of_events_are_named_as_the_hub_names_them() {
+        assert_eq!(full_name("wl/hello", "lab"), "workload/lab/hello");
+        assert_eq!(full_name("d/gw-1", "lab"), "device/gw-1");
+        assert_eq!(full_name("hello", "lab"), "hello");
+    }
+}

@@ -1,0 +1,236 @@
+//! Manifests: files and directories into documents with their targets, in the order in which they are applied.
+//!
+//! Only what is needed to address the hub is judged here; everything else is the hub's to judge, and its JSON pointers are
+//! turned back into lines. All mistakes of all files are reported at once.
+
+use crate::exit::Exit;
+use crate::failure::{Failure, Place};
+use crate::target::Target;
+use crate::yaml::{self, Position, Spans};
+use hub::model::Kind;
+use serde_json::Value;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Bytes of one file; the hub takes 64 KiB for one document.
+const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Files of one directory.
+const FILES_MAX: usize = 1_000;
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+/// Bytes of one line that are shown.
+const SOURCE_CHARS_MAX: usize = 160;
+
+/// One document.
+#[derive(Clone, Debug)]
+pub struct Document {
+    pub target: Target,
+    pub value: Value,
+    /// The folder to which `file:` is relative.
+    pub folder: PathBuf,
+    pub source: Source,
+}
+
+/// Where a document was written.
+#[derive(Clone, Debug)]
+pub struct Source {
+    file: Rc<SourceFile>,
+    spans: Spans,
+}
+
+#[derive(Debug)]
+struct SourceFile {
+    name: String,
+    folder: PathBuf,
+    text: String,
+}
+
+impl SourceFile {
+    fn place(&self, position: Option<Position>, pointer: &str, detail: &str) -> Place {
+        let mut place = Place {
+            file: self.name.clone(),
+            pointer: pointer.to_owned(),
+            detail: detail.to_owned(),
+            ..Place::default()
+        };
+        if let Some(Position { line, column, width }) = position {
+            let number = usize::try_from(line).unwrap_or(usize::MAX).saturating_sub(1);
+            let source = self.text.lines().nth(number).unwrap_or_default().trim_end();
+            let shown: String =
+                source.chars().take(SOURCE_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let left = shown.chars().count().saturating_sub(usize::try_from(column).unwrap_or(1) - 1);
+            (place.line, place.column, place.width) = (line, column, width.min(left.max(1)));
+            place.source = shown;
+        }
+        place
+    }
+}
+
+impl Source {
+    /// The place of a JSON pointer into the document.
+    pub fn place(&self, pointer: &str, detail: &str) -> Place {
+        self.file.place(self.spans.find(pointer), pointer, detail)
+    }
+
+    /// A refusal of the hub with its pointers turned into lines.
+    pub fn locate(&self, mut failure: Failure) -> Failure {
+        for place in &mut failure.places {
+            *place = self.place(&place.pointer, &place.detail);
+        }
+        failure
+    }
+}
+
+/// Kinds in the order in which they are applied: what others refer to comes first.
+const fn rank(kind: Kind) -> u8 {
+    match kind {
+        Kind::Region => 0,
+        Kind::Device => 1,
+        Kind::Artifact => 2,
+        Kind::Workload => 3,
+    }
+}
+
+/// Reads files, directories and `-` into documents, in order of application.
+pub fn read(files: &[PathBuf], namespace: &str) -> Result<Vec<Document>, Failure> {
+    let mut documents = Vec::new();
+    let mut mistakes = Vec::new();
+    for path in expand(files)? {
+        let file = Rc::new(load(&path)?);
+        match yaml::parse(&file.text) {
+            Err(error) => mistakes.push(file.place(error.position, "", &error.detail)),
+            Ok(parsed) => {
+                for document in parsed {
+                    let source = Source { file: Rc::clone(&file), spans: document.spans };
+                    match target(&document.value, namespace, &source) {
+                        Ok(target) => {
+                            documents.push(Document {
+                                target,
+                                value: document.value,
+                                folder: file.folder.clone(),
+                                source,
+                            });
+                        }
+                        Err(places) => mistakes.extend(places),
+                    }
+                }
+            }
+        }
+    }
+    mistakes.extend(repeated(&documents));
+    if !mistakes.is_empty() {
+        let mut failure = Failure::new(Exit::Usage, "MANIFEST", "a manifest is not valid");
+        failure.places = mistakes;
+        return Err(failure);
+    }
+    if documents.is_empty() {
+        let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+        return Err(Failure::new(Exit::Usage, "EMPTY", format!("there is no document in {}", names.join(", "))));
+    }
+    documents.sort_by_key(|document| rank(document.target.kind));
+    Ok(documents)
+}
+
+fn repeated(documents: &[Document]) -> Vec<Place> {
+    let mut places = Vec::new();
+    for (number, document) in (0usize..).zip(documents) {
+        if documents.iter().take(number).any(|earlier| earlier.target == document.target) {
+            places.push(
+                document.source.place("/metadata/name", &format!("{} is described twice", document.target.key())),
+            );
+        }
+    }
+    places
+}
+
+/// Directories become their manifests, by name.
+fn expand(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut all = Vec::new();
+    for path in files {
+        if !path.is_dir() {
+            all.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).map_err(|error| file_failure(path, &error.to_string()))?;
+        let is_manifest = |path: &PathBuf| {
+            path.extension().and_then(|extension| extension.to_str()).is_some_and(|text| EXTENSIONS.contains(&text))
+        };
+        let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_manifest).collect();
+        if inside.is_empty() {
+            let why = format!("it has no file that ends in .{}", EXTENSIONS.join(", ."));
+            return Err(file_failure(path, &why));
+        }
+        if inside.len() > FILES_MAX {
+            return Err(file_failure(path, &format!("{} manifests, at most {FILES_MAX} are read", inside.len())));
+        }
+        inside.sort();
+        all.extend(inside);
+    }
+    Ok(all)
+}
+
+fn load(path: &Path) -> Result<SourceFile, Failure> {
+    let mut bytes = Vec::new();
+    let is_stdin = path == Path::new("-");
+    let result = if is_stdin {
+        std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+    };
+    result.map_err(|error| file_failure(path, &error.to_string()))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(file_failure(path, &format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| file_failure(path, "it is not UTF-8"))?;
+    let (name, folder) = if is_stdin {
+        ("standard input".to_owned(), PathBuf::from("."))
+    } else {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        (path.display().to_string(), folder.unwrap_or(Path::new(".")).to_owned())
+    };
+    Ok(SourceFile { name, folder, text })
+}
+
+pub fn file_failure(path: &Path, why: &str) -> Failure {
+    Failure::new(Exit::Usage, "FILE", format!("cannot read {}", path.display())).why(why)
+}
+
+/// Which object a document is.
+fn target(value: &Value, namespace: &str, source: &Source) -> Result<Target, Vec<Place>> {
+    if !value.is_object() {
+        return Err(vec![source.place("", "a manifest is an object with apiVersion, kind, metadata and spec")]);
+    }
+    let mut mistakes = Vec::new();
+    let kinds: Vec<&str> = Kind::ALL.iter().filter(|kind| **kind != Kind::Artifact).map(|kind| kind.name()).collect();
+    let kind = match value.get("kind").and_then(Value::as_str) {
+        Some("Artifact") => {
+            let detail = "artifacts are made by upload: write artifact: file:PATH in a workload";
+            mistakes.push(source.place("/kind", detail));
+            None
+        }
+        Some(text) => Kind::parse(text).or_else(|| {
+            let detail = format!("{text:?} is not a kind; known are {}", kinds.join(", "));
+            mistakes.push(source.place("/kind", &detail));
+            None
+        }),
+        None => {
+            mistakes.push(source.place("/kind", &format!("kind is missing; one of {}", kinds.join(", "))));
+            None
+        }
+    };
+    let name = match value.pointer("/metadata/name").and_then(Value::as_str) {
+        Some(name) if !name.is_empty() => Some(name),
+        Some(_) | None => {
+            mistakes.push(source.place("/metadata/name", "metadata.name is missing; an object needs a name"));
+            None
+        }
+    };
+    let namespace = value.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or(namespace);
+    match (kind, name) {
+        (Some(kind), Some(name)) if mistakes.is_empty() => Ok(Target::new(kind, namespace, name)),
+        (_, _) => Err(mistakes),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! docs/reference/cli.md, generated from the command line itself and from the exit codes; a test fails when it is stale.
+
+use crate::args::Cli;
+use crate::exit::Exit;
+use crate::target::aliases;
+use clap::{Command, CommandFactory};
+use hub::model::Kind;
+use std::fmt::Write as _;
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/cli.md");
+const HEAD: &str = "\
+# The command line: `fulmar`
+
+<!-- Generated from the program: UPDATE_GOLDEN=1 cargo test -p fulmar-cli reference -->
+
+Data goes to standard output, everything else to standard error. There is no colour where nobody sees it, nor with
+`NO_COLOR`. With `-o json`, errors are JSON too, on standard error: `{\"error\": {\"code\", \"exitCode\", \"what\", \"why\",
+\"next\", \"errors\"}}`.
+
+The hub is found by `--server` (`FULMAR_SERVER`) with the token in `FULMAR_TOKEN`; otherwise it is the one that runs on the
+data directory `--data` (`FULMAR_DATA`, else `./fulmar-data`), whose token is read from there. `FULMAR_LOG` (error, warn,
+info, debug, trace) says how much `up` and `hub` tell about themselves.
+";
+
+fn document() -> String {
+    let mut out = HEAD.to_owned();
+    out.push_str("\n## Exit codes\n\n| code | meaning |\n|---|---|\n");
+    for exit in Exit::ALL {
+        let _ = writeln!(out, "| {} | {} |", exit.code(), exit.meaning());
+    }
+    out.push_str("\n## Kinds\n\n`kind name` and `kind/name` mean the same.\n\n| kind | also |\n|---|---|\n");
+    for kind in Kind::ALL {
+        let others: Vec<String> = aliases(kind).iter().skip(1).map(|name| format!("`{name}`")).collect();
+        let _ = writeln!(out, "| `{}` | {} |", kind.singular(), others.join(", "));
+    }
+    out.push_str("\n## Commands\n");
+    let mut root = Cli::command().term_width(100);
+    root.build();
+    for command in root.get_subcommands() {
+        describe(&mut out, command, "fulmar");
+    }
+    out
+}
+
+fn describe(out: &mut String, command: &Command, parent: &str) {
+    if command.get_name() == "help" {
+        return;
+    }
+    let name = format!("{parent} {}", command.get_name());
+    if command.has_subcommands() {
+        for inner in command.get_subcommands() {
+            describe(out, inner, &name);
+        }
+        return;
+    }
+    // Environment variables of the machine that generates this have no place in it.
+    let mut command = command.clone().term_width(100).mut_args(|argument| argument.hide_env_values(true));
+    let help = command.render_help().to_string();
+    let help = help.split("\nGlobal options:").next().unwrap_or_default();
+    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    let _ = write!(out, "\n### `{name}`\n\n```text\n{}\n```\n", lines.join("\n").trim_end());
+}
+
+#[test]
+fn the_reference_is_what_the_program_says() {
+    let document = document();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference")).unwrap_or_default();
+        assert!(std::fs::write(PATH, &document).is_ok(), "{PATH}");
+    }
+    let stored = std::fs::read_to_string(PATH).unwrap_or_default();
+    assert_eq!(stored, document, "stale: UPDATE_GOLDEN=1 cargo test -p fulmar-cli reference");
+}
+
+#[test]
+fn every_exit_code_is_documented_once() {
+    let document = document();
+    for exit in Exit::ALL {
+        assert_eq!(document.matches(&format!("\n| {} |", exit.code())).count(), 1);
+    }
+}

@@ -1,0 +1,78 @@
+//! `status` and `version`: what runs, here and at the hub.
+
+use crate::args::{Global, Output};
+use crate::client::Client;
+use crate::endpoint;
+use crate::failure::Failure;
+use crate::output::{json, line, print, yaml};
+use crate::show::{flag, number, text};
+use serde_json::{Value, json};
+
+pub fn status(global: &Global) -> Result<(), Failure> {
+    let client = Client::connect(global)?;
+    let mut answer = client.get("/v1/status")?;
+    if let Value::Object(map) = &mut answer {
+        map.insert("server".to_owned(), Value::String(client.endpoint().server.clone()));
+    }
+    match global.output {
+        Output::Json => print(&json(&answer)),
+        Output::Yaml => print(&yaml(&answer)?),
+        Output::Name => line(&text(&answer, "/fleet")),
+        Output::Table | Output::Wide => print(&table(&answer)),
+    }
+}
+
+fn table(answer: &Value) -> String {
+    let count = |name: &str| number(answer, &format!("/{name}"));
+    let link = if flag(answer, "/link") { "connected" } else { "NOT connected: devices hear nothing until it is" };
+    let mut out = String::new();
+    let mut add = |name: &str, value: String| out.push_str(&format!("{:14}{value}\n", format!("{name}:")));
+    add(
+        "Hub",
+        format!(
+            "{}   fleet {}   incarnation {}",
+            text(answer, "/server"),
+            text(answer, "/fleet"),
+            count("incarnation")
+        ),
+    );
+    add("Broker link", link.to_owned());
+    let waiting = match count("devicesUnapproved") {
+        0 => String::new(),
+        waiting => format!("   {waiting} wait for approval"),
+    };
+    add("Devices", format!("{} online of {}{waiting}", count("devicesOnline"), count("devices")));
+    add(
+        "Objects",
+        format!("{} workloads   {} regions   {} artifacts", count("workloads"), count("regions"), count("artifacts")),
+    );
+    add("Commits", format!("resource version {}   {} pending", count("resourceVersion"), count("commitsPending")));
+    add("Refused", format!("{} messages of devices since the start", count("messagesRefused")));
+    out
+}
+
+/// Works without a hub.
+pub fn version(global: &Global) -> Result<(), Failure> {
+    let own = env!("CARGO_PKG_VERSION");
+    let hub = endpoint::find(global).map(|endpoint| endpoint.server).ok();
+    match global.output {
+        Output::Json => print(&json(&json!({"fulmar": own, "server": hub}))),
+        Output::Table | Output::Wide | Output::Yaml | Output::Name => line(&format!("fulmar {own}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_says_what_needs_attention() {
+        let answer = json!({"server": "http://h", "fleet": "f", "incarnation": 3, "link": false, "devices": 4, "devicesOnline": 2, "devicesUnapproved": 1});
+        let shown = table(&answer);
+        assert!(
+            shown.starts_with("Hub:          http://h   fleet f   incarnation 3\nBroker link:  NOT connected"),
+            "{shown}"
+        );
+        assert!(shown.contains("Devices:      2 online of 4   1 wait for approval\n"), "{shown}");
+    }
+}

@@ -1,0 +1,206 @@
+//! Waiting for workloads: polls, shows each stage once, and ends with a verdict.
+//!
+//! On a terminal one line is updated in place; elsewhere a line is written for every change, and nothing else.
+
+use crate::args::{Awaited, Global, Output, Wait};
+use crate::client::Client;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{line, say};
+use crate::progress::{Look, Verdict, look};
+use crate::target::{Target, parse_workload};
+use hub::model::Span;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+const POLL_PERIOD: Duration = Duration::from_millis(200);
+/// A bad verdict must hold for so long: devices may be about to connect, or to report the new generation.
+const VERDICT_GRACE: Duration = Duration::from_secs(3);
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// `60s`, `5m`.
+pub fn parse_timeout(text: &str) -> Result<Duration, Failure> {
+    let span = Span::parse(text)
+        .map_err(|error| Failure::usage("--timeout is not a time").why(error.to_string()).next("--timeout 60s"))?;
+    Ok(span.duration().min(TIMEOUT_MAX))
+}
+
+/// `0.4s`, as people read it.
+pub fn seconds(duration: Duration) -> String {
+    format!("{:.1}s", duration.as_secs_f64())
+}
+
+/// Where stages are shown.
+pub struct Display {
+    is_terminal: bool,
+    last: String,
+}
+
+impl Display {
+    pub fn new() -> Self {
+        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self { is_terminal: std::io::stderr().is_terminal() && !is_plain, last: String::new() }
+    }
+
+    fn show(&mut self, text: &str, since: Instant) {
+        if self.is_terminal {
+            // Nobody to tell if it fails.
+            let _ = write!(std::io::stderr(), "\r\u{1b}[2K  {text}   {}", seconds(since.elapsed()));
+            let _ = std::io::stderr().flush();
+        } else if self.last != text {
+            say(&format!("  {text}"));
+        }
+        text.clone_into(&mut self.last);
+    }
+
+    /// Leaves the last stage standing.
+    fn finish(&mut self) {
+        if self.is_terminal && !self.last.is_empty() {
+            say("");
+        }
+        self.last.clear();
+    }
+}
+
+/// One workload that is waited for.
+struct Awaiting<'a> {
+    target: &'a Target,
+    bad_since: Option<(Verdict, Instant)>,
+    last: Look,
+    result: Option<Result<Duration, Failure>>,
+}
+
+/// Waits until all are ready; every other end is a failure, the first of them is given back.
+pub fn until_running(client: &Client, targets: &[Target], timeout: Duration, output: Output) -> Result<(), Failure> {
+    let start = Instant::now();
+    let mut display = Display::new();
+    let mut all: Vec<Awaiting<'_>> = targets
+        .iter()
+        .map(|target| Awaiting { target, bad_since: None, last: Look::default(), result: None })
+        .collect();
+    loop {
+        for one in all.iter_mut().filter(|one| one.result.is_none()) {
+            one.look(client, start, timeout)?;
+        }
+        let open: Vec<&Awaiting<'_>> = all.iter().filter(|one| one.result.is_none()).collect();
+        let shown = match (open.first(), targets.len()) {
+            (Some(one), 1) => one.last.line(),
+            (Some(one), count) => {
+                format!("{}/{count} ready; {}: {}", count - open.len(), one.target.name, one.last.line())
+            }
+            (None, 1) => all.first().map(|one| one.last.line()).unwrap_or_default(),
+            (None, _) => String::new(),
+        };
+        if !shown.is_empty() {
+            display.show(&shown, start);
+        }
+        if open.is_empty() {
+            display.finish();
+            return report(all, output);
+        }
+        std::thread::sleep(POLL_PERIOD);
+    }
+}
+
+impl Awaiting<'_> {
+    fn look(&mut self, client: &Client, start: Instant, timeout: Duration) -> Result<(), Failure> {
+        let document = match client.get(&self.target.path()) {
+            Ok(document) => document,
+            Err(failure) if failure.exit == Exit::NotFound => {
+                self.result = Some(Err(failure));
+                return Ok(());
+            }
+            // A hub that restarts is waited for.
+            Err(failure) if start.elapsed() < timeout && failure.code == "UNREACHABLE" => return Ok(()),
+            Err(failure) => return Err(failure),
+        };
+        self.last = look(&document);
+        let verdict = self.last.verdict();
+        match verdict {
+            Verdict::Ready => self.result = Some(Ok(start.elapsed())),
+            Verdict::Underway => self.bad_since = None,
+            Verdict::Failed | Verdict::Short => match self.bad_since {
+                Some((known, since)) if known == verdict => {
+                    if since.elapsed() >= VERDICT_GRACE {
+                        self.result = Some(Err(self.last.failure(verdict, &seconds(start.elapsed()))));
+                    }
+                }
+                Some(_) | None => self.bad_since = Some((verdict, Instant::now())),
+            },
+        }
+        if self.result.is_none() && start.elapsed() >= timeout {
+            // What is known to be bad is the better answer than the time.
+            let verdict = self.bad_since.map_or(verdict, |(known, _)| known);
+            self.result = Some(Err(self.last.failure(verdict, &seconds(timeout))));
+        }
+        Ok(())
+    }
+}
+
+fn report(all: Vec<Awaiting<'_>>, output: Output) -> Result<(), Failure> {
+    let mut first = None;
+    let mut ready = Vec::new();
+    for one in all {
+        match one.result {
+            Some(Ok(after)) => {
+                if matches!(output, Output::Table | Output::Wide) {
+                    line(&format!("{} is Synced and Healthy.  {}", one.target.name, seconds(after)))?;
+                }
+                ready.push(one.last.argument);
+            }
+            Some(Err(failure)) if first.is_none() => first = Some(failure),
+            Some(Err(failure)) => say(failure.text().trim_end()),
+            None => {}
+        }
+    }
+    if let Some(argument) = ready.first()
+        && first.is_none()
+    {
+        say(&format!("Next:  fulmar logs -f {argument}"));
+    }
+    first.map_or(Ok(()), Err)
+}
+
+pub fn run(global: &Global, args: &Wait) -> Result<(), Failure> {
+    let timeout = parse_timeout(&args.timeout)?;
+    let target = parse_workload(&args.workload, &global.namespace)?;
+    let client = &Client::connect(global)?;
+    match args.state {
+        Awaited::Running => until_running(client, &[target], timeout, global.output),
+        Awaited::Deleted => until_deleted(client, &target, timeout),
+    }
+}
+
+fn until_deleted(client: &Client, target: &Target, timeout: Duration) -> Result<(), Failure> {
+    let start = Instant::now();
+    loop {
+        match client.get(&target.path()) {
+            Err(failure) if failure.exit == Exit::NotFound => return line(&format!("{target} is deleted")),
+            Err(failure) => return Err(failure),
+            Ok(_) if start.elapsed() >= timeout => {
+                return Err(Failure::new(
+                    Exit::TimedOut,
+                    "TIMED_OUT",
+                    format!("{target} was still there after {}", seconds(timeout)),
+                )
+                .next(format!("fulmar delete {target}")));
+            }
+            Ok(_) => std::thread::sleep(POLL_PERIOD),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn time_outs_are_read_like_all_durations() {
+        assert_eq!(parse_timeout("90s").unwrap(), Duration::from_secs(90));
+        assert_eq!(parse_timeout("5m").unwrap(), Duration::from_secs(300));
+        assert_eq!(parse_timeout("soon").unwrap_err().exit, Exit::Usage);
+        assert_eq!(parse_timeout("900d").unwrap(), TIMEOUT_MAX);
+    }
+}
