@@ -335,7 +335,9 @@ impl Engine {
         if let Some(until) = self.link.paused_until.or(self.link.witness_until) {
             return Some(until);
         }
-        let queue = (!self.link.queue.is_empty()).then(|| self.link.budget_at.after(Duration::from_millis(10)));
+        let pause = Duration::from_secs(1) / self.config.republish_per_second.max(1);
+        let pause = pause.max(Duration::from_millis(1));
+        let queue = (!self.link.queue.is_empty()).then(|| self.link.budget_at.after(pause));
         let state = self
             .link
             .is_state_stale

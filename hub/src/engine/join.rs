@@ -1,6 +1,7 @@
 //! Joining: tokens are made here, and spent by the device that proves to hold the key that it names.
 //!
-//! Keys, object and the spent token are one batch; the answer leaves when it is durable. Entropy comes with the input.
+//! Keys, object and the spent token are one batch; the answer leaves when it is durable. A token's entropy comes with the
+//! input.
 
 use super::Engine;
 use super::event::Draft;
@@ -19,7 +20,7 @@ use wire::dalek::Ed25519;
 use wire::frame::{Body as _, decode_plain, encode_plain};
 use wire::join::{Accepted, JoinAnswer, JoinClaim, JoinRefusal, JoinRequest, JoinToken, hub_fingerprint};
 use wire::topic::{TokenId, Topic, is_label};
-use wire::{DeviceId, Digest};
+use wire::{DeviceId, Digest, PairKey};
 
 /// Life of a token that says nothing else.
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
@@ -31,6 +32,7 @@ pub const DEVICES_MAX: usize = 1_000_000;
 /// Joins that may be tried per second, over all tokens: a signature costs more than a message.
 const JOINS_PER_SECOND: u64 = 200;
 const JOIN_ANSWER_BYTES_MAX: usize = 1024;
+const CREDENTIAL_DOMAIN: &[u8] = b"fulmar/v1/broker-credential\0";
 
 type Done = Option<Result<Answer, Problem>>;
 
@@ -98,7 +100,7 @@ impl Engine {
         None
     }
 
-    pub(super) fn join(&mut self, now: Now, token: TokenId, payload: &[u8], retained: bool, entropy: &[u8; 32]) {
+    pub(super) fn join(&mut self, now: Now, token: TokenId, payload: &[u8], retained: bool) {
         if retained {
             if !payload.is_empty()
                 && let Ok(topic) = Topic::JoinRequest(token).print(&self.state.fleet_name)
@@ -113,7 +115,7 @@ impl Engine {
             return;
         };
         let nonce = request.claim.nonce;
-        if let Err(reason) = self.admit(now, token, &request, entropy) {
+        if let Err(reason) = self.admit(now, token, &request) {
             self.messages_refused += 1;
             let draft = Draft::hub("JoinRefused", format!("token {token}: {reason:?}"));
             self.tell(now, draft);
@@ -123,13 +125,7 @@ impl Engine {
         }
     }
 
-    fn admit(
-        &mut self,
-        now: Now,
-        token: TokenId,
-        request: &JoinRequest<'_>,
-        entropy: &[u8; 32],
-    ) -> Result<(), JoinRefusal> {
+    fn admit(&mut self, now: Now, token: TokenId, request: &JoinRequest<'_>) -> Result<(), JoinRefusal> {
         if self.pipeline.is_full() || !self.joins.take(now.monotonic, JOINS_PER_SECOND, JOINS_PER_SECOND) {
             return Err(JoinRefusal::Busy);
         }
@@ -150,14 +146,13 @@ impl Engine {
         let name = self.name_for(id, claim)?;
         let exchange = &claim.exchange;
         let fleet = &self.state.fleet_name;
-        let sealed = self.state.exchange.seal(exchange, &claim.nonce, entropy).ok_or(JoinRefusal::Malformed)?;
-        if self.state.exchange.pair_key(exchange, fleet, id).is_none() {
-            return Err(JoinRefusal::Malformed);
-        }
+        let pair = self.state.exchange.pair_key(exchange, fleet, id).ok_or(JoinRefusal::Malformed)?;
+        let credential = credential(&pair, &claim.nonce);
+        let sealed = self.state.exchange.seal(exchange, &claim.nonce, &credential).ok_or(JoinRefusal::Malformed)?;
         if self.state.devices.index_of(id).is_none() && self.state.devices.len() >= DEVICES_MAX {
             return Err(JoinRefusal::Busy);
         }
-        let credential_sha256 = Digest::of(data_encoding::HEXLOWER.encode(entropy).as_bytes()).0;
+        let credential_sha256 = Digest::of(data_encoding::HEXLOWER.encode(&credential).as_bytes()).0;
         let body = self.joined_body(&name, claim, &row);
         let approved = matches!(&body.spec, Spec::Device(device) if device.spec.approved);
         let accepted = Accepted {
@@ -243,6 +238,16 @@ impl Engine {
         let payload = encode_plain(&mut buffer, answer).ok()?.to_vec();
         Some((topic.as_str().to_owned(), payload))
     }
+}
+
+/// One credential per nonce: a request that is repeated, even after a restart, gets the same bytes under the same seal.
+/// Whoever knows the pair's key could talk as the device anyway.
+fn credential(pair: &PairKey, nonce: &[u8; 16]) -> [u8; 32] {
+    let mut text = Vec::with_capacity(CREDENTIAL_DOMAIN.len() + 48);
+    text.extend_from_slice(CREDENTIAL_DOMAIN);
+    text.extend_from_slice(&pair.0);
+    text.extend_from_slice(nonce);
+    Digest::of(&text).0
 }
 
 fn read_labels(labels: &Value) -> Result<BTreeMap<String, String>, Refusal> {

@@ -128,7 +128,7 @@ impl Engine {
             Input::Request { ticket, actor, request } => self.request(now, ticket, &actor, request),
             Input::Cancel { ticket } => self.cancel(ticket),
             Input::Up { device, topic, payload, retained } => self.up(now, device, topic, &payload, retained),
-            Input::Join { token, payload, retained, entropy } => self.join(now, token, &payload, retained, &entropy),
+            Input::Join { token, payload, retained, entropy: _ } => self.join(now, token, &payload, retained),
             Input::LinkUp => self.link_up(now),
             Input::LinkDown => self.link_down(),
             Input::Acknowledged { publication } => self.acknowledged(publication),

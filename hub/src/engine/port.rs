@@ -114,7 +114,8 @@ pub enum Input {
         payload: Vec<u8>,
         retained: bool,
     },
-    /// A message on `join/<token>/req`. `entropy` makes the credential.
+    /// A message on `join/<token>/req`. The entropy is not used: a credential is derived from the pair's key and the
+    /// request's nonce, so that a repeated request gets the same bytes under the same seal.
     Join {
         token: TokenId,
         payload: Vec<u8>,

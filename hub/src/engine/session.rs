@@ -237,25 +237,21 @@ impl Engine {
             return;
         }
         *last = Some(now.monotonic);
-        self.send_inside(index, talk, &Report { asks });
+        self.send(index, Down::Command, talk, &Report { asks });
     }
 
     fn send_outside<T: wire::frame::Body>(&mut self, index: u32, boot: BootId, body: &T) {
-        self.send(index, Talk { boot, session: Session(0) }, body);
+        self.send(index, Down::Fresh, Talk { boot, session: Session(0) }, body);
     }
 
-    fn send_inside<T: wire::frame::Body>(&mut self, index: u32, talk: Talk, body: &T) {
-        self.send(index, talk, body);
-    }
-
-    fn send<T: wire::frame::Body>(&mut self, index: u32, talk: Talk, body: &T) {
+    fn send<T: wire::frame::Body>(&mut self, index: u32, down: Down, talk: Talk, body: &T) {
         let Some(device) = self.state.devices.get(index) else { return };
         let Some(pair) = &device.pair else { return };
         let fleet = &self.state.fleet_name;
         let context = LiveContext { fleet, device: device.id(), boot: talk.boot, session: talk.session };
         let mut buffer = [0; ANSWER_BYTES_MAX];
         let encoded = wire::frame::encode_live(&mut buffer, pair, &context, body);
-        let topic = Topic::Down(device.id(), Down::Fresh).print(fleet);
+        let topic = Topic::Down(device.id(), down).print(fleet);
         if let (Ok(frame), Ok(topic)) = (encoded, topic) {
             let payload = frame.to_vec();
             self.publish(topic.as_str().to_owned(), payload, false);

@@ -1,1 +1,13 @@
 //! The engine against a writer and devices on a virtual clock.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod commit;
+mod device;
+mod dispatch;
+mod join;
+mod log;
+mod object;
+mod placement;
+mod replay;
+mod session;
+mod world;
+mod writer;

@@ -1,0 +1,160 @@
+//! Desired sets on their way: only durable, only signed, only what fits, and only when something changed.
+use super::device::Double;
+use super::world::{World, put_request, workload};
+use crate::engine::port::*;
+use crate::model::ObjectKey;
+use serde_json::json;
+use std::time::Duration;
+use wire::topic::Down;
+
+#[test]
+fn a_set_is_published_retained_and_signed_only_after_the_commit() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    let artifact = world.upload("app", 0x11);
+    world.writer.holds = true;
+    let document = workload("hello", &artifact, json!({"on": ["gw-1"]}));
+    world.ask(put_request(&ObjectKey::workload("default", "hello"), document));
+    assert_eq!(world.retained_desired(device.id), None);
+    world.write();
+    let set = device.accept(&world);
+    assert_eq!(set.into_iter().collect::<Vec<_>>(), [((1, 0), 1)]);
+}
+
+#[test]
+fn a_hello_with_an_equal_digest_causes_no_publication() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    device.run_all(&mut world);
+    world.sent.clear();
+    let fresh = device.hello(&mut world, false).unwrap();
+    assert_eq!((fresh.revision, fresh.digest), device.accepted);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 0);
+    device.accepted.1.0[0] ^= 1;
+    device.hello(&mut world, false).unwrap();
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 1, "a different one gets it again");
+}
+
+#[test]
+fn a_device_without_a_set_is_asked_for_a_hello_with_its_first_one() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    world.sent.clear();
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    assert_eq!(world.sent_to(device.id, Down::Command).len(), 1);
+    let fresh = device.hello(&mut world, true).unwrap();
+    device.accept(&world);
+    assert_eq!((fresh.revision, fresh.digest), device.accepted, "and Fresh confirms it");
+}
+
+#[test]
+fn an_oversize_set_is_never_sent_and_is_cleared() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    assert!(world.retained_desired(device.id).is_some());
+    device.packet_bytes_max = 128;
+    device.hello(&mut world, false).unwrap();
+    assert_eq!(world.retained_desired(device.id), None);
+    world.sent.clear();
+    device.hello(&mut world, false).unwrap();
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 0);
+    assert_eq!(world.events("TooLarge").len(), 1);
+    let conditions = world.get(&ObjectKey::device("gw-1"))["status"]["conditions"].to_string();
+    assert!(conditions.contains("TooLarge"), "{conditions}");
+    device.packet_bytes_max = 65_536;
+    device.hello(&mut world, false).unwrap();
+    world.pass(Duration::from_secs(1));
+    assert!(world.retained_desired(device.id).is_some(), "sent when it fits again");
+}
+
+#[test]
+fn what_was_not_acknowledged_is_sent_again_after_a_reconnect() {
+    let mut world = World::new();
+    let device = Double::online(&mut world, 1, "gw-1");
+    world.acknowledges = false;
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 1);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 1, "once per connection");
+    world.input(Input::LinkDown);
+    world.acknowledges = true;
+    world.connect();
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 2);
+    world.pass(Duration::from_secs(6));
+    world.input(Input::LinkDown);
+    world.connect();
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 2, "acknowledged, and the watermark shows it");
+}
+
+#[test]
+fn a_broker_that_lost_its_memory_gets_everything_again() {
+    let mut world = World::new();
+    let device = Double::online(&mut world, 1, "gw-1");
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    world.pass(Duration::from_secs(6));
+    world.restart();
+    world.sent.clear();
+    world.pass(Duration::from_secs(6));
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 0, "a restart alone sends no set");
+    world.input(Input::LinkDown);
+    world.retained.clear();
+    world.connect();
+    assert!(world.retained_desired(device.id).is_some());
+}
+
+#[test]
+fn a_refused_publication_is_tried_again_later() {
+    let mut world = World::new();
+    let device = Double::online(&mut world, 1, "gw-1");
+    world.acknowledges = false;
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    let publication = world.sent_to(device.id, Down::Desired)[0].publication;
+    world.input(Input::PublishRefused { publication });
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 1);
+    world.pass(Duration::from_secs(6));
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 2);
+}
+
+#[test]
+fn the_state_of_the_hub_is_retained_and_quiet_when_nothing_changes() {
+    let mut world = World::new();
+    let topic = wire::topic::Topic::HubState.print("test").unwrap();
+    let state = |world: &World| {
+        let frame = world.retained.get(topic.as_str()).expect("retained");
+        wire::frame::decode_plain::<wire::hello::HubState>(frame).unwrap()
+    };
+    assert_eq!(state(&world).incarnation, 1);
+    world.upload("app", 1);
+    world.pass(Duration::from_secs(6));
+    assert_eq!(state(&world).watermark, 1);
+    world.sent.clear();
+    world.pass(Duration::from_secs(120));
+    assert!(world.sent.iter().all(|publication| publication.topic != topic.as_str()));
+    world.restart();
+    assert_eq!(state(&world).incarnation, 2, "a new incarnation is announced");
+}
+
+#[test]
+fn the_sweep_finds_what_a_device_does_not_hold() {
+    let mut world = World::new();
+    let device = Double::online(&mut world, 1, "gw-1");
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    world.sent.clear();
+    world.pass(Duration::from_secs(3_700));
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 1, "it never reported to have accepted it");
+}
+
+#[test]
+fn a_device_ahead_of_the_hub_is_told_of() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    device.accepted.0 = wire::Revision(wire::id::Order::new(9, 1).unwrap());
+    device.hello(&mut world, false).unwrap();
+    device.hello(&mut world, false).unwrap();
+    assert_eq!(world.events("RevisionAhead").len(), 1);
+}

@@ -1,0 +1,204 @@
+//! What counts, and what changes nothing but a counter.
+use super::device::Double;
+use super::world::World;
+use crate::engine::port::*;
+use crate::model::ObjectKey;
+use serde_json::json;
+use std::time::Duration;
+use wire::hello::Asks;
+use wire::status::{Reason, State};
+use wire::topic::{Down, Topic, Up};
+use wire::{BootId, Session};
+
+fn state(world: &mut World) -> String {
+    world.get(&ObjectKey::device("gw-1"))["status"]["online"]["state"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn capabilities_are_asked_for_once() {
+    let mut world = World::new();
+    let token = world.token(true);
+    let mut device = Double::new(1);
+    device.join(&mut world, &token, "gw-1");
+    assert!(device.hello(&mut world, false).unwrap().asks.contains(Asks::CAPABILITIES));
+    assert!(!device.hello(&mut world, true).unwrap().asks.contains(Asks::CAPABILITIES));
+    assert!(!device.hello(&mut world, false).unwrap().asks.contains(Asks::CAPABILITIES));
+    world.restart();
+    assert!(!device.hello(&mut world, false).unwrap().asks.contains(Asks::CAPABILITIES), "kept over a restart");
+}
+
+#[test]
+fn a_session_never_comes_back_in_another_boot_or_incarnation() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    let mut seen = vec![device.session];
+    device.boot = BootId([42; 8]);
+    device.hello(&mut world, false).unwrap();
+    assert!(!seen.contains(&device.session));
+    seen.push(device.session);
+    device.hello(&mut world, false).unwrap();
+    assert!(seen.contains(&device.session), "the same boot keeps its session");
+    world.restart();
+    device.hello(&mut world, false).unwrap();
+    assert!(!seen.contains(&device.session));
+}
+
+#[test]
+fn a_message_of_an_unknown_session_changes_nothing() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    let entry = Double::entry(1, 1, State::Failed, Reason::TRAPPED, "x");
+    let session = device.session;
+    device.session = Session(77);
+    device.status(&mut world, &[entry]);
+    assert_eq!(world.events("BadTag").len(), 1);
+    assert!(world.events("Failed").is_empty());
+    device.session = session;
+    device.heartbeat(&mut world, false);
+    device.pair.0[0] ^= 1;
+    device.heartbeat(&mut world, true);
+    assert_eq!(world.events("BadTag").len(), 1, "said once a minute, counted always");
+    let conditions = world.get(&ObjectKey::device("gw-1"))["status"]["conditions"].to_string();
+    assert!(conditions.contains("2 messages were not authentic"), "{conditions}");
+}
+
+#[test]
+fn both_sessions_count_until_the_new_one_is_used() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    let (old_boot, old_session) = (device.boot, device.session);
+    let new_boot = BootId([42; 8]);
+    device.boot = new_boot;
+    device.hello(&mut world, false).unwrap();
+    let new_session = device.session;
+    (device.boot, device.session) = (old_boot, old_session);
+    device.heartbeat(&mut world, true);
+    assert!(world.events("BadTag").is_empty(), "not used yet: the old one counts");
+    (device.boot, device.session) = (new_boot, new_session);
+    device.sequence = 0;
+    device.status(&mut world, &[]);
+    (device.boot, device.session) = (old_boot, old_session);
+    device.heartbeat(&mut world, true);
+    assert_eq!(world.events("BadTag").len(), 1, "used: the old one is over");
+}
+
+#[test]
+fn an_older_sequence_is_dropped() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    device.run_all(&mut world);
+    device.sequence -= 2;
+    device.status(&mut world, &[Double::entry(1, 1, State::Failed, Reason::TRAPPED, "old news")]);
+    assert!(world.events("Failed").is_empty());
+}
+
+#[test]
+fn a_will_of_another_boot_is_ignored() {
+    let mut world = World::new();
+    let device = Double::online(&mut world, 1, "gw-1");
+    device.will(&mut world, BootId([99; 8]));
+    assert_eq!(state(&mut world), "Online");
+    device.will(&mut world, device.boot);
+    assert_eq!(state(&mut world), "Unknown");
+    assert_eq!(world.events("Unknown").len(), 1);
+}
+
+#[test]
+fn silence_is_unknown_and_moves_nothing() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    device.run_all(&mut world);
+    world.pass(Duration::from_secs(30));
+    device.heartbeat(&mut world, true);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(state(&mut world), "Online");
+    world.pass(Duration::from_secs(20));
+    assert_eq!(state(&mut world), "Unknown");
+    let status = &world.get(&ObjectKey::workload("default", "hello"))["status"];
+    assert_eq!((&status["placed"], &status["running"]), (&json!(1), &json!(0)));
+    assert_eq!(status["conditions"][1]["status"], "Unknown");
+    assert!(status["devices"][0]["detail"].as_str().unwrap().contains("goes on running"), "{status}");
+    device.heartbeat(&mut world, true);
+    assert_eq!(state(&mut world), "Online");
+}
+
+#[test]
+fn nobody_is_lost_while_the_hub_itself_is_cut_off() {
+    let mut world = World::new();
+    Double::online(&mut world, 1, "gw-1");
+    world.input(Input::LinkDown);
+    world.pass(Duration::from_secs(600));
+    assert_eq!(state(&mut world), "Online");
+    world.connect();
+    world.pass(Duration::from_secs(20));
+    assert_eq!(state(&mut world), "Online", "grace after a reconnect");
+    world.pass(Duration::from_secs(60));
+    assert_eq!(state(&mut world), "Unknown");
+}
+
+#[test]
+fn an_unknown_digest_is_asked_about_at_a_limited_rate() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    world.sent.clear();
+    device.heartbeat(&mut world, true);
+    assert_eq!(world.sent_to(device.id, Down::Command).len(), 0);
+    device.heartbeat(&mut world, false);
+    device.heartbeat(&mut world, false);
+    assert_eq!(world.sent_to(device.id, Down::Command).len(), 1);
+    world.pass(Duration::from_secs(31));
+    device.heartbeat(&mut world, false);
+    assert_eq!(world.sent_to(device.id, Down::Command).len(), 2);
+}
+
+#[test]
+fn what_is_retained_under_up_is_ignored_and_cleared() {
+    let mut world = World::new();
+    let device = Double::online(&mut world, 1, "gw-1");
+    world.sent.clear();
+    let mut up = |payload: &[u8]| {
+        world.input(Input::Up { device: device.id, topic: Up::Will, payload: payload.to_vec(), retained: true });
+        world.sent.len()
+    };
+    assert_eq!(up(b"anything"), 1);
+    assert_eq!(up(b""), 1, "a cleared one is not cleared again");
+    let cleared = &world.sent[0];
+    assert!(cleared.retain && cleared.payload.is_empty());
+    assert_eq!(cleared.topic, Topic::Up(device.id, Up::Will).print("test").unwrap().as_str());
+    assert_eq!(state(&mut world), "Online");
+}
+
+#[test]
+fn foreign_bytes_on_every_topic_change_nothing() {
+    let mut world = World::new();
+    let device = Double::online(&mut world, 1, "gw-1");
+    let before = world.get(&ObjectKey::device("gw-1"))["status"]["workloads"].clone();
+    for topic in Up::ALL {
+        for payload in [&b""[..], b"x", &[1, 32], &[1, 34, 0, 0], &[255; 600]] {
+            device.up(&mut world, topic, payload.to_vec());
+        }
+    }
+    world.input(Input::HubStateSeen { payload: vec![1, 2, 3] });
+    assert_eq!(world.get(&ObjectKey::device("gw-1"))["status"]["workloads"], before);
+    assert_eq!(state(&mut world), "Online");
+}
+
+#[test]
+fn what_happens_to_components_is_told() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    device.run_all(&mut world);
+    device.status(&mut world, &[Double::entry(1, 1, State::BackOff, Reason::TRAPPED, "unreachable executed")]);
+    let event = world.events("BackOff").pop().unwrap();
+    assert!(event.message.contains("TRAPPED: unreachable executed"), "{}", event.message);
+    assert_eq!((event.object.as_str(), event.device.as_deref()), ("workload/default/hello", Some("gw-1")));
+    let status = &world.get(&ObjectKey::workload("default", "hello"))["status"];
+    assert_eq!(status["conditions"][1]["reason"], "Failing");
+    assert_eq!(status["devices"][0]["reason"], "TRAPPED");
+    assert_eq!(status["devices"][0]["detail"], "unreachable executed");
+    device.status(&mut world, &[Double::entry(1, 1, State::BackOff, Reason::TRAPPED, "unreachable executed")]);
+    assert_eq!(world.events("BackOff").len(), 1, "no change, no event");
+}

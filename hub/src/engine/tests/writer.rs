@@ -1,0 +1,135 @@
+//! A writer in memory: signs like the real one, and can hold, fail or crash. It keeps a database of plain tables.
+use crate::commit::{Batch, CommitFailure, DesiredRow, DeviceKeysRow, Loaded, ObjectRow, TokenRow, Write};
+use std::collections::{BTreeMap, VecDeque};
+use wire::DeviceId;
+use wire::dalek::{Ed25519Key, ExchangeSecret};
+use wire::desired::{Header, SignedHeader};
+use wire::join::ExchangeKey;
+use wire::sign::Sign;
+use wire::topic::TokenId;
+
+pub const FLEET: &str = "test";
+
+pub fn hub_key() -> Ed25519Key {
+    Ed25519Key::from_seed(&[7; 32])
+}
+
+pub fn hub_exchange() -> ExchangeSecret {
+    ExchangeSecret::from_seed([8; 32])
+}
+
+#[derive(Clone, Default)]
+pub struct Database {
+    pub sequence: u64,
+    pub incarnation: u32,
+    pub workload_id_next: u32,
+    pub objects: BTreeMap<(String, String, String), ObjectRow>,
+    pub devices: BTreeMap<DeviceId, DeviceKeysRow>,
+    pub tokens: BTreeMap<TokenId, TokenRow>,
+    pub desired: BTreeMap<DeviceId, DesiredRow>,
+    pub capabilities: BTreeMap<DeviceId, Vec<u8>>,
+}
+
+impl Database {
+    pub fn apply(&mut self, batch: &Batch) -> Vec<(DeviceId, SignedHeader)> {
+        assert_eq!(batch.sequence, self.sequence + 1, "sequences are dense");
+        self.sequence = batch.sequence;
+        let mut signed = Vec::new();
+        for write in batch.writes.clone() {
+            match write {
+                Write::ObjectPut(row) => {
+                    let key = (row.kind.clone(), row.namespace.clone(), row.name.clone());
+                    self.objects.insert(key, row);
+                }
+                Write::ObjectDelete { kind, namespace, name } => {
+                    assert!(self.objects.remove(&(kind.to_owned(), namespace, name)).is_some());
+                }
+                Write::DeviceKeysPut(row) => {
+                    self.devices.insert(row.device, row);
+                }
+                Write::DeviceKeysDelete { device } => {
+                    self.devices.remove(&device);
+                }
+                Write::TokenPut(row) => {
+                    self.tokens.insert(row.id, row);
+                }
+                Write::TokenDelete { id } => {
+                    self.tokens.remove(&id);
+                }
+                Write::DesiredPut { device, revision, limits, body } => {
+                    let before = self.desired.get(&device).map(|row| row.signed.header.revision);
+                    assert!(before < Some(revision), "revisions only grow");
+                    let header = Header::of(revision, &body, limits).unwrap();
+                    let header = header.sign(&hub_key(), FLEET, device).unwrap();
+                    signed.push((device, header));
+                    self.desired.insert(device, DesiredRow { device, signed: header, body });
+                }
+                Write::DesiredDelete { device } => {
+                    self.desired.remove(&device);
+                }
+                Write::CapabilitiesPut { device, bytes } => {
+                    self.capabilities.insert(device, bytes);
+                }
+                Write::CapabilitiesDelete { device } => {
+                    self.capabilities.remove(&device);
+                }
+                Write::WorkloadIdNext { next } => {
+                    assert!(next > self.workload_id_next);
+                    self.workload_id_next = next;
+                }
+            }
+        }
+        signed
+    }
+
+    /// As the store gives it at the next start.
+    pub fn load(&mut self) -> Loaded {
+        self.incarnation += 1;
+        let pair = |row: &DeviceKeysRow| hub_exchange().pair_key(&ExchangeKey(row.exchange), FLEET, row.device);
+        Loaded {
+            fleet: FLEET.to_owned(),
+            incarnation: self.incarnation,
+            sequence: self.sequence,
+            workload_id_next: self.workload_id_next.max(1),
+            objects: self.objects.values().cloned().collect(),
+            devices: self.devices.values().map(|row| (row.clone(), pair(row))).collect(),
+            tokens: self.tokens.values().cloned().collect(),
+            desired: self.desired.values().cloned().collect(),
+            capabilities: self.capabilities.iter().map(|(id, bytes)| (*id, bytes.clone())).collect(),
+            hub_signing: hub_key().public_key(),
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct Writer {
+    pub database: Database,
+    pub queue: VecDeque<Batch>,
+    /// Batches wait until `World::write`.
+    pub holds: bool,
+    /// The next group fails.
+    pub fails: Option<CommitFailure>,
+    pub era: Option<u32>,
+}
+
+/// What the writer says to the engine.
+pub enum Said {
+    Committed(u64, Vec<(DeviceId, SignedHeader)>),
+    Failed(u64, CommitFailure),
+}
+
+impl Writer {
+    /// Takes the next batch, as the contract says.
+    pub fn step(&mut self) -> Option<Said> {
+        let batch = self.queue.pop_front()?;
+        if self.era.is_some_and(|failed| batch.era <= failed) {
+            return self.step();
+        }
+        if let Some(reason) = self.fails.take() {
+            self.era = Some(batch.era);
+            return Some(Said::Failed(batch.sequence, reason));
+        }
+        let signed = self.database.apply(&batch);
+        Some(Said::Committed(batch.sequence, signed))
+    }
+}
