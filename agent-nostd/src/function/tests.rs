@@ -7,4 +7,5 @@ mod hello;
 mod loading;
 mod mutation;
 mod running;
+mod samples;
 mod state;

@@ -4,7 +4,9 @@
 //! `fulmar_timer`. The same bytes run on a microcontroller and on Linux. The SDK must never need an allocator, and only
 //! what a function calls ends up among its imports, so that it is asked for no more capabilities than it uses.
 //!
-//! ```ignore
+//! ```
+//! use fulmar_function::Level;
+//!
 //! #[unsafe(no_mangle)]
 //! pub extern "C" fn fulmar_timer() {
 //!     fulmar_function::log(Level::Info, b"tick");
@@ -14,9 +16,25 @@
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod entries;
+mod json;
+mod local;
+mod number;
+mod position;
+mod state;
+#[cfg(target_arch = "wasm32")]
+mod sys;
+#[cfg(not(target_arch = "wasm32"))]
+#[path = "sys_none.rs"]
 mod sys;
 mod text;
 
+pub use entries::Entries;
+pub use json::json_field;
+pub use local::Local;
+pub use number::{parse_fixed, parse_integer};
+pub use position::{LATITUDE_E7_MAX, LONGITUDE_E7_MAX, Position};
+pub use state::{state_delete, state_flag, state_get, state_number, state_set, state_set_flag, state_set_number};
 pub use text::Text;
 
 /// Why the host did not do what was asked.
@@ -53,6 +71,21 @@ impl Error {
             other => Self::Other(other),
         }
     }
+
+    /// The error in words, for a log line.
+    #[must_use]
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Unknown => "not known",
+            Self::Bounds => "outside the memory",
+            Self::Quota => "a quota is used up",
+            Self::Capability => "not allowed here",
+            Self::TooLong => "too long",
+            Self::NotFound => "not found",
+            Self::Invalid => "not valid",
+            Self::Other(_) => "an error of a later version",
+        }
+    }
 }
 
 /// How important a log line is.
@@ -79,13 +112,23 @@ fn length(code: i32) -> Result<usize, Error> {
 }
 
 /// Writes a log line. What exceeds the quota of this activation is dropped.
-pub fn log(level: Level, text: &[u8]) {
-    let _dropped_when_over_quota = sys::log(level as i32, text);
+pub fn log(level: Level, text: impl AsRef<[u8]>) {
+    let _dropped_when_over_quota = sys::log(level as i32, text.as_ref());
+}
+
+/// Logs that something did not work, and why.
+pub fn log_failure(what: &str, error: Error) {
+    log(Level::Warn, Text::<96>::new().with(what.as_bytes()).with(b": ").with(error.why().as_bytes()));
 }
 
 /// Emits a message to a topic of this function.
-pub fn emit(topic: &str, payload: &[u8]) -> Result<(), Error> {
-    done(sys::emit(topic.as_bytes(), payload))
+pub fn emit(topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> Result<(), Error> {
+    done(sys::emit(topic.as_ref(), payload.as_ref()))
+}
+
+/// Emits a message, and logs why when that does not work. Returns whether it went out.
+pub fn emit_or_log(topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> bool {
+    emit(topic, payload).inspect_err(|error| log_failure("nothing was emitted", *error)).is_ok()
 }
 
 /// Bytes of the event's payload.
@@ -97,6 +140,19 @@ pub fn input_len() -> usize {
 pub fn input(offset: usize, out: &mut [u8]) -> &[u8] {
     let copied = length(sys::input_read(offset, out)).unwrap_or(0);
     out.get(..copied).unwrap_or_default()
+}
+
+/// The whole payload of the event, or none when it is longer than `out`: half a payload is worse than none.
+pub fn payload(out: &mut [u8]) -> Option<&[u8]> {
+    if input_len() > out.len() { None } else { Some(input(0, out)) }
+}
+
+/// The number that a payload means, in units of 10^-`decimals`: the whole payload as text, or `field` of a JSON object.
+pub fn number_in(payload: &[u8], field: Option<&[u8]>, decimals: u32) -> Option<i64> {
+    match field {
+        None => parse_fixed(payload, decimals),
+        Some(field) => parse_fixed(json_field(payload, field)?, decimals),
+    }
 }
 
 /// Bytes of the event's topic.
@@ -121,33 +177,23 @@ pub fn config(offset: usize, out: &mut [u8]) -> &[u8] {
     out.get(..copied).unwrap_or_default()
 }
 
-/// Copies what fits of a value of the state, and returns the whole length of the value.
-pub fn state_get(key: &[u8], out: &mut [u8]) -> Result<usize, Error> {
-    length(sys::state_get(key, out))
-}
-
-/// Sets a value of the state; durable once this activation has ended well.
-pub fn state_set(key: &[u8], value: &[u8]) -> Result<(), Error> {
-    done(sys::state_set(key, value))
-}
-
-/// Removes a value of the state; durable once this activation has ended well.
-pub fn state_delete(key: &[u8]) -> Result<(), Error> {
-    done(sys::state_delete(key))
-}
-
-/// A number of the state; zero if there is none.
-pub fn state_number(key: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    match state_get(key, &mut bytes) {
-        Ok(8) => u64::from_le_bytes(bytes),
-        _ => 0,
+/// Reads the configuration, of at most `N` bytes, as entries. When it is no good, that is logged and there are no settings.
+///
+/// Call it in `fulmar_start`: an operator then sees what is wrong when the function starts, and only once.
+pub fn settings<const N: usize, T>(read: impl FnOnce(Entries<'_>) -> Result<T, &'static str>) -> Option<T> {
+    let mut bytes = [0; N];
+    let result = if config_len() > N {
+        Err("it is longer than this function reads")
+    } else {
+        read(Entries::new(config(0, &mut bytes)))
+    };
+    match result {
+        Ok(settings) => Some(settings),
+        Err(why) => {
+            log(Level::Error, Text::<160>::new().with(b"the configuration is refused: ").with(why.as_bytes()));
+            None
+        }
     }
-}
-
-/// Sets a number of the state.
-pub fn state_set_number(key: &[u8], number: u64) -> Result<(), Error> {
-    state_set(key, &number.to_le_bytes())
 }
 
 /// Microseconds since some moment of this boot.
@@ -169,5 +215,37 @@ pub fn random(out: &mut [u8]) -> Result<(), Error> {
 #[cfg(all(feature = "panic-handler", target_arch = "wasm32"))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    core::arch::wasm32::unreachable()
+    sys::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_a_number_or_has_one() {
+        assert_eq!(number_in(b" 21.5\n", None, 3), Some(21_500));
+        assert_eq!(number_in(br#"{"id":7,"value":21.5}"#, Some(b"value"), 3), Some(21_500));
+        assert_eq!(number_in(br#"{"value":"21.5"}"#, Some(b"value"), 3), None);
+        assert_eq!(number_in(b"21.5", Some(b"value"), 3), None);
+        assert_eq!(number_in(br#"{"value":21.5}"#, None, 3), None);
+        assert_eq!(number_in(b"", None, 3), None);
+    }
+
+    #[test]
+    fn every_code_of_the_abi_has_its_error() {
+        let errors = [-1, -2, -3, -4, -5, -6, -7, -8].map(Error::from_code);
+        let expected = [
+            Error::Unknown,
+            Error::Bounds,
+            Error::Quota,
+            Error::Capability,
+            Error::TooLong,
+            Error::NotFound,
+            Error::Invalid,
+            Error::Other(-8),
+        ];
+        assert_eq!(errors, expected);
+        assert_eq!((done(0), done(-3), length(5)), (Ok(()), Err(Error::Quota), Ok(5)));
+    }
 }

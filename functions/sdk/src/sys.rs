@@ -1,6 +1,6 @@
 //! The imports of module `fulmar`, ABI version 1, as they are; `docs/functions.md` is their reference.
 //!
-//! The only file with `unsafe`: everything else goes through the safe wrappers here, which pass nothing but the pointer and
+//! With `local.rs` the only file with `unsafe`: everything else goes through the safe wrappers here, which pass nothing but the pointer and
 //! length of a slice that outlives the call. The host copies and keeps no pointer.
 
 /// The ABI version, read by the device before it runs anything.
@@ -26,6 +26,11 @@ mod raw {
         pub fn time_wall_ms() -> i64;
         pub fn random(ptr: *mut u8, len: usize) -> i32;
     }
+}
+
+/// Ends the activation as a trap.
+pub(crate) fn abort() -> ! {
+    core::arch::wasm32::unreachable()
 }
 
 pub(crate) fn log(level: i32, text: &[u8]) -> i32 {
