@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
 
-use async_channel::Sender;
+use async_channel::{Receiver, Sender};
 use wire::dalek::ExchangeSecret;
 use wire::join::ExchangeKey;
 use wire::topic::Topic;
@@ -36,7 +36,7 @@ use crate::engine::Engine;
 use crate::engine::port::{EngineConfig, Exchange, Input};
 use crate::handle::{Handle, Message};
 use crate::keys::{AdminToken, Keys, KeysError};
-use crate::mqtt::{Link, LinkConfig};
+use crate::mqtt::{Link, LinkConfig, LinkEvent};
 use crate::store::{
     ArtifactError, Artifacts, DataDirectory, Outcome, Store, StoreError, StoreLimits, StoreSettings, Writer,
 };
@@ -150,6 +150,8 @@ pub struct Hub {
     api: Option<thread::JoinHandle<()>>,
     engine: Option<thread::JoinHandle<()>>,
     link_events: Option<thread::JoinHandle<()>>,
+    /// Closed at a stop, so that the thread which reads it ends even if the link's thread does not.
+    seen: Receiver<LinkEvent>,
     /// Held to the end: nobody else may open the directory before.
     _directory: DataDirectory,
 }
@@ -195,7 +197,7 @@ impl Hub {
         let link =
             Link::start(link_config(&fleet, &broker, &access)?, events).map_err(system("a thread for the link"))?;
         let link_events =
-            link_events::start(fleet, seen, handle.queue()).map_err(system("a thread for link events"))?;
+            link_events::start(fleet, seen.clone(), handle.queue()).map_err(system("a thread for link events"))?;
         let engine = EngineThread {
             engine: Engine::new(engine_config, loaded),
             messages,
@@ -219,6 +221,7 @@ impl Hub {
             api: None,
             engine: Some(engine),
             link_events: Some(link_events),
+            seen,
             _directory: directory,
         };
         hub.supervisor = Some(Supervisor::start(hub.broker.clone()).map_err(system("a thread for the supervisor"))?);
@@ -290,6 +293,7 @@ impl Hub {
             // An error means that the engine is gone already.
             let _ = self.handle.queue().send_blocking(Message::Stop);
             join("the engine", Some(engine));
+            self.seen.close();
             join("the link's events", self.link_events.take());
         }
         if let Some(mut supervisor) = self.supervisor.take() {

@@ -6,6 +6,8 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use super::*;
+use crate::engine::port::{Answer, Mode, Problem, Request};
+use crate::model::ObjectKey;
 use crate::store::log_path;
 
 fn config(data: &Path) -> HubConfig {
@@ -92,4 +94,42 @@ fn a_clean_stop_leaves_everything_in_the_database_file() {
     let log = log_path(&hub.data.join(crate::store::DATABASE_FILE));
     hub.stop();
     assert!(std::fs::metadata(log).map_or(0, |metadata| metadata.len()) == 0);
+}
+
+fn region_put(hub: &Hub, number: u32) -> Result<Answer, Problem> {
+    let name = format!("r{number}");
+    let document = serde_json::json!({
+        "apiVersion": "fulmar/v1", "kind": "Region", "metadata": {"name": name},
+        "spec": {"circle": {"center": [8.6, 50.1], "radiusKm": 1}},
+    });
+    let request = Request::Put { key: ObjectKey::region(&name), document, mode: Mode::Commit, if_match: None };
+    smol::block_on(hub.handle().request("test", request))
+}
+
+fn region_is_there(hub: &Hub, number: u32) -> bool {
+    let request = Request::Get { key: ObjectKey::region(&format!("r{number}")) };
+    smol::block_on(hub.handle().request("test", request)).is_ok()
+}
+
+#[test]
+fn a_full_database_answers_507_keeps_reads_and_takes_changes_again_when_there_is_space() {
+    let data = tempfile::tempdir().unwrap();
+    let small = StoreLimits { database_bytes_max: 192 * 1024, ..StoreLimits::default() };
+    let hub = Hub::start(HubConfig { store: small, ..config(data.path()) }).unwrap();
+    let (refused, problem) =
+        (0..2_000).find_map(|number| Some((number, region_put(&hub, number).err()?))).expect("the limit is reached");
+    assert_eq!(problem.status, 507, "{problem:?}");
+    assert!(refused > 0);
+    assert!(region_is_there(&hub, refused - 1) && !region_is_there(&hub, refused));
+    // Twice: the first refusal has left nothing that a second one could trip over.
+    assert_eq!(region_put(&hub, refused).unwrap_err().status, 507);
+    hub.stop();
+    let hub = Hub::start(config(data.path())).unwrap();
+    assert!(region_is_there(&hub, refused - 1) && !region_is_there(&hub, refused));
+    region_put(&hub, refused).unwrap();
+    hub.stop();
+    let hub = Hub::start(config(data.path())).unwrap();
+    assert!(region_is_there(&hub, refused));
+    hub.stop();
+    crate::store::audit_verify(&data.path().join(crate::store::DATABASE_FILE)).unwrap();
 }
