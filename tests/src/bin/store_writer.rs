@@ -52,13 +52,19 @@ fn main() -> anyhow::Result<()> {
             }
             Outcome::Failed { sequence, reason } => {
                 say(&format!("failed {sequence} {era} {reason:?}"));
-                while stops {
-                    thread::park();
+                if stops {
+                    wait_for_the_kill();
                 }
                 era += 1;
                 sent = sequence - 1;
             }
         }
+    }
+}
+
+fn wait_for_the_kill() -> ! {
+    loop {
+        thread::park();
     }
 }
 
