@@ -4,8 +4,8 @@
 use super::record::Set;
 use hub::commit::{Batch, DesiredRow, DeviceKeysRow, Loaded, ObjectRow, TokenRow, Write};
 use std::collections::{BTreeMap, VecDeque};
-use wire::desired::{Header, SignedHeader};
 use wire::dalek::ExchangeSecret;
+use wire::desired::{Header, SignedHeader};
 use wire::join::ExchangeKey;
 use wire::sign::{PublicKey, Sign};
 use wire::topic::TokenId;
@@ -85,7 +85,10 @@ impl Durable {
             return Err(format!("batch {} writes nothing", batch.sequence));
         }
         let changes = |write: &Write| {
-            !matches!(write, Write::CapabilitiesPut { .. } | Write::CapabilitiesDelete { .. } | Write::WorkloadIdNext { .. })
+            !matches!(
+                write,
+                Write::CapabilitiesPut { .. } | Write::CapabilitiesDelete { .. } | Write::WorkloadIdNext { .. }
+            )
         };
         if batch.audit.is_empty() && batch.writes.iter().any(changes) {
             return Err(format!("batch {} changes state without an audit entry", batch.sequence));
@@ -126,7 +129,8 @@ impl Durable {
                 self.tokens.remove(&id);
             }
             Write::DesiredPut { device, revision, limits, body } => {
-                let header = Header::of(revision, &body, limits).map_err(|error| format!("a set too large: {error}"))?;
+                let header =
+                    Header::of(revision, &body, limits).map_err(|error| format!("a set too large: {error}"))?;
                 let signed = header.sign(signer, fleet, device).map_err(|error| format!("signing: {error}"))?;
                 let set = Set::of(&signed, &body).ok_or("a desired body that does not decode")?;
                 if let Some(earlier) = self.desired.get(&device)

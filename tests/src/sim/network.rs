@@ -103,6 +103,10 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 impl Broker {
+    pub fn new() -> Self {
+        Self { is_up: true, ..Self::default() }
+    }
+
     pub fn device_put(&mut self, id: DeviceId, password_sha256: [u8; 32]) {
         self.devices.insert(id, password_sha256);
     }

@@ -16,13 +16,19 @@ pub struct Kept {
     pub clauses: Vec<u8>,
     /// Everything that running code depends on.
     pub version: Digest,
+    /// Of the workload, without its namespace.
+    pub name: String,
 }
 
 impl Kept {
     pub fn of(record: &Record<'_>) -> Self {
         let mut bytes = format!("{:?}", Core { generation: 0, ..record.core }).into_bytes();
         let mut buffer = [0; 600];
+        let mut name = String::new();
         for stated in record.clauses.iter() {
+            if let Clause::Name(stated) = stated.clause {
+                name = stated.name.to_owned();
+            }
             // What only the machine reads may change without a restart.
             let is_policy = matches!(
                 stated.clause,
@@ -32,7 +38,7 @@ impl Kept {
                 bytes.extend_from_slice(encoded);
             }
         }
-        Self { core: record.core, clauses: record.clauses.as_bytes().to_vec(), version: Digest::of(&bytes) }
+        Self { core: record.core, clauses: record.clauses.as_bytes().to_vec(), version: Digest::of(&bytes), name }
     }
 
     pub fn key(&self) -> Key {

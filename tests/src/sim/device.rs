@@ -1,0 +1,231 @@
+//! One simulated device: the real agent machine between doubles of clock, flash, artifact store and runtime.
+//!
+//! Only plain state and the translation of effects live here; what the world does about them is in `shell`.
+use super::flash::Flash;
+use super::oracle::Seen;
+use super::random::Random;
+use super::record::Kept;
+use super::runtime::Runtime;
+use agent_nostd::machine::Agent;
+use agent_nostd::machine::port::{
+    Buffers, Config, Content, Effect, JournalKey, KEEP_ALIVE, LaunchId, Quality, Restored, SET_OVERHEAD_BYTES, Source,
+    Subscription, Ticket, Trigger,
+};
+use agent_nostd::machine::time::Instant;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use wire::dalek::{Ed25519Key, ExchangeSecret};
+use wire::hello::{Architecture, Capabilities, DeviceClass, Features, ResetCause};
+use wire::position::Position;
+use wire::record::CapabilitySet;
+use wire::sign::{PublicKey, Verify};
+use wire::topic::{TokenId, Up};
+use wire::{DeviceId, Digest, PairKey};
+
+/// Components that a device runs at the same time.
+pub const SLOTS: usize = 16;
+pub const BODY_BYTES: usize = 4096;
+const SET_BYTES: usize = BODY_BYTES + SET_OVERHEAD_BYTES;
+const OUTGOING_BYTES: usize = 4096;
+const RING_BYTES: usize = 3072;
+/// Memory of one boot.
+pub const BOOT_BYTES: usize = 3 * SET_BYTES + OUTGOING_BYTES + 3 * RING_BYTES;
+pub const PACKET_BYTES_MAX: u32 = 16 * 1024;
+/// Effects of one poll until nothing is left: more is a machine that goes round in circles.
+const EFFECTS_MAX: usize = 2_000;
+/// Local clocks do not begin at zero.
+const CLOCK_START_MS: u64 = 5_000;
+
+/// How far a device is on its way into the fleet.
+#[derive(Clone, Debug)]
+pub enum Join {
+    /// Nobody has made a token for it yet.
+    Outside,
+    Token {
+        id: TokenId,
+        password: String,
+        nonce: [u8; 16],
+    },
+    Joined {
+        password: String,
+    },
+}
+
+/// What is wrong with a device just now; counted, because faults overlap.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trouble {
+    pub flash_full: u32,
+    pub fetch_fails: u32,
+    pub fetch_wrong: u32,
+    pub start_fails: u32,
+    pub trap: u32,
+    pub hang: u32,
+    /// The next write to flash is the last thing that this boot does.
+    pub cut_in_write: bool,
+}
+
+/// An effect that outlives the machine's buffers.
+#[derive(Clone, Debug)]
+pub enum Action {
+    Connect { will: Vec<u8> },
+    Disconnect,
+    Subscribe(Subscription),
+    Publish { topic: Up, payload: Vec<u8>, quality: Quality, ticket: Ticket },
+    Persist { ticket: Ticket, key: JournalKey, value: Vec<u8> },
+    Fetch { content: Content, digest: Digest, source: Source },
+    Start { launch: LaunchId, kept: Kept },
+    Stop { launch: LaunchId, grace: Duration },
+    Activate { launch: LaunchId },
+    Deliver { launch: LaunchId, topic: String, payload: Vec<u8> },
+    Collect,
+}
+
+pub struct Device<'g> {
+    pub name: String,
+    pub id: DeviceId,
+    pub identity: Ed25519Key,
+    pub exchange: ExchangeSecret,
+    pub drift_ppm: i64,
+    pub position: Position,
+    pub join: Join,
+    pub agent: Option<Agent<'g, SLOTS>>,
+    /// Counts power-ons and power-offs: what was under way for an earlier life does not reach the next.
+    pub life: u32,
+    pub boot_ms: u64,
+    pub wake_ms: Option<u64>,
+    pub flash: Flash,
+    pub store: BTreeSet<Digest>,
+    pub runtime: Runtime,
+    pub connection: Option<u32>,
+    pub trouble: Trouble,
+    pub random: Random,
+    pub seen: Seen,
+}
+
+/// What is the same for each boot of a device.
+#[derive(Clone, Copy)]
+pub struct Setting<'g> {
+    pub fleet: &'g str,
+    pub pair_key: &'g PairKey,
+    pub hub_key: PublicKey,
+    pub verifier: &'g (dyn Verify + Sync),
+}
+
+pub fn capabilities() -> Capabilities<'static> {
+    let interfaces = [CapabilitySet::EMIT, CapabilitySet::STATE, CapabilitySet::RANDOM];
+    Capabilities {
+        class: DeviceClass::Gateway,
+        architecture: Architecture::X86_64,
+        agent_version: "0.1.0-sim",
+        features: Features::FUNCTION.union(Features::FETCH_HTTP).union(Features::BOOT_CLOCK),
+        interfaces: interfaces.into_iter().fold(CapabilitySet::LOG, CapabilitySet::union),
+        records: SLOTS as u16,
+        body_bytes: BODY_BYTES as u32,
+        memory_bytes: 2 * 1024 * 1024,
+        storage_bytes: 64 * 1024 * 1024,
+    }
+}
+
+impl<'g> Device<'g> {
+    /// Builds the machine from what the flash holds.
+    pub fn power_on(&mut self, now: u64, setting: Setting<'g>, memory: &'g mut [u8], reset: ResetCause) {
+        self.life += 1;
+        self.boot_ms = now;
+        self.wake_ms = None;
+        self.connection = None;
+        self.trouble.cut_in_write = false;
+        self.runtime.clear();
+        self.flash.mount();
+        let (current, memory) = memory.split_at_mut(SET_BYTES);
+        let (last_good, memory) = memory.split_at_mut(SET_BYTES);
+        let (incoming, memory) = memory.split_at_mut(SET_BYTES);
+        let (outgoing, memory) = memory.split_at_mut(OUTGOING_BYTES);
+        let (logs, memory) = memory.split_at_mut(RING_BYTES);
+        let (events, inputs) = memory.split_at_mut(RING_BYTES);
+        let config = Config {
+            fleet: setting.fleet,
+            device: self.id,
+            pair_key: setting.pair_key,
+            hub_key: setting.hub_key,
+            verifier: setting.verifier,
+            capabilities: capabilities(),
+            packet_bytes_max: PACKET_BYTES_MAX,
+            reset,
+            keep_alive: KEEP_ALIVE,
+            seed: self.random.bytes(),
+        };
+        let restored = Restored {
+            accepted: self.flash.value(JournalKey::Accepted),
+            last_good: self.flash.value(JournalKey::LastGood),
+            boot: self.flash.value(JournalKey::Boot),
+            attempts: self.flash.value(JournalKey::Attempts),
+        };
+        let buffers = Buffers { current, last_good, incoming, outgoing, logs, events, inputs };
+        self.agent = Some(Agent::new(self.local(now), config, buffers, restored));
+    }
+
+    pub fn power_off(&mut self) {
+        self.life += 1;
+        self.agent = None;
+        self.wake_ms = None;
+        self.connection = None;
+        self.runtime.clear();
+    }
+
+    /// The device's own clock.
+    pub fn local(&self, now: u64) -> Instant {
+        let passed = now.saturating_sub(self.boot_ms);
+        let scaled = i128::from(passed) * i128::from(1_000_000 + self.drift_ppm) / 1_000_000;
+        Instant::from_ms(CLOCK_START_MS + u64::try_from(scaled).unwrap_or(0))
+    }
+
+    /// The first moment at which the device's own clock shows at least `local`.
+    pub fn world_ms(&self, local: Instant) -> u64 {
+        let target = local.as_ms().saturating_sub(CLOCK_START_MS);
+        let rate = i128::from(1_000_000 + self.drift_ppm);
+        let passed = (i128::from(target) * 1_000_000 + rate - 1) / rate;
+        let mut at = self.boot_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
+        while self.local(at) < local && at < u64::MAX / 2 {
+            at += 1;
+        }
+        at
+    }
+
+    /// Everything that the machine wants now.
+    pub fn poll(&mut self, now: u64) -> Result<Vec<Action>, String> {
+        let local = self.local(now);
+        let Some(agent) = self.agent.as_mut() else { return Ok(Vec::new()) };
+        let mut actions = Vec::new();
+        while let Some(effect) = agent.poll(local) {
+            actions.push(owned(effect));
+            if actions.len() > EFFECTS_MAX {
+                let last = actions.last();
+                return Err(format!(
+                    "{} does not come to rest: {EFFECTS_MAX} effects at once, last {last:?}",
+                    self.name
+                ));
+            }
+        }
+        Ok(actions)
+    }
+}
+
+fn owned(effect: Effect<'_>) -> Action {
+    match effect {
+        Effect::Connect { will } => Action::Connect { will: will.to_vec() },
+        Effect::Disconnect => Action::Disconnect,
+        Effect::Subscribe(subscription) => Action::Subscribe(subscription),
+        Effect::Publish { topic, payload, quality, ticket } => {
+            Action::Publish { topic, payload: payload.to_vec(), quality, ticket }
+        }
+        Effect::Persist { ticket, key, value } => Action::Persist { ticket, key, value: value.to_vec() },
+        Effect::Fetch { content, digest, bytes: _, source } => Action::Fetch { content, digest, source },
+        Effect::Start { launch, record } => Action::Start { launch, kept: Kept::of(&record) },
+        Effect::Stop { launch, grace } => Action::Stop { launch, grace },
+        Effect::Activate { launch, trigger: Trigger::Timer } => Action::Activate { launch },
+        Effect::Deliver { launch, topic, payload } => {
+            Action::Deliver { launch, topic: topic.to_owned(), payload: payload.to_vec() }
+        }
+        Effect::Collect => Action::Collect,
+    }
+}
