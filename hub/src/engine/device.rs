@@ -117,6 +117,8 @@ pub(super) struct Entry {
 #[derive(Clone, Debug)]
 pub(super) struct Reported {
     pub content: DigestPrefix,
+    pub at: Instant,
+    pub uptime_s: u32,
     pub memory_free_bytes: u32,
     pub storage_free_bytes: u64,
     pub refused: Refused,

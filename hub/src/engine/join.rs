@@ -25,7 +25,9 @@ use wire::{DeviceId, Digest, PairKey};
 /// Life of a token that says nothing else.
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Tokens at one time, spent and expired ones that are not cleaned up yet included.
+/// Expired tokens that one sweep forgets.
+pub const TOKENS_PER_SWEEP_MAX: usize = 256;
+/// Tokens at one time, spent and expired ones that are not swept yet included.
 pub const TOKENS_MAX: usize = 100_000;
 /// Devices of one hub.
 pub const DEVICES_MAX: usize = 1_000_000;
@@ -56,9 +58,7 @@ impl Engine {
         if life > TOKEN_LIFE_MAX || life.is_zero() {
             return Some(Err(problem::invalid("/expiresIn", "a token lives for 1ms to 365d".to_owned())));
         }
-        let stale: Vec<TokenId> =
-            self.state.tokens.values().filter(|token| token.expires_ms <= now.wall_ms).map(|token| token.id).collect();
-        if self.state.tokens.len() - stale.len() >= TOKENS_MAX {
+        if self.state.tokens.len() >= TOKENS_MAX {
             return Some(Err(problem::limit(format!("{TOKENS_MAX} join tokens are open, the most there can be"))));
         }
         let (mut id, mut secret) = ([0; 8], [0; 16]);
@@ -80,12 +80,7 @@ impl Engine {
         let secret_sha256 = Digest::of(data_encoding::HEXLOWER.encode(&secret).as_bytes()).0;
         let labels = serde_json::to_string(&labels).unwrap_or_default();
         let row = TokenRow { id, secret_sha256, expires_ms, approve, labels, used_by: None };
-        // Expired tokens are cleaned up where new ones are made.
-        let mut writes: Vec<Write> = stale.iter().map(|id| Write::TokenDelete { id: *id }).collect();
-        let mut releases: Vec<Release> =
-            stale.iter().map(|token| Release::Access(AccessChange::JoinRemove { token: *token })).collect();
-        writes.push(Write::TokenPut(row));
-        releases.push(Release::Access(AccessChange::JoinPut { token: id, secret_sha256 }));
+        let mut releases = vec![Release::Access(AccessChange::JoinPut { token: id, secret_sha256 })];
         let answer = Answer::Token { text: text.as_str().to_owned(), id, expires_ms };
         releases.push(Release::Answer(ticket, Ok(answer)));
         let audit = AuditEntry {
@@ -96,8 +91,32 @@ impl Engine {
             before: None,
             after: None,
         };
-        self.commit(writes, vec![audit], releases);
+        self.commit(vec![Write::TokenPut(row)], vec![audit], releases);
         None
+    }
+
+    /// Forgets tokens that are over; the broker lets nobody in with them any more.
+    pub(super) fn tokens_sweep(&mut self, now: Now) {
+        let over = self.state.tokens.values().filter(|token| token.expires_ms <= now.wall_ms).map(|token| token.id);
+        let mut over: Vec<TokenId> = over.collect();
+        over.sort_unstable();
+        over.truncate(TOKENS_PER_SWEEP_MAX);
+        if over.is_empty() || self.pipeline.is_full() {
+            return;
+        }
+        let entry = |token: &TokenId| AuditEntry {
+            time_ms: now.wall_ms,
+            actor: "system:join".to_owned(),
+            action: "token-expire",
+            object: format!("token/{token}"),
+            before: None,
+            after: None,
+        };
+        let audit = over.iter().map(entry).collect();
+        let writes = over.iter().map(|id| Write::TokenDelete { id: *id }).collect();
+        let releases = over.iter().map(|token| Release::Access(AccessChange::JoinRemove { token: *token }));
+        let releases = releases.collect();
+        self.commit(writes, audit, releases);
     }
 
     pub(super) fn join(&mut self, now: Now, token: TokenId, payload: &[u8], retained: bool) {

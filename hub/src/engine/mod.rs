@@ -150,6 +150,7 @@ impl Engine {
         match self.sweep_at {
             Some(at) if at <= now.monotonic => {
                 self.sweep();
+                self.tokens_sweep(now);
                 self.sweep_at = Some(now.monotonic.after(self.config.sweep));
             }
             Some(_) => {}

@@ -52,6 +52,8 @@ impl Engine {
             .collect();
         let reported = Reported {
             content: status.content_digest(),
+            at: now.monotonic,
+            uptime_s: status.fixed.uptime_s,
             memory_free_bytes: status.fixed.memory_free_bytes,
             storage_free_bytes: status.fixed.storage_free_bytes,
             refused: status.fixed.refused,
@@ -108,7 +110,7 @@ impl Engine {
     pub(super) fn on_will(&mut self, now: Now, index: u32, payload: &[u8]) {
         let Some(device) = self.state.devices.get(index) else { return };
         let Some(pair) = device.pair.clone() else { return };
-        let unchecked = live_body_unchecked(payload, Kind::Will).and_then(|body| wire::codec::decode::<Will>(body));
+        let unchecked = live_body_unchecked(payload, Kind::Will).and_then(wire::codec::decode::<Will>);
         let authentic = unchecked.and_then(|will| {
             let context = LiveContext::outside(&self.state.fleet_name, device.id(), will.boot);
             open_live(payload, Kind::Will, &pair, &context).map(|_| will)

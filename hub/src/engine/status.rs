@@ -100,6 +100,10 @@ impl Engine {
                 last_seen: observed.last_seen.map_or_else(String::new, |_| timestamp(observed.last_seen_wall_ms)),
                 last_seen_age_ms: observed.last_seen.map(|at| now.monotonic.0.saturating_sub(at.0)),
             },
+            uptime_s: observed.reported.as_ref().map(|reported| {
+                let since = if is_online(device) { now.monotonic.since(reported.at).as_secs() } else { 0 };
+                u64::from(reported.uptime_s) + since
+            }),
             revision: RevisionStatus {
                 desired: desired.map_or_else(String::new, |(revision, _)| revision.to_string()),
                 accepted: accepted.map_or_else(String::new, |(revision, _)| revision.to_string()),

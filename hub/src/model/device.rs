@@ -48,6 +48,9 @@ pub struct DeviceStatus {
     pub architecture: String,
     pub agent_version: String,
     pub online: Online,
+    /// Since the agent's start: as reported, and grown since while it is online.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_s: Option<u64>,
     pub revision: RevisionStatus,
     /// What counts for placement: the operator's or the reported one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -96,3 +96,12 @@ fn a_deleted_device_is_forgotten_by_the_broker() {
     let status = &world.get(&ObjectKey::workload("default", "hello"))["status"];
     assert_eq!(status["placed"], 0);
 }
+
+#[test]
+fn an_expired_token_is_forgotten_by_the_broker_too() {
+    let mut world = World::new();
+    world.token(true);
+    world.pass(Duration::from_secs(25 * 3600));
+    assert!(world.access.iter().any(|change| matches!(change, AccessChange::JoinRemove { .. })));
+    assert!(world.writer.database.tokens.is_empty());
+}

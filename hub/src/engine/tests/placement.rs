@@ -49,6 +49,9 @@ fn a_workload_is_placed_by_region_and_becomes_healthy() {
     let device = world.get(&ObjectKey::device("gw-fra"))["status"].clone();
     assert_eq!(device["workloads"][0]["state"], "Running");
     assert_eq!(device["revision"]["synced"], true);
+    let uptime = device["uptimeS"].as_u64().unwrap();
+    world.pass(std::time::Duration::from_secs(10));
+    assert_eq!(world.get(&ObjectKey::device("gw-fra"))["status"]["uptimeS"], uptime + 10);
     assert_eq!(world.events("Placed").len(), 1);
     assert_eq!(world.events("Started").len(), 1);
 }
