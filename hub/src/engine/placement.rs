@@ -276,6 +276,7 @@ pub(super) fn view(key: &ObjectKey, stored: &Stored, body: &WorkloadBody, encode
             labels: placement.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             on: placement.on.clone(),
             class: placement.class.clone(),
+            ..Terms::default()
         },
         wanted: body.spec.replicas.map_or(Wanted::Every, Wanted::Replicas),
         needs: Needs { runtime: Runtime::Function, wire_min: 1, resources: encoded.resources },

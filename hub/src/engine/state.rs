@@ -349,6 +349,7 @@ impl State {
             total: device.known.as_ref().map(desired::capacity).unwrap_or_default(),
             used,
             placements: u32::try_from(assigned.len()).unwrap_or(u32::MAX),
+            ..DeviceFacts::default()
         };
         if let Err(error) = self.fleet.put(DeviceIndex(index), facts) {
             tracing::error!(%error, "a device is beyond the fleet's limit and gets no work");

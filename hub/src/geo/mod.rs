@@ -5,6 +5,7 @@
 //! by them. This module must never read a clock, do I/O, or let the last bit of a float break a tie.
 
 mod boundary;
+mod cell;
 mod distance;
 mod error;
 mod geojson;
@@ -13,9 +14,11 @@ mod point;
 mod polygon;
 mod region;
 mod ring;
+mod spacing;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use cell::{CELL_LEVEL_MAX, Cell};
 pub use distance::{Distance, EARTH_RADIUS_M};
 pub use error::{Problem, ProblemKind, Warning, WarningKind};
 pub use geojson::{Checked, CircleText, GeometryText, Nested};
@@ -24,6 +27,7 @@ pub use point::{Point, PointError};
 pub use polygon::Polygon;
 pub use region::{Circle, CircleError, LonLatBox, Membership, Region, Shape};
 pub use ring::{Ring, RingError};
+pub use spacing::Spacing;
 
 /// Most positions that one region may have, over all its rings. Keeps every geometric answer far below 50 ms.
 pub const REGION_VERTICES_MAX: usize = 10_000;

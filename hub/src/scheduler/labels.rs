@@ -9,6 +9,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct LabelId(u32);
 
+impl LabelId {
+    /// For keys.
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Labels {
     ids: HashMap<(String, String), LabelId>,

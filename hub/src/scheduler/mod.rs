@@ -6,15 +6,25 @@
 //! `plan` looks at every device and counts the reasons; `place` reaches the same decision through the indexes without
 //! counting; `explain_device` answers for one device with all reasons; `text` renders both for people.
 
+mod balance;
 mod candidates;
 mod explain;
 pub mod filters;
+mod fleet;
+mod independent;
 mod labels;
 mod load_order;
+mod occupancy;
 mod plan;
 mod question;
 mod rank;
+mod relation;
+mod select;
+mod selector;
+mod serving;
 mod snapshot;
+mod taint;
+mod terms;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -22,10 +32,18 @@ mod workload;
 
 pub use explain::{Check, DeviceExplanation, Outcome, Rival, explain_device};
 pub use filters::{Code, Figures};
-pub use plan::{Chosen, Decision, Plan, Removed, Standing, Tally, TallyLine, place, plan};
-pub use rank::ScorePart;
-pub use snapshot::{
-    Admittance, Device, DeviceFacts, DeviceIndex, FLEET_DEVICES_MAX, Fleet, IndexTooLarge, Position, PositionSource,
-    Regions, Resources, Runtime, Runtimes, Snapshot, WireRange,
+pub use fleet::Fleet;
+pub use plan::{
+    Anchor, AnchorServer, Chosen, Decision, Fulfilment, Plan, Removed, Standing, Tally, TallyLine, place, plan,
 };
-pub use workload::{CurrentPlacement, Near, Needs, Terms, Wanted, WorkloadSpecView};
+pub use rank::ScorePart;
+pub use selector::{Requirement, Selector};
+pub use snapshot::{
+    Admittance, Device, DeviceFacts, DeviceIndex, FLEET_DEVICES_MAX, IndexTooLarge, Position, PositionSource, Regions,
+    Resources, Runtime, Runtimes, Snapshot, WireRange, WorkloadNumber,
+};
+pub use taint::{Effect, Taint, Toleration};
+pub use terms::{
+    AntiAffinity, Apartness, Near, NearestPer, OnShortfall, OtherWorkload, Spread, SpreadBy, Terms, TermsProblem,
+};
+pub use workload::{CurrentPlacement, Needs, Wanted, WorkloadSpecView};

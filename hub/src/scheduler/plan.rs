@@ -3,14 +3,16 @@
 //! A placement that is still feasible stays, even when a better device has appeared: nothing moves without a reason.
 
 use super::candidates;
-use super::filters::{Code, FILTERS, Figures, Verdict, first_failure};
+use super::filters::{self, Code, FILTERS, Figures, Verdict, first_failure};
 use super::question::Question;
-use super::rank::{self, RankKey, ScorePart};
-use super::snapshot::{Device, DeviceIndex, Resources, Snapshot};
+use super::rank::{self, Ranked, ScorePart};
+use super::relation::{self, RELATIONS};
+use super::select::{self, Arrangement, Holdings, Listed, Newcomers, Selection, holdings};
+use super::snapshot::{Device, DeviceIndex, Snapshot};
+use super::terms::OnShortfall;
 use super::workload::{CurrentPlacement, Wanted, WorkloadSpecView};
-use crate::geo::Distance;
+use crate::geo::{Distance, Spacing};
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// Whether a chosen device runs the workload already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -27,9 +29,15 @@ pub struct Chosen {
     pub device: DeviceIndex,
     pub name: String,
     pub standing: Standing,
-    /// Kilometres to the point of `near`.
+    /// Kilometres to the point of `near`, or to the nearest anchor that it serves.
     #[serde(rename = "distanceKm")]
     pub distance: Option<Distance>,
+    /// With `nearestPer`: the name of that anchor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<String>,
+    /// With `nearestPer`: how many anchors it serves.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub serves: u32,
     pub score_milli: u16,
     pub score: Vec<ScorePart>,
 }
@@ -44,6 +52,43 @@ pub struct Removed {
     pub code: Code,
     #[serde(skip_serializing_if = "Figures::is_none")]
     pub figures: Figures,
+    /// What the code is about, by name: the taint, the other workload, the other replica's device, the site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+}
+
+/// What became of the wish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Fulfilment {
+    Complete,
+    /// Replicas are missing; the others are placed.
+    Partial,
+    /// Replicas are missing, so none is started.
+    Waiting,
+    /// As `Waiting`, and to be reported as a failure.
+    Failed,
+}
+
+/// A device that `nearestPer` counts from, and its share of the chosen, nearest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Anchor {
+    pub device: DeviceIndex,
+    pub name: String,
+    pub served_by: Vec<AnchorServer>,
+    /// How many fewer than `k`.
+    pub missing: u32,
+}
+
+/// One of the nearest devices of an anchor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AnchorServer {
+    pub device: DeviceIndex,
+    pub name: String,
+    #[serde(rename = "distanceKm")]
+    pub distance: Distance,
 }
 
 /// What to do, best device first.
@@ -56,8 +101,15 @@ pub struct Decision {
     pub wanted: Wanted,
     pub chosen: Vec<Chosen>,
     pub removed: Vec<Removed>,
-    /// Replicas that no device can take; what can be placed is placed.
+    /// Replicas that no device can take; with `nearestPer` on every device, the sum over the anchors.
     pub shortfall: u32,
+    pub fulfilment: Fulfilment,
+    /// New replicas that could be placed and are not, because others cannot.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub held_back: u32,
+    /// With `nearestPer`: by device index.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub anchors: Vec<Anchor>,
     /// Names in the terms that match nothing, as `kind/name`.
     pub unresolved: Vec<String>,
 }
@@ -70,7 +122,8 @@ pub struct TallyLine {
     pub count: u32,
 }
 
-/// The whole fleet by first failing filter; counts and feasible sum to considered.
+/// The whole fleet by first failing reason; counts and feasible sum to considered. After the filters come the reasons
+/// that compare devices: those count feasible devices that were not chosen and would not fit beside the chosen ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tally {
@@ -87,28 +140,28 @@ pub struct Plan {
     #[serde(flatten)]
     pub decision: Decision,
     pub tally: Tally,
-    /// When replicas are missing: devices that fail this one filter only, so that lifting it would help.
+    /// When replicas are missing: devices that fail this one filter only, so that lifting it would help, and devices that
+    /// fail no filter and one comparison.
     pub near_misses: Vec<TallyLine>,
 }
 
-/// A feasible device with what orders it.
-pub(super) type Ranked<'a> = (RankKey, &'a Device);
-
-/// What the workload holds now, by device.
-pub(super) type Holdings = BTreeMap<DeviceIndex, Resources>;
+/// For leaving the member out of JSON.
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
 
 /// Decides and counts, looking at every device.
 pub fn plan(snapshot: &Snapshot<'_>, spec: &WorkloadSpecView, current: &[CurrentPlacement]) -> Plan {
     let question = Question::new(snapshot, spec);
     let holdings = holdings(current);
-    let (tally, feasible) = survey(&question, &holdings);
-    let decision = decide(&question, &holdings, |wanted| {
-        let newcomers = feasible.iter().filter(|(_, device)| !holdings.contains_key(&device.index));
-        best(newcomers.copied().collect(), wanted)
-    });
+    let survey = Survey::new(&question, &holdings);
+    let is_new = |ranked: &&Ranked<'_>| !holdings.contains_key(&ranked.1.index);
+    let newcomers: Vec<Ranked<'_>> = survey.feasible.iter().filter(is_new).copied().collect();
+    let (decision, arrangement) = decide(&question, &holdings, &Listed(&newcomers));
+    let (tally, _) = survey.tally(&question, &arrangement);
     let near_misses = match decision.shortfall {
         0 => Vec::new(),
-        1.. => near_misses(&question, &holdings),
+        1.. => near_misses(&question, &holdings, &arrangement),
     };
     Plan { decision, tally, near_misses }
 }
@@ -117,119 +170,164 @@ pub fn plan(snapshot: &Snapshot<'_>, spec: &WorkloadSpecView, current: &[Current
 pub fn place(snapshot: &Snapshot<'_>, spec: &WorkloadSpecView, current: &[CurrentPlacement]) -> Decision {
     let question = Question::new(snapshot, spec);
     let holdings = holdings(current);
-    decide(&question, &holdings, |wanted| candidates::newcomers(&question, &holdings, wanted))
+    place_in(&question, &holdings).0
 }
 
-pub(super) fn holdings(current: &[CurrentPlacement]) -> Holdings {
-    current.iter().map(|placement| (placement.device, placement.holds)).collect()
+pub(super) fn place_in(question: &Question<'_>, holdings: &Holdings) -> (Decision, Arrangement) {
+    decide(question, holdings, &Indexed { question, holdings })
 }
+
+/// Newcomers by way of the fleet's indexes.
+struct Indexed<'q, 'a> {
+    question: &'q Question<'a>,
+    holdings: &'q Holdings,
+}
+
+impl<'a> Newcomers<'a> for Indexed<'_, 'a> {
+    fn newcomers(&self, wanted: Option<usize>, spacing: Option<&mut Spacing>) -> Vec<Ranked<'a>> {
+        candidates::newcomers(self.question, self.holdings, wanted, spacing)
+    }
+}
+
+/// One count per filter and comparison.
+type Counts = [u32; FILTERS.len() + RELATIONS.len()];
 
 /// Every device through every filter up to its first failure.
-pub(super) fn survey<'a>(question: &Question<'a>, holdings: &Holdings) -> (Tally, Vec<Ranked<'a>>) {
-    let mut counts = [0_u32; FILTERS.len()];
-    let mut feasible = Vec::new();
-    for device in question.snapshot.fleet.iter() {
-        let held = holdings.get(&device.index).copied();
-        match first_failure(question, device, held) {
-            Some((place, _, _)) => {
-                if let Some(count) = counts.get_mut(place) {
-                    *count += 1;
-                }
-            }
-            None => feasible.push((rank::key(question, device), device)),
-        }
-    }
-    let tally = Tally {
-        considered: question.snapshot.fleet.len(),
-        failed: lines(counts),
-        feasible: u32::try_from(feasible.len()).unwrap_or(u32::MAX),
-    };
-    (tally, feasible)
+pub(super) struct Survey<'a> {
+    counts: Counts,
+    pub(super) feasible: Vec<Ranked<'a>>,
 }
 
-/// Counts the devices that fail exactly one filter, by that filter.
-fn near_misses(question: &Question<'_>, holdings: &Holdings) -> Vec<TallyLine> {
-    let mut counts = [0_u32; FILTERS.len()];
+impl<'a> Survey<'a> {
+    pub(super) fn new(question: &Question<'a>, holdings: &Holdings) -> Self {
+        let mut survey = Self { counts: Counts::default(), feasible: Vec::new() };
+        for device in question.snapshot.fleet.iter() {
+            let held = holdings.get(&device.index).copied();
+            match first_failure(question, device, held) {
+                Some((place, _, _)) => count(&mut survey.counts, place),
+                None => survey.feasible.push((rank::key(question, device), device)),
+            }
+        }
+        survey
+    }
+
+    /// Counts the devices that do not fit beside the chosen ones too; gives the rest, which are feasible in every way.
+    pub(super) fn tally(mut self, question: &Question<'_>, arrangement: &Arrangement) -> (Tally, Vec<Ranked<'a>>) {
+        self.feasible.retain(|(_, device)| match relation::first_failure(question, arrangement, device) {
+            Some(place) => {
+                count(&mut self.counts, FILTERS.len() + place);
+                false
+            }
+            None => true,
+        });
+        let tally = Tally {
+            considered: question.snapshot.fleet.len(),
+            failed: lines(self.counts),
+            feasible: u32::try_from(self.feasible.len()).unwrap_or(u32::MAX),
+        };
+        (tally, self.feasible)
+    }
+}
+
+fn count(counts: &mut Counts, place: usize) {
+    if let Some(count) = counts.get_mut(place) {
+        *count += 1;
+    }
+}
+
+/// Counts the devices that fail exactly one filter, or no filter and exactly one comparison.
+fn near_misses(question: &Question<'_>, holdings: &Holdings, arrangement: &Arrangement) -> Vec<TallyLine> {
+    let mut counts = Counts::default();
     for device in question.snapshot.fleet.iter() {
         let held = holdings.get(&device.index).copied();
         let mut failing = FILTERS
             .iter()
-            .zip(&mut counts)
-            .filter(|(filter, _)| matches!(filter.ask(question, device, held), Verdict::Fail(_)));
-        if let (Some((_, count)), None) = (failing.next(), failing.next()) {
-            *count += 1;
+            .enumerate()
+            .filter(|(_, filter)| matches!(filter.ask(question, device, held), Verdict::Fail(_)))
+            .map(|(place, _)| place);
+        match (failing.next(), failing.next()) {
+            (Some(place), None) => count(&mut counts, place),
+            (Some(_), Some(_)) => {}
+            (None, _) if arrangement.chosen.contains(&device.index) => {}
+            (None, _) => {
+                let verdicts = relation::verdicts(question, arrangement, device, true);
+                let failing = verdicts.iter().enumerate().filter(|(_, (_, v, _))| matches!(v, Verdict::Fail(_)));
+                let places: Vec<usize> = failing.map(|(place, _)| place).collect();
+                if let [place] = places.as_slice() {
+                    count(&mut counts, FILTERS.len() + place);
+                }
+            }
         }
     }
     lines(counts)
 }
 
-/// Counts in filter order, without zeros.
-fn lines(counts: [u32; FILTERS.len()]) -> Vec<TallyLine> {
-    let failed = FILTERS.iter().zip(counts).filter(|(_, count)| *count > 0);
-    failed.map(|(filter, count)| TallyLine { code: filter.code, count }).collect()
+/// Counts in order of evaluation, without zeros.
+fn lines(counts: Counts) -> Vec<TallyLine> {
+    let codes = FILTERS.iter().map(|filter| filter.code).chain(RELATIONS);
+    codes.zip(counts).filter(|(_, count)| *count > 0).map(|(code, count)| TallyLine { code, count }).collect()
 }
 
-/// The best of the ranked devices, in order; all of them when no number is wanted.
-pub(super) fn best(mut ranked: Vec<Ranked<'_>>, wanted: Option<usize>) -> Vec<Ranked<'_>> {
-    if let Some(wanted) = wanted.filter(|wanted| *wanted < ranked.len()) {
-        ranked.select_nth_unstable_by_key(wanted, |(key, _)| *key);
-        ranked.truncate(wanted);
-    }
-    ranked.sort_unstable_by_key(|(key, _)| *key);
-    ranked
-}
-
-/// Keeps what is feasible, then asks for as many newcomers as are missing (none: all that can be had).
-fn decide<'a>(
-    question: &Question<'a>,
-    holdings: &Holdings,
-    newcomers: impl FnOnce(Option<usize>) -> Vec<Ranked<'a>>,
-) -> Decision {
-    let (mut kept, mut removed) = review(question, holdings);
-    let replicas = match question.spec.wanted {
-        Wanted::Replicas(replicas) => Some(usize::try_from(replicas).unwrap_or(usize::MAX)),
-        Wanted::Every => None,
+/// Keeps what may stay, adds what is missing, and says what goes.
+fn decide<'a>(question: &Question<'a>, holdings: &Holdings, source: &impl Newcomers<'a>) -> (Decision, Arrangement) {
+    let (kept, mut removed) = review(question, holdings);
+    let Selection { chosen, arrangement } = select::select(question, holdings, &kept, source);
+    let anchors = anchors(question, &arrangement);
+    let shortfall = match select::wanted(question) {
+        Some(wanted) => wanted.saturating_sub(chosen.len()),
+        None => anchors.iter().map(|anchor| usize::try_from(anchor.missing).unwrap_or(usize::MAX)).sum(),
     };
-    if let Some(replicas) = replicas.filter(|replicas| *replicas < kept.len()) {
-        let surplus = kept.split_off(replicas);
-        removed.extend(surplus.iter().map(|(_, device)| remove(device, Code::Surplus, Figures::None)));
-    }
+    let fulfilment = match (shortfall, question.spec.terms.on_shortfall) {
+        (0, _) => Fulfilment::Complete,
+        (1.., OnShortfall::Partial) => Fulfilment::Partial,
+        (1.., OnShortfall::Wait) => Fulfilment::Waiting,
+        (1.., OnShortfall::Fail) => Fulfilment::Failed,
+    };
+    let (chosen, held_back) = match fulfilment {
+        Fulfilment::Complete | Fulfilment::Partial => (chosen, 0),
+        // Whoever waits does not move either: what is feasible for itself stays where it is.
+        Fulfilment::Waiting | Fulfilment::Failed => {
+            let mut frozen = kept.clone();
+            frozen.truncate(select::wanted(question).unwrap_or(usize::MAX));
+            let held_back = chosen.len().saturating_sub(frozen.len());
+            (frozen, held_back)
+        }
+    };
+    let stays: std::collections::BTreeSet<DeviceIndex> = chosen.iter().map(|(_, device)| device.index).collect();
+    let going = kept.iter().filter(|(_, device)| !stays.contains(&device.index));
+    removed.extend(going.map(|(_, device)| part(question, &arrangement, device)));
     removed.sort_by_key(|removed| removed.device);
-    let missing = replicas.map(|replicas| replicas - kept.len());
-    let new = match missing {
-        Some(0) => Vec::new(),
-        Some(_) | None => newcomers(missing),
-    };
-    let shortfall = missing.map_or(0, |missing| missing.saturating_sub(new.len()));
-    let mut all: Vec<(Ranked<'a>, Standing)> = kept
-        .into_iter()
-        .map(|ranked| (ranked, Standing::Kept))
-        .chain(new.into_iter().map(|ranked| (ranked, Standing::New)))
-        .collect();
-    all.sort_unstable_by_key(|((key, _), _)| *key);
-    Decision {
+    let decision = Decision {
         workload: question.spec.name.clone(),
         revision: question.snapshot.revision,
         wanted: question.spec.wanted,
-        chosen: all.into_iter().map(|((_, device), standing)| choose(question, device, standing)).collect(),
+        chosen: chosen.into_iter().map(|(_, device)| choose(question, holdings, &arrangement, device)).collect(),
         removed,
         shortfall: u32::try_from(shortfall).unwrap_or(u32::MAX),
+        fulfilment,
+        held_back: u32::try_from(held_back).unwrap_or(u32::MAX),
+        anchors,
         unresolved: question.unresolved(),
-    }
+    };
+    (decision, arrangement)
 }
 
-/// Parts the current placements into those that may stay, best first, and those that must go.
+/// Parts the current placements into those that pass every filter, best first, and those that must go.
 fn review<'a>(question: &Question<'a>, holdings: &Holdings) -> (Vec<Ranked<'a>>, Vec<Removed>) {
     let mut kept = Vec::new();
     let mut removed = Vec::new();
     for (index, holds) in holdings {
         match question.snapshot.fleet.get(*index) {
             None => {
-                removed.push(Removed { device: *index, name: None, code: Code::DeviceGone, figures: Figures::None })
+                let (code, figures) = (Code::DeviceGone, Figures::None);
+                removed.push(Removed { device: *index, name: None, code, figures, subject: None });
             }
             Some(device) => match first_failure(question, device, Some(*holds)) {
                 None => kept.push((rank::key(question, device), device)),
-                Some((_, code, figures)) => removed.push(remove(device, code, figures)),
+                Some((_, code, figures)) => {
+                    let subject = filters::subject(question, device, Some(*holds), code);
+                    removed.push(remove(device, code, figures, subject));
+                }
             },
         }
     }
@@ -237,18 +335,60 @@ fn review<'a>(question: &Question<'a>, holdings: &Holdings) -> (Vec<Ranked<'a>>,
     (kept, removed)
 }
 
-fn remove(device: &Device, code: Code, figures: Figures) -> Removed {
-    Removed { device: device.index, name: Some(device.name.to_string()), code, figures }
+/// Why a placement that passes every filter goes: it does not fit beside the others, or there are more than are wanted.
+fn part(question: &Question<'_>, arrangement: &Arrangement, device: &Device) -> Removed {
+    let failing = relation::verdicts(question, arrangement, device, true).into_iter().find_map(|answer| match answer {
+        (code, Verdict::Fail(figures), subject) => Some((code, figures, subject)),
+        (_, Verdict::Pass(_) | Verdict::NotAsked, _) => None,
+    });
+    match failing {
+        Some((code, figures, subject)) => remove(device, code, figures, subject),
+        None => remove(device, Code::Surplus, Figures::None, None),
+    }
 }
 
-fn choose(question: &Question<'_>, device: &Device, standing: Standing) -> Chosen {
-    let score = rank::score(question, device);
+fn remove(device: &Device, code: Code, figures: Figures, subject: Option<String>) -> Removed {
+    Removed { device: device.index, name: Some(device.name.to_string()), code, figures, subject }
+}
+
+fn choose(question: &Question<'_>, holdings: &Holdings, arrangement: &Arrangement, device: &Device) -> Chosen {
+    let served = arrangement.serving.as_ref().and_then(|serving| serving.of(device.index));
+    let (distance, anchor, serves) = match served {
+        Some((distance, anchor, serves)) => {
+            let anchor = question.snapshot.fleet.get(anchor).map(|anchor| anchor.name.to_string());
+            (Some(distance), anchor, serves)
+        }
+        None => (rank::distance(question, device), None, 0),
+    };
+    let score = rank::score(question, device, distance);
     Chosen {
         device: device.index,
         name: device.name.to_string(),
-        standing,
-        distance: rank::distance(question, device),
+        standing: if holdings.contains_key(&device.index) { Standing::Kept } else { Standing::New },
+        distance,
+        anchor,
+        serves,
         score_milli: score.iter().map(|part| part.milli).sum(),
         score,
     }
+}
+
+fn anchors(question: &Question<'_>, arrangement: &Arrangement) -> Vec<Anchor> {
+    let fleet = question.snapshot.fleet;
+    let name = |device: DeviceIndex| fleet.get(device).map(|device| device.name.to_string()).unwrap_or_default();
+    let Some(serving) = &arrangement.serving else {
+        return Vec::new();
+    };
+    let anchor = |served: &super::serving::Served| Anchor {
+        device: served.anchor,
+        name: name(served.anchor),
+        served_by: served
+            .by
+            .iter()
+            .filter(|(_, device)| arrangement.chosen.contains(device))
+            .map(|(distance, device)| AnchorServer { device: *device, name: name(*device), distance: *distance })
+            .collect(),
+        missing: serving.missing(served, &arrangement.chosen),
+    };
+    serving.anchors.iter().map(anchor).collect()
 }

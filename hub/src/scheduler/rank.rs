@@ -1,6 +1,6 @@
 //! Which of two feasible devices is better: exact keys that decide, and scores that explain.
 //!
-//! Near a point the nearer device is better. Otherwise the one with fewer placements is, and among equals the one that
+//! Near a point or an anchor the nearer device is better. Otherwise the one with fewer placements is, and among equals the one that
 //! comes first on the workload's way round the circle of device hashes (see `load_order`).
 //! Scores are for people and follow from the keys; no decision is made with them.
 
@@ -18,6 +18,16 @@ pub(super) struct RankKey {
     index: u32,
 }
 
+impl RankKey {
+    /// Nearest first.
+    pub(super) fn nearest(distance: Distance, device: &Device) -> Self {
+        Self { cost: distance.millimetres(), turn: 0, index: device.index.0 }
+    }
+}
+
+/// A device with what orders it.
+pub(super) type Ranked<'a> = (RankKey, &'a Device);
+
 /// One part of a score, in thousandths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -31,7 +41,7 @@ const HALF_SCORE_KM: u64 = 100;
 
 pub(super) fn key(question: &Question<'_>, device: &Device) -> RankKey {
     match distance(question, device) {
-        Some(distance) => RankKey { cost: distance.millimetres(), turn: 0, index: device.index.0 },
+        Some(distance) => RankKey::nearest(distance, device),
         None => RankKey {
             cost: u64::from(device.placements),
             turn: device.hash.wrapping_sub(question.start),
@@ -46,13 +56,14 @@ pub(super) fn distance(question: &Question<'_>, device: &Device) -> Option<Dista
     Some(Distance::between(near.point, device.position?.point))
 }
 
-/// Parts that sum to the score.
-pub(super) fn score(question: &Question<'_>, device: &Device) -> Vec<ScorePart> {
-    let part = match (distance(question, device), question.spec.terms.near) {
-        (Some(distance), Some(near)) => {
-            ScorePart { name: "distance", milli: distance_milli(distance, near.distance_max) }
+/// Parts that sum to the score. The distance is the one to the point of `near`, or to the nearest anchor.
+pub(super) fn score(question: &Question<'_>, device: &Device, distance: Option<Distance>) -> Vec<ScorePart> {
+    let part = match distance {
+        Some(distance) => {
+            let max = question.spec.terms.near.and_then(|near| near.distance_max);
+            ScorePart { name: "distance", milli: distance_milli(distance, max) }
         }
-        _ => ScorePart { name: "idle", milli: share_milli(1, 1 + u64::from(device.placements)) },
+        None => ScorePart { name: "idle", milli: share_milli(1, 1 + u64::from(device.placements)) },
     };
     vec![part]
 }

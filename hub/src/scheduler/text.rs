@@ -2,14 +2,18 @@
 
 use super::explain::{Check, DeviceExplanation, Outcome, Rival};
 use super::filters::{Code, Figures};
-use super::plan::{Plan, Standing};
+use super::plan::{Anchor, Fulfilment, Plan, Standing};
+use super::selector::selector_text;
 use super::snapshot::{PositionSource, Runtime};
-use super::workload::{Terms, Wanted, WorkloadSpecView};
+use super::terms::{Apartness, SpreadBy, Terms};
+use super::workload::{Wanted, WorkloadSpecView};
 use crate::geo::Distance;
 use std::fmt::Write;
 
 /// Lists of reasons are broken before this column.
 const WIDTH: usize = 100;
+/// Anchors of `nearestPer` that a text lists.
+const ANCHORS_SHOWN_MAX: usize = 10;
 
 /// The plan: what was asked, the counts that sum, the devices with their reasons, what goes and what is missing.
 pub fn plan_text(spec: &WorkloadSpecView, plan: &Plan) -> String {
@@ -45,13 +49,25 @@ pub fn plan_text(spec: &WorkloadSpecView, plan: &Plan) -> String {
             Some(name) => name.clone(),
             None => format!("device #{}", removed.device.0),
         };
-        out.push_str(&format!("  - {name} loses it: {}\n", failure(spec, removed.code, removed.figures)));
+        let reason = failure(spec, removed.code, removed.figures, removed.subject.as_deref());
+        out.push_str(&format!("  - {name} loses it: {reason}\n"));
     }
-    if let (Wanted::Replicas(replicas), 1..) = (spec.wanted, decision.shortfall) {
-        out.push_str(&format!(
-            "  {} of {replicas} replicas cannot be placed; the others are (onShortfall: partial)\n",
-            decision.shortfall
-        ));
+    out.push_str(&anchors_text(&decision.anchors));
+    if decision.shortfall > 0 {
+        let whole = match spec.wanted {
+            Wanted::Replicas(replicas) => format!("{} of {replicas} replicas", decision.shortfall),
+            Wanted::Every => format!("{} instances near the devices they are for", decision.shortfall),
+        };
+        let others = match decision.fulfilment {
+            Fulfilment::Complete => "",
+            Fulfilment::Partial => "; the others are (onShortfall: partial)",
+            Fulfilment::Waiting => "; the others wait for them (onShortfall: wait)",
+            Fulfilment::Failed => "; nothing is started (onShortfall: fail)",
+        };
+        out.push_str(&format!("  {whole} cannot be placed{others}\n"));
+        if decision.held_back > 0 {
+            out.push_str(&format!("  {} could be placed and are held back\n", decision.held_back));
+        }
         let misses: Vec<String> =
             plan.near_misses.iter().map(|line| format!("{} {}", line.count, summary(spec, line.code))).collect();
         out.push_str(&wrapped("  Fail only one thing: ", &misses, ", "));
@@ -66,6 +82,7 @@ pub fn device_text(spec: &WorkloadSpecView, explanation: &DeviceExplanation) -> 
         Outcome::Chosen(Standing::Kept) => "was chosen: it has it already and stays feasible",
         Outcome::Chosen(Standing::New) => "was chosen",
         Outcome::Outranked => "was NOT chosen: feasible, but not needed",
+        Outcome::HeldBack => "was NOT chosen: it would be, but others are missing and the workload waits for them",
         Outcome::NotFeasible => "was NOT chosen: not feasible",
     };
     let mut out = format!("{name} {verdict}\n");
@@ -73,7 +90,7 @@ pub fn device_text(spec: &WorkloadSpecView, explanation: &DeviceExplanation) -> 
     let width = failed.iter().map(|c| c.code.as_str().len()).max().unwrap_or(0);
     for check in &failed {
         let code = check.code.as_str();
-        let reason = failure(spec, check.code, check.figures);
+        let reason = failure(spec, check.code, check.figures, check.subject.as_deref());
         out.push_str(&format!("  x  {code:width$}  {reason}\n"));
     }
     let passed = explanation.checks.iter().filter(|c| c.passed);
@@ -85,7 +102,7 @@ pub fn device_text(spec: &WorkloadSpecView, explanation: &DeviceExplanation) -> 
         let ahead = rival.map_or(String::new(), |rival| format!(", ahead of {rival}"));
         let feasible = explanation.feasible;
         out.push_str(&match explanation.outcome {
-            Outcome::Chosen(_) => format!("  It ranks {rank} of {feasible} feasible{ahead}.\n"),
+            Outcome::Chosen(_) | Outcome::HeldBack => format!("  It ranks {rank} of {feasible} feasible{ahead}.\n"),
             Outcome::Outranked => format!(
                 "  It ranks {rank} of {feasible} feasible{ahead}; {} wanted, and a placement that is feasible stays where it is.\n",
                 match spec.wanted {
@@ -112,6 +129,7 @@ fn asked(spec: &WorkloadSpecView) -> String {
     let kind =
         if terms.class.is_empty() { "device".to_owned() } else { format!("{} device", terms.class.join(" or ")) };
     let mut out = match (spec.wanted, terms.near.is_some()) {
+        _ if terms.nearest_per.is_some() => nearest_per(spec, &kind),
         (Wanted::Every, _) => format!("every {kind}"),
         (Wanted::Replicas(1), true) => format!("1 nearest {kind}"),
         (Wanted::Replicas(1), false) => format!("1 {kind}"),
@@ -131,11 +149,25 @@ fn asked(spec: &WorkloadSpecView) -> String {
     if !terms.within.is_empty() {
         let _ = write!(out, ", inside {}", regions(terms, " or "));
     }
-    if !terms.labels.is_empty() {
+    if !terms.labels.is_empty() || !terms.requirements.is_empty() {
         let _ = write!(out, ", with {}", labels(terms));
     }
     if !terms.on.is_empty() {
         let _ = write!(out, ", on {}", terms.on.join(", "));
+    }
+    if let Some(min) = terms.spacing() {
+        let _ = write!(out, ", {} km or more apart", min.km());
+    }
+    if let Some(spread) = &terms.spread {
+        let _ = write!(out, ", spread by {} (skew {} or less)", spread_by(&spread.by), spread.skew_max);
+    }
+    for term in &terms.anti_affinity {
+        let names: Vec<String> = term.workloads.iter().map(|other| format!("wl/{}", other.name)).collect();
+        let place = match term.domain {
+            Apartness::Device => "on a device",
+            Apartness::Site => "in a site",
+        };
+        let _ = write!(out, ", not {place} with {}", names.join(" or "));
     }
     out.push('.');
     out
@@ -192,6 +224,28 @@ fn summary(spec: &WorkloadSpecView, code: Code) -> String {
         Code::Draining => "draining".to_owned(),
         Code::ClassMismatch => format!("class is not {}", terms.class.join(" or ")),
         Code::LabelMismatch => format!("without {}", labels(terms)),
+        Code::StaleLocation => match terms.position_age_max {
+            Some(max) => format!("position older than {}", age(max.as_secs())),
+            None => "position too old".to_owned(),
+        },
+        Code::Taint => "tainted".to_owned(),
+        Code::NoDomain => match terms.spread.as_ref().map(|spread| &spread.by) {
+            Some(SpreadBy::Regions(names)) => format!("in none of {}", region_names(names, ", ")),
+            Some(SpreadBy::Site | SpreadBy::Cell(_)) | None => "in no site".to_owned(),
+        },
+        Code::AntiAffinity => "together with a workload to stay away from".to_owned(),
+        Code::NotNearest => match &terms.nearest_per {
+            Some(nearest) if nearest.k.get() > 1 => format!("not among the {} nearest", nearest.k),
+            Some(_) | None => "not the nearest".to_owned(),
+        },
+        Code::MinDistance => match terms.spacing() {
+            Some(min) => format!("closer than {} km to a chosen device", min.km()),
+            None => "too close to a chosen device".to_owned(),
+        },
+        Code::Spread => match &terms.spread {
+            Some(spread) => format!("enough replicas in its {}", domain_noun(&spread.by)),
+            None => "enough replicas there".to_owned(),
+        },
         Code::NotNamed => "not named in `on`".to_owned(),
         Code::PositionUnknown => "position unknown".to_owned(),
         Code::OutsideRegion => format!("outside {}", regions(terms, " and ")),
@@ -212,11 +266,35 @@ fn summary(spec: &WorkloadSpecView, code: Code) -> String {
     }
 }
 
-/// A reason with the figures of one device.
-fn failure(spec: &WorkloadSpecView, code: Code, figures: Figures) -> String {
+/// A reason with the figures of one device, and the name that it is about.
+fn failure(spec: &WorkloadSpecView, code: Code, figures: Figures, about: Option<&str>) -> String {
     let subject = summary(spec, code);
     match figures {
-        Figures::None => subject,
+        Figures::None => match (code, about) {
+            (Code::Taint, Some(taint)) => format!("{taint} is not tolerated"),
+            (Code::AntiAffinity, Some(other)) => format!("together with {other}"),
+            // The one label of many that it lacks.
+            (Code::LabelMismatch, Some(one)) if subject != format!("without {one}") => format!("{subject} (not {one})"),
+            (_, Some(_) | None) => subject,
+        },
+        Figures::Spacing { km, .. } => format!("{subject} ({} km to {})", km_short(km), about.unwrap_or("one")),
+        Figures::Spread { replicas, replicas_least, skew_max } => format!(
+            "{subject} ({} has {replicas}, the emptiest {replicas_least}, skew {skew_max} allowed)",
+            about.unwrap_or("it")
+        ),
+        Figures::Anchor { km, km_served } => {
+            let anchor = about.unwrap_or("a device");
+            match km_served {
+                Some(served) => {
+                    format!(
+                        "{subject} ({} km to {anchor}, which has nearer ones up to {} km)",
+                        km_short(km),
+                        km_short(served)
+                    )
+                }
+                None => format!("{subject} ({} km to {anchor})", km_short(km)),
+            }
+        }
         Figures::Amount { needs, free, total } => {
             let amount = |value: u64| match code {
                 Code::InsufficientSlots => value.to_string(),
@@ -263,6 +341,19 @@ fn success(spec: &WorkloadSpecView, check: &Check) -> Option<String> {
         (Code::InsufficientSlots, Figures::Amount { free, .. }) => Some(format!("slots (free {free})")),
         (Code::SetTooLarge, Figures::Amount { free, .. }) => Some(format!("desired set (room {})", bytes(free))),
         (Code::NotApproved, _) => Some("approved".to_owned()),
+        (Code::Taint, _) => Some("taints tolerated".to_owned()),
+        (Code::AntiAffinity, _) => Some("no workload to stay away from".to_owned()),
+        (Code::NotNearest, Figures::Anchor { km, .. }) => {
+            Some(format!("nearest to {} ({} km)", check.subject.as_deref().unwrap_or("a device"), km_short(km)))
+        }
+        (Code::MinDistance, Figures::Spacing { km, .. }) => {
+            let other = check.subject.as_deref().unwrap_or("the next");
+            Some(format!("{} km to {other}", km_short(km)))
+        }
+        (Code::Spread, Figures::Spread { replicas, replicas_least, .. }) => {
+            let domain = check.subject.as_deref().unwrap_or("its domain");
+            Some(format!("{domain} (has {replicas}, the emptiest {replicas_least})"))
+        }
         // Inside and known are said by "certainly inside"; the rest is the normal state of a device.
         (
             Code::PositionUnknown
@@ -275,20 +366,84 @@ fn success(spec: &WorkloadSpecView, check: &Check) -> Option<String> {
             | Code::InsufficientSlots
             | Code::SetTooLarge
             | Code::DeviceGone
-            | Code::Surplus,
+            | Code::Surplus
+            | Code::StaleLocation
+            | Code::NoDomain
+            | Code::NotNearest
+            | Code::MinDistance
+            | Code::Spread,
             _,
         ) => None,
     }
 }
 
 fn regions(terms: &Terms, joint: &str) -> String {
-    let names: Vec<String> = terms.within.iter().map(|name| format!("region/{name}")).collect();
+    region_names(&terms.within, joint)
+}
+
+fn region_names(names: &[String], joint: &str) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("region/{name}")).collect();
     names.join(joint)
 }
 
 fn labels(terms: &Terms) -> String {
-    let pairs: Vec<String> = terms.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    pairs.join(",")
+    selector_text(&terms.labels, &terms.requirements)
+}
+
+fn nearest_per(spec: &WorkloadSpecView, kind: &str) -> String {
+    let Some(nearest) = &spec.terms.nearest_per else {
+        return String::new();
+    };
+    let nouns = match nearest.k.get() {
+        1 => format!("the nearest {kind}"),
+        k => format!("the {k} nearest {kind}s"),
+    };
+    let anchors = nearest.devices.to_string();
+    let anchors = if anchors.is_empty() { "device".to_owned() } else { format!("device with {anchors}") };
+    match spec.wanted {
+        Wanted::Every => format!("{nouns} of every {anchors}"),
+        Wanted::Replicas(replicas) => format!("{nouns} of every {anchors}, at most {replicas}"),
+    }
+}
+
+fn spread_by(by: &SpreadBy) -> String {
+    match by {
+        SpreadBy::Site => "site".to_owned(),
+        SpreadBy::Regions(names) => region_names(names, ", "),
+        SpreadBy::Cell(level) => format!("cell:{level}"),
+    }
+}
+
+fn domain_noun(by: &SpreadBy) -> &'static str {
+    match by {
+        SpreadBy::Site => "site",
+        SpreadBy::Regions(_) => "region",
+        SpreadBy::Cell(_) => "cell",
+    }
+}
+
+/// The first anchors with who serves them, those that lack one before all others.
+fn anchors_text(anchors: &[Anchor]) -> String {
+    let mut order: Vec<&Anchor> = anchors.iter().collect();
+    order.sort_by_key(|anchor| std::cmp::Reverse(anchor.missing));
+    let mut out = String::new();
+    for anchor in order.iter().take(ANCHORS_SHOWN_MAX) {
+        let by: Vec<String> = anchor
+            .served_by
+            .iter()
+            .map(|server| format!("{} ({} km)", server.name, km_short(server.distance)))
+            .collect();
+        let by = if by.is_empty() { "nobody".to_owned() } else { by.join(", ") };
+        let missing = match anchor.missing {
+            0 => String::new(),
+            missing => format!(", {missing} missing"),
+        };
+        let _ = writeln!(out, "  for {}: {by}{missing}", anchor.name);
+    }
+    if order.len() > ANCHORS_SHOWN_MAX {
+        let _ = writeln!(out, "  and for {} more", order.len() - ANCHORS_SHOWN_MAX);
+    }
+    out
 }
 
 fn runtime(runtime: Runtime) -> &'static str {

@@ -1,7 +1,7 @@
 //! A workload as the scheduler sees it: what it asks for, and where it is now.
 
 use super::snapshot::{DeviceIndex, Resources, Runtime};
-use crate::geo::{Distance, Point};
+use super::terms::Terms;
 use serde::Serialize;
 
 /// How many instances are wanted. A device runs at most one.
@@ -11,28 +11,6 @@ pub enum Wanted {
     Replicas(u32),
     /// One on every device that can take it.
     Every,
-}
-
-/// Nearest to a point first, and no farther than the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Near {
-    pub point: Point,
-    /// Measured to the device's nominal position; use `within` for a guarantee.
-    pub distance_max: Option<Distance>,
-}
-
-/// The terms of a placement. An empty list asks for nothing.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Terms {
-    /// Region names: certainly inside at least one of them.
-    pub within: Vec<String>,
-    pub near: Option<Near>,
-    /// `key=value` pairs, all of them.
-    pub labels: Vec<(String, String)>,
-    /// Device names: one of them.
-    pub on: Vec<String>,
-    /// Device classes: one of them.
-    pub class: Vec<String>,
 }
 
 /// What an instance needs from its device.

@@ -1,7 +1,7 @@
 //! The questions that a device must pass to take a workload, in the order in which they are asked and counted.
 //!
 //! A new question is a code, a line in `FILTERS` and a function. A filter sees one device and the resolved question, and
-//! never another device: whatever compares devices belongs to ranking.
+//! never another device: whatever compares devices belongs to ranking and to `relation`.
 
 mod capability;
 mod position;
@@ -11,6 +11,8 @@ mod state;
 
 use super::question::Question;
 use super::snapshot::{Admittance, Device, PositionSource, Resources, Runtime};
+use super::taint::{Taint, repelling};
+use super::terms::Apartness;
 use crate::geo::Distance;
 use serde::Serialize;
 
@@ -37,6 +39,17 @@ pub enum Code {
     DeviceGone,
     /// Not a filter: more placements than are wanted now.
     Surplus,
+    StaleLocation,
+    Taint,
+    /// In no site, or in none of the regions that replicas are spread over.
+    NoDomain,
+    AntiAffinity,
+    /// Compares devices: not among the nearest of any anchor.
+    NotNearest,
+    /// Compares devices: too close to another replica.
+    MinDistance,
+    /// Compares devices: its site, region or cell has enough replicas.
+    Spread,
 }
 
 impl Code {
@@ -60,6 +73,13 @@ impl Code {
             Code::SetTooLarge => "SET_TOO_LARGE",
             Code::DeviceGone => "DEVICE_GONE",
             Code::Surplus => "SURPLUS",
+            Code::StaleLocation => "STALE_LOCATION",
+            Code::Taint => "TAINT",
+            Code::NoDomain => "NO_DOMAIN",
+            Code::AntiAffinity => "ANTI_AFFINITY",
+            Code::NotNearest => "NOT_NEAREST",
+            Code::MinDistance => "MIN_DISTANCE",
+            Code::Spread => "SPREAD",
         }
     }
 }
@@ -91,6 +111,22 @@ pub enum Figures {
         needs: u16,
         speaks: u16,
     },
+    /// To the nearest other replica.
+    Spacing {
+        km: Distance,
+        km_min: Distance,
+    },
+    /// Replicas in the device's domain, without the device, against the domain that has the fewest.
+    Spread {
+        replicas: u32,
+        replicas_least: u32,
+        skew_max: u32,
+    },
+    /// To the nearest anchor, and how far that one's own nearest reach; none when it has fewer than it wants.
+    Anchor {
+        km: Distance,
+        km_served: Option<Distance>,
+    },
 }
 
 impl Figures {
@@ -119,7 +155,7 @@ pub struct Filter {
 pub type Held = Option<Resources>;
 
 /// In order of evaluation. The summary counts a device under the first that fails.
-pub const FILTERS: [Filter; 15] = [
+pub const FILTERS: [Filter; 19] = [
     Filter { code: Code::NotApproved, ask: state::approved },
     Filter { code: Code::ClassMismatch, ask: selection::class },
     Filter { code: Code::LabelMismatch, ask: selection::labels },
@@ -128,13 +164,17 @@ pub const FILTERS: [Filter; 15] = [
     Filter { code: Code::OutsideRegion, ask: position::inside },
     Filter { code: Code::PositionUncertain, ask: position::certain },
     Filter { code: Code::TooFar, ask: position::near },
+    Filter { code: Code::StaleLocation, ask: position::fresh },
+    Filter { code: Code::NoDomain, ask: selection::domain },
     Filter { code: Code::Cordoned, ask: state::open },
     Filter { code: Code::Draining, ask: state::staying },
+    Filter { code: Code::Taint, ask: state::tolerated },
     Filter { code: Code::NoRuntime, ask: capability::runtime },
     Filter { code: Code::AgentTooOld, ask: capability::wire },
     Filter { code: Code::InsufficientRam, ask: resources::ram },
     Filter { code: Code::InsufficientSlots, ask: resources::slots },
     Filter { code: Code::SetTooLarge, ask: resources::body },
+    Filter { code: Code::AntiAffinity, ask: selection::apart },
 ];
 
 impl Filter {
@@ -149,6 +189,45 @@ pub fn first_failure(question: &Question<'_>, device: &Device, held: Held) -> Op
         Verdict::Fail(figures) => Some((place, filter.code, figures)),
         Verdict::Pass(_) | Verdict::NotAsked => None,
     })
+}
+
+/// What a filter's answer is about, by name: the taint, the requirement, the other workload.
+pub(super) fn subject(question: &Question<'_>, device: &Device, held: Held, code: Code) -> Option<String> {
+    match code {
+        Code::Taint => {
+            let tolerations = &question.spec.terms.tolerations;
+            repelling(&device.taints, tolerations, held.is_some()).map(Taint::to_string)
+        }
+        Code::LabelMismatch => selection::failing(question, device),
+        Code::AntiAffinity => question.repelled_by(device).map(|(name, domain)| match domain {
+            Apartness::Device => format!("wl/{name}"),
+            Apartness::Site => match question.snapshot.fleet.site_of(device) {
+                Some(site) => format!("wl/{name} in site/{site}"),
+                None => format!("wl/{name}"),
+            },
+        }),
+        Code::NotApproved
+        | Code::Cordoned
+        | Code::Draining
+        | Code::ClassMismatch
+        | Code::NotNamed
+        | Code::PositionUnknown
+        | Code::OutsideRegion
+        | Code::PositionUncertain
+        | Code::TooFar
+        | Code::NoRuntime
+        | Code::AgentTooOld
+        | Code::InsufficientRam
+        | Code::InsufficientSlots
+        | Code::SetTooLarge
+        | Code::DeviceGone
+        | Code::Surplus
+        | Code::StaleLocation
+        | Code::NoDomain
+        | Code::NotNearest
+        | Code::MinDistance
+        | Code::Spread => None,
+    }
 }
 
 fn pass_if(passes: bool, figures: Figures) -> Verdict {

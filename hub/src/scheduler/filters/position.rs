@@ -3,10 +3,10 @@
 use super::{Figures, Held, Verdict, pass_if};
 use crate::geo::{Distance, Membership};
 use crate::scheduler::question::Question;
-use crate::scheduler::snapshot::{Device, Position};
+use crate::scheduler::snapshot::{Device, Position, PositionSource};
 
 pub(super) fn known(question: &Question<'_>, device: &Device, _: Held) -> Verdict {
-    if question.spec.terms.within.is_empty() && question.spec.terms.near.is_none() {
+    if !question.needs_position {
         return Verdict::NotAsked;
     }
     match device.position {
@@ -46,6 +46,21 @@ pub(super) fn near(question: &Question<'_>, device: &Device, _: Held) -> Verdict
         (Some(near), Some(position)) => {
             let km = Distance::between(near.point, position.point);
             pass_if(near.distance_max.is_none_or(|max| km <= max), Figures::Distance { km, km_max: near.distance_max })
+        }
+        (None, _) | (_, None) => Verdict::NotAsked,
+    }
+}
+
+/// What an operator or the device's configuration says does not age.
+pub(super) fn fresh(question: &Question<'_>, device: &Device, _: Held) -> Verdict {
+    match (question.spec.terms.position_age_max, device.position) {
+        (Some(max), Some(position)) => {
+            let age = question.snapshot.taken_at.saturating_sub(position.known_at);
+            let is_fresh = match position.source {
+                PositionSource::Operator | PositionSource::Static => true,
+                PositionSource::Reported => age <= max,
+            };
+            pass_if(is_fresh, figures(question, &position))
         }
         (None, _) | (_, None) => Verdict::NotAsked,
     }

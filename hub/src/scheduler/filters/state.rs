@@ -1,8 +1,9 @@
 //! What the operators decided about a device.
 
-use super::{Figures, Held, Verdict, admittance_allows};
+use super::{Figures, Held, Verdict, admittance_allows, pass_if};
 use crate::scheduler::question::Question;
 use crate::scheduler::snapshot::{Admittance, Device};
+use crate::scheduler::taint::repelling;
 
 pub(super) fn approved(_: &Question<'_>, device: &Device, _: Held) -> Verdict {
     admittance_allows(device.admittance, Admittance::Pending)
@@ -18,4 +19,11 @@ pub(super) fn open(_: &Question<'_>, device: &Device, held: Held) -> Verdict {
 
 pub(super) fn staying(_: &Question<'_>, device: &Device, _: Held) -> Verdict {
     admittance_allows(device.admittance, Admittance::Draining)
+}
+
+pub(super) fn tolerated(question: &Question<'_>, device: &Device, held: Held) -> Verdict {
+    if device.taints.is_empty() {
+        return Verdict::NotAsked;
+    }
+    pass_if(repelling(&device.taints, &question.spec.terms.tolerations, held.is_some()).is_none(), Figures::None)
 }

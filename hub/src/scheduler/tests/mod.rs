@@ -37,6 +37,7 @@ fn gateway(name: &str) -> DeviceFacts {
         total: resources(1024 * 1024, 16, 128 * 1024),
         used: Resources::default(),
         placements: 0,
+        ..DeviceFacts::default()
     }
 }
 

@@ -128,6 +128,7 @@ fn terms() -> impl Strategy<Value = Terms> {
             labels,
             on,
             class,
+            ..Terms::default()
         })
 }
 
