@@ -5,12 +5,10 @@
 use crate::args::Global;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use serde::Deserialize;
+use hub::hub::Endpoints;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Below the data directory; written by the hub when it is ready.
-pub const ENDPOINTS_FILE: &str = "run/endpoints.json";
 const TOKEN_VARIABLE: &str = "FULMAR_TOKEN";
 
 /// A hub, and the right to use it.
@@ -23,18 +21,9 @@ pub struct Endpoint {
     pub origin: String,
 }
 
-/// What a running hub says of itself.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct EndpointsFile {
-    pub api: String,
-    pub broker: String,
-    pub pid: u32,
-    pub token_file: PathBuf,
-}
-
 /// `None`: no hub has run here.
-pub fn read_file(data: &Path) -> Result<Option<EndpointsFile>, Failure> {
-    let path = data.join(ENDPOINTS_FILE);
+pub fn read_file(data: &Path) -> Result<Option<Endpoints>, Failure> {
+    let path = Endpoints::path(data);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
@@ -49,7 +38,7 @@ fn unreadable(path: &Path, why: &str) -> Failure {
         .next("run as the user who started the hub, or give --server and FULMAR_TOKEN")
 }
 
-fn read_token(file: &EndpointsFile, data: &Path) -> Result<String, Failure> {
+fn read_token(file: &Endpoints, data: &Path) -> Result<String, Failure> {
     // The hub may have been started with a relative path from another directory.
     let beside = data.join("run").join(file.token_file.file_name().unwrap_or_default());
     let path = if file.token_file.is_absolute() { &file.token_file } else { &beside };
@@ -89,7 +78,7 @@ fn find_with(global: &Global, variable: Option<String>) -> Result<Endpoint, Fail
         return Err(Failure::new(Exit::Failure, "NO_HUB", "no hub is running here")
             .why(format!(
                 "{} does not exist, and neither --server nor FULMAR_SERVER is given",
-                data.join(ENDPOINTS_FILE).display()
+                Endpoints::path(data).display()
             ))
             .next("fulmar up")
             .next("or name the data directory of a running hub: --data DIR or FULMAR_DATA"));
@@ -98,7 +87,7 @@ fn find_with(global: &Global, variable: Option<String>) -> Result<Endpoint, Fail
         Some(token) => token,
         None => read_token(&file, data)?,
     };
-    let origin = format!("{} (process {})", data.join(ENDPOINTS_FILE).display(), file.pid);
+    let origin = format!("{} (process {})", Endpoints::path(data).display(), file.pid);
     Ok(Endpoint { server: file.api.trim_end_matches('/').to_owned(), token: Some(token), origin })
 }
 
@@ -120,7 +109,7 @@ mod tests {
     fn hub(data: &Path) {
         std::fs::create_dir_all(data.join("run")).unwrap();
         let file = r#"{"api": "http://127.0.0.1:1", "broker": "mqtt://127.0.0.1:2", "pid": 3, "token_file": "elsewhere/run/admin.token"}"#;
-        std::fs::write(data.join(ENDPOINTS_FILE), file).unwrap();
+        std::fs::write(Endpoints::path(data), file).unwrap();
         std::fs::write(data.join("run/admin.token"), "secret\n").unwrap();
     }
 

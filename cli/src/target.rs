@@ -46,7 +46,9 @@ pub fn parse_kind(text: &str) -> Result<Kind, Failure> {
 /// `kind name`, `kind/name` or `kind` alone, which has no name.
 pub fn parse(kind: &str, name: Option<&str>) -> Result<(Kind, Option<String>), Failure> {
     match (kind.split_once('/'), name) {
-        (Some((kind, name)), None) if !name.is_empty() && !name.contains('/') => Ok((parse_kind(kind)?, Some(name.to_owned()))),
+        (Some((kind, name)), None) if !name.is_empty() && !name.contains('/') => {
+            Ok((parse_kind(kind)?, Some(name.to_owned())))
+        }
         (None, name) => Ok((parse_kind(kind)?, name.map(str::to_owned))),
         (Some(_), _) => {
             Err(Failure::usage(format!("{kind:?} is not a kind, or kind/name")).next("fulmar get workload/hello"))

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const POLL_PERIOD: Duration = Duration::from_millis(200);
 /// A bad verdict must hold for so long: devices may be about to connect, or to report the new generation.
 const VERDICT_GRACE: Duration = Duration::from_secs(3);
+/// Characters of a stage on a terminal: a line that wraps cannot be updated in place.
+const STAGE_CHARS_MAX: usize = 68;
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// `60s`, `5m`.
@@ -45,8 +47,9 @@ impl Display {
 
     fn show(&mut self, text: &str, since: Instant) {
         if self.is_terminal {
+            let shown: String = text.chars().take(STAGE_CHARS_MAX).collect();
             // Nobody to tell if it fails.
-            let _ = write!(std::io::stderr(), "\r\u{1b}[2K  {text}   {}", seconds(since.elapsed()));
+            let _ = write!(std::io::stderr(), "\r\u{1b}[2K  {shown}   {}", seconds(since.elapsed()));
             let _ = std::io::stderr().flush();
         } else if self.last != text {
             say(&format!("  {text}"));
