@@ -197,7 +197,7 @@ gw-fra-01   Online   2s     gateway   8.6821,50.1109   1/2         true     60m 
 NAMESPACE   NAME    RUNNING   SYNCED   HEALTHY   GENERATION   DEVICES       AGE
 lab         hello   4/5       True     False     2            d0,d1,d2,+3   20s
 ";
-        assert_eq!(table(Kind::Workload, &[item.clone()], Output::Table, true, NOW).text(), expected);
+        assert_eq!(table(Kind::Workload, std::slice::from_ref(&item), Output::Table, true, NOW).text(), expected);
         let wide = table(Kind::Workload, &[item], Output::Wide, false, NOW).text();
         assert!(wide.contains("hello@sha256:ba7816bf8f01   -"), "{wide}");
     }

@@ -1,7 +1,7 @@
 //! `describe`: one object with its conditions, its devices or workloads, and its last events, as text for people.
 
 use crate::columns::device_state;
-use crate::show::{age, bytes, flag, labels, list, number, point, span_ms, text, time_ms};
+use crate::show::{age, bytes, detail, flag, labels, list, number, point, span_ms, text, time_ms};
 use crate::table::Table;
 use hub::model::Kind;
 use serde_json::Value;
@@ -133,7 +133,7 @@ fn device(out: &mut String, object: &Value) {
             reason(workload),
             generation(workload),
             field("restarts"),
-            field("detail"),
+            detail(workload),
         ]);
     }
     let shown = if list(object, "/status/workloads").is_empty() { "none".to_owned() } else { table.text() };
@@ -164,7 +164,7 @@ fn workload(out: &mut String, object: &Value) {
             reason(device),
             generation(device),
             field("restarts"),
-            field("detail"),
+            detail(device),
         ]);
     }
     let shown = if list(object, "/status/devices").is_empty() { "none".to_owned() } else { table.text() };

@@ -28,7 +28,7 @@ pub struct Failure {
     pub exit: Exit,
     /// Stable.
     pub code: String,
-    pub what: String,
+    pub what: Box<str>,
     pub why: Vec<String>,
     /// Commands that can be pasted, or what to change.
     pub next: Vec<String>,
@@ -37,7 +37,7 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(exit: Exit, code: &str, what: impl Into<String>) -> Self {
-        let (code, what) = (code.to_owned(), what.into());
+        let (code, what) = (code.to_owned(), what.into().into_boxed_str());
         Self { exit, code, what, why: Vec::new(), next: Vec::new(), places: Vec::new() }
     }
 

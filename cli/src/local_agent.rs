@@ -176,13 +176,17 @@ impl LocalAgent {
 
     /// Asks it to stop, then insists. Returns when its process is gone.
     pub fn stop(&mut self) {
+        self.stop_within(STOP_TIMEOUT);
+    }
+
+    fn stop_within(&mut self, timeout: Duration) {
         let State::Running { mut child, .. } = std::mem::replace(&mut self.state, State::Stopped) else { return };
         let id = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
         // The child is not waited for yet, so that its id cannot belong to anybody else.
         let asked = matches!(child.try_wait(), Ok(None))
             && id.is_some_and(|id| rustix::process::kill_process(id, rustix::process::Signal::TERM).is_ok());
         let start = Instant::now();
-        while asked && start.elapsed() < STOP_TIMEOUT {
+        while asked && start.elapsed() < timeout {
             if !matches!(child.try_wait(), Ok(None)) {
                 return;
             }
@@ -250,6 +254,18 @@ mod tests {
         agent.stop();
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "ready\nasked\n");
         assert_eq!(agent.tend(), None);
+    }
+
+    #[test]
+    fn an_agent_that_does_not_listen_is_ended_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = script(folder.path(), "trap '' TERM\necho $$\nwhile :; do sleep 0.02; done");
+        let mut agent = LocalAgent::start(&program, &folder.path().join("data")).unwrap();
+        let log = agent.log();
+        wait_until("it is ready", || std::fs::read_to_string(&log).unwrap().ends_with('\n'));
+        agent.stop_within(Duration::from_millis(100));
+        let id = std::fs::read_to_string(&log).unwrap();
+        assert!(!Path::new("/proc").join(id.trim()).exists());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::show::{list, number, text};
+use crate::show::{detail, list, number, text};
 use serde_json::Value;
 
 /// Devices that a line names.
@@ -84,7 +84,7 @@ fn part(entry: &Value) -> Part {
         component: field("component"),
         state: field("state"),
         reason: field("reason"),
-        detail: field("detail"),
+        detail: detail(entry),
         restarts: number(entry, "/restarts"),
     }
 }
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(seen.verdict(), Verdict::Short);
         let failure = seen.failure(Verdict::Short, "3s");
         assert_eq!(failure.exit, Exit::Short);
-        assert_eq!(failure.what, "cannot place 1 of 2 replicas of wl/hello");
+        assert_eq!(&*failure.what, "cannot place 1 of 2 replicas of wl/hello");
         assert_eq!(failure.why, ["1 outside region/a"]);
     }
 

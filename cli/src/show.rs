@@ -38,6 +38,15 @@ pub fn condition(value: &Value, name: &str) -> String {
     found.map(|condition| text(condition, "/status")).unwrap_or_default()
 }
 
+/// `/detail` without the code in front that `/reason` says already.
+pub fn detail(entry: &Value) -> String {
+    let (reason, detail) = (text(entry, "/reason"), text(entry, "/detail"));
+    match detail.strip_prefix(&reason).and_then(|rest| rest.strip_prefix(": ")) {
+        Some(rest) if !reason.is_empty() => rest.to_owned(),
+        Some(_) | None => detail,
+    }
+}
+
 /// `[longitude, latitude]` at a pointer.
 pub fn point(value: &Value, pointer: &str) -> String {
     match list(value, pointer) {
@@ -97,6 +106,13 @@ mod tests {
         assert_eq!(text(&value, "/a/l"), "");
         assert_eq!(text(&Value::Null, "/a/b/c"), "");
         assert_eq!(labels(&value), "a=2,z=1");
+    }
+
+    #[test]
+    fn a_code_is_not_said_twice() {
+        assert_eq!(detail(&json!({"reason": "TRAPPED", "detail": "TRAPPED: unreachable"})), "unreachable");
+        assert_eq!(detail(&json!({"reason": "", "detail": ": x"})), ": x");
+        assert_eq!(detail(&json!({"reason": "NONE", "detail": "x"})), "x");
     }
 
     #[test]

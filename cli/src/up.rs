@@ -65,7 +65,7 @@ pub fn up(global: &Global, args: &Up) -> Result<(), Failure> {
         let agent_data =
             std::path::absolute(&agent_data).map_err(|error| system("cannot find the data directory", &error))?;
         let name = match member {
-            Some(member) => member.name,
+            Some(member) => known(&running.client, member, &agent_data)?,
             None => join(&running.client, &program, &agent_data, &at)?,
         };
         let device = Target::new(Kind::Device, "", &name);
@@ -315,6 +315,21 @@ fn join(client: &Client, program: &Path, data: &Path, at: &Position) -> Result<S
     let at = format!("{},{}", at.latitude, at.longitude);
     local_agent::join(program, data, &text(&answer, "/token"), &name, &at)?;
     Ok(name)
+}
+
+/// The name of a device that joined earlier, if it is still one.
+fn known(client: &Client, member: Membership, data: &Path) -> Result<String, Failure> {
+    match client.get(&Target::new(Kind::Device, "", &member.name).path()) {
+        Ok(_) => Ok(member.name),
+        Err(failure) if failure.exit == Exit::NotFound => {
+            let what = format!("the device {} of this machine is no longer one of this hub", member.name);
+            Err(Failure::new(Exit::Failure, "DEVICE_GONE", what)
+                .why("somebody has deleted it, so its keys are worth nothing any more")
+                .next(format!("rm -r {}    (it joins again as a new device)", data.display()))
+                .next("or start without a device: fulmar up --no-agent"))
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// This machine's name, with a number if a device has it already.
