@@ -246,8 +246,11 @@ fn accept(
     if !is_label(accepted.name, NAME_BYTES_MAX) {
         return Err(JoinError::Answer("its name is not a name"));
     }
-    let credential =
-        identity.exchange_secret().open(&accepted.hub_exchange, nonce, accepted.sealed).ok_or(JoinError::WrongHub)?;
+    let covered = accepted.covered().map_err(|_| JoinError::Answer("it is too long"))?;
+    let credential = identity
+        .exchange_secret()
+        .open(&accepted.hub_exchange, &covered, accepted.sealed)
+        .ok_or(JoinError::WrongHub)?;
     let membership = Membership {
         fleet: token.fleet.to_owned(),
         name: accepted.name.to_owned(),

@@ -22,7 +22,7 @@ use async_channel::{Receiver, Sender};
 use wire::dalek::ExchangeSecret;
 use wire::join::ExchangeKey;
 use wire::topic::Topic;
-use wire::{DeviceId, PairKey};
+use wire::{DeviceId, Digest, PairKey};
 
 pub use broker_slot::SUPERVISION_PERIOD;
 pub use endpoints::{ENDPOINTS_FILE, Endpoints};
@@ -370,7 +370,7 @@ impl Exchange for SharedExchange {
         self.0.pair_key(other, fleet, device)
     }
 
-    fn seal(&self, other: &ExchangeKey, nonce: &[u8; 16], credential: &[u8; 32]) -> Option<[u8; 48]> {
-        self.0.seal(other, nonce, credential)
+    fn seal(&self, other: &ExchangeKey, covered: &Digest, credential: &[u8; 32]) -> Option<[u8; 48]> {
+        self.0.seal(other, covered, credential)
     }
 }

@@ -1,5 +1,6 @@
 //! ed25519 and X25519 for hosts, by dalek. Small parts bring their own `Verify`.
 use crate::auth::PairKey;
+use crate::digest::Digest;
 use crate::id::DeviceId;
 use crate::join::ExchangeKey;
 use crate::limits::SEALED_CREDENTIAL_BYTES;
@@ -83,15 +84,16 @@ impl ExchangeSecret {
         self.derive(other, b"fulmar/v1/pair", &[fleet.as_bytes(), &device.0]).map(PairKey)
     }
 
-    /// Seals a credential for one answer. The key is single-use only because the nonce of the request is: a repeated request
-    /// is answered with the answer that was stored, never with another credential under the same nonce.
+    /// Seals a credential into one answer. The key comes from everything else in the answer (`Accepted::covered`, which
+    /// holds the nonce of the request), so that it is single-use and the credential opens only in the answer that the hub
+    /// wrote. The same answer must always carry the same credential.
     pub fn seal(
         &self,
         other: &ExchangeKey,
-        nonce: &[u8; 16],
+        covered: &Digest,
         credential: &[u8; 32],
     ) -> Option<[u8; SEALED_CREDENTIAL_BYTES]> {
-        let key = self.derive(other, b"fulmar/v1/credential", &[nonce])?;
+        let key = self.derive(other, b"fulmar/v1/credential", &[&covered.0])?;
         let mut out = [0; SEALED_CREDENTIAL_BYTES];
         out[..32].copy_from_slice(credential);
         let (text, tag_room) = out.split_at_mut(32);
@@ -102,8 +104,8 @@ impl ExchangeSecret {
     }
 
     /// Opens what `seal` made on the other side.
-    pub fn open(&self, other: &ExchangeKey, nonce: &[u8; 16], sealed: &[u8]) -> Option<[u8; 32]> {
-        let key = self.derive(other, b"fulmar/v1/credential", &[nonce])?;
+    pub fn open(&self, other: &ExchangeKey, covered: &Digest, sealed: &[u8]) -> Option<[u8; 32]> {
+        let key = self.derive(other, b"fulmar/v1/credential", &[&covered.0])?;
         let (text, tag) = sealed.split_at_checked(32)?;
         let tag: [u8; 16] = tag.try_into().ok()?;
         let mut out = [0; 32];

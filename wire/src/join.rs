@@ -18,6 +18,8 @@ const TOKEN_BYTES_MAX: usize = 8 + 16 + 32 + 33 + ADDRESS_BYTES_MAX + FLEET_BYTE
 /// Letters of the longest token text.
 pub const TOKEN_TEXT_BYTES_MAX: usize = TEXT_PREFIX.len() + 2 * TOKEN_BYTES_MAX;
 const REQUEST_TEXT_BYTES_MAX: usize = 512;
+/// Nonce 16, device 16, two keys 64, an address and a name with their lengths, a length and a flag.
+const COVERED_BYTES_MAX: usize = 16 + 16 + 64 + ADDRESS_BYTES_MAX + NAME_BYTES_MAX + 8;
 
 /// An X25519 public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -217,6 +219,17 @@ pub struct Accepted<'a> {
     pub artifacts: &'a str,
     pub name: &'a str,
     pub approved: bool,
+}
+
+impl Accepted<'_> {
+    /// Of everything but the sealed credential. The seal's key comes from it, so that nobody on the way can change what
+    /// stands beside the credential.
+    pub fn covered(&self) -> Result<Digest, WireError> {
+        let mut buffer = [0; COVERED_BYTES_MAX];
+        let mut writer = Writer::new(&mut buffer);
+        writer.value(&Self { sealed: &[], ..*self })?;
+        Ok(Digest::of(writer.written()))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -38,17 +38,19 @@ fn options(data: &std::path::Path, token: &JoinToken<'_>) -> JoinOptions {
 
 /// The hub's answer to this identity, changed by `change`.
 fn answer(hub: &Hub, identity: &Identity, change: impl FnOnce(&mut Accepted<'_>)) -> Vec<u8> {
-    let sealed = hub.exchange.seal(&identity.exchange_secret().public_key(), &NONCE, &[5; 32]).unwrap();
-    let mut accepted = Accepted {
+    let unsealed = Accepted {
         nonce: NONCE,
         device: identity.device(),
         hub_signing: hub.signing.public_key(),
         hub_exchange: hub.exchange.public_key(),
-        sealed: &sealed,
+        sealed: &[],
         artifacts: "http://127.0.0.1:2",
         name: "gate-1",
         approved: true,
     };
+    let covered = unsealed.covered().unwrap();
+    let sealed = hub.exchange.seal(&identity.exchange_secret().public_key(), &covered, &[5; 32]).unwrap();
+    let mut accepted = Accepted { sealed: &sealed, ..unsealed };
     change(&mut accepted);
     let mut buffer = [0; 1024];
     encode_plain(&mut buffer, &JoinAnswer::Accepted(accepted)).unwrap().to_vec()

@@ -234,17 +234,19 @@ impl Connection {
             Ok(device) => {
                 let again = inner.pair.as_ref().is_none_or(|(joined, _)| *joined == device);
                 let pair = inner.exchange.pair_key(&request.claim.exchange, FLEET, device).unwrap();
-                let sealed = inner.exchange.seal(&request.claim.exchange, &nonce, &[6; 32]).unwrap();
-                let accepted = Accepted {
+                let unsealed = Accepted {
                     nonce,
                     device,
                     hub_signing: inner.signing.public_key(),
                     hub_exchange: inner.exchange.public_key(),
-                    sealed: &sealed,
+                    sealed: &[],
                     artifacts: &artifacts,
                     name: request.claim.name,
                     approved: true,
                 };
+                let covered = unsealed.covered().unwrap();
+                let sealed = inner.exchange.seal(&request.claim.exchange, &covered, &[6; 32]).unwrap();
+                let accepted = Accepted { sealed: &sealed, ..unsealed };
                 let refused = JoinAnswer::Refused { nonce, reason: JoinRefusal::TokenUsed };
                 let answer = if again { JoinAnswer::Accepted(accepted) } else { refused };
                 let frame = encode_plain(&mut buffer, &answer).unwrap().to_vec();

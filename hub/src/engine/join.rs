@@ -167,23 +167,25 @@ impl Engine {
         let fleet = &self.state.fleet_name;
         let pair = self.state.exchange.pair_key(exchange, fleet, id).ok_or(JoinRefusal::Malformed)?;
         let credential = credential(&pair, &claim.nonce);
-        let sealed = self.state.exchange.seal(exchange, &claim.nonce, &credential).ok_or(JoinRefusal::Malformed)?;
         if self.state.devices.index_of(id).is_none() && self.state.devices.len() >= DEVICES_MAX {
             return Err(JoinRefusal::Busy);
         }
         let credential_sha256 = Digest::of(data_encoding::HEXLOWER.encode(&credential).as_bytes()).0;
         let body = self.joined_body(&name, claim, &row);
         let approved = matches!(&body.spec, Spec::Device(device) if device.spec.approved);
-        let accepted = Accepted {
+        let unsealed = Accepted {
             nonce: claim.nonce,
             device: id,
             hub_signing: self.hub_signing,
             hub_exchange: self.state.exchange.public_key(),
-            sealed: &sealed,
+            sealed: &[],
             artifacts: &self.config.artifacts,
             name: &name,
             approved,
         };
+        let covered = unsealed.covered().map_err(|_| JoinRefusal::Malformed)?;
+        let sealed = self.state.exchange.seal(exchange, &covered, &credential).ok_or(JoinRefusal::Malformed)?;
+        let accepted = Accepted { sealed: &sealed, ..unsealed };
         let (topic, payload) =
             self.join_answer(token, &JoinAnswer::Accepted(accepted)).ok_or(JoinRefusal::Malformed)?;
         let keys = DeviceKeysRow {

@@ -44,7 +44,7 @@ pub struct Ticket(pub u64);
 pub trait Exchange: Send {
     fn public_key(&self) -> ExchangeKey;
     fn pair_key(&self, other: &ExchangeKey, fleet: &str, device: DeviceId) -> Option<PairKey>;
-    fn seal(&self, other: &ExchangeKey, nonce: &[u8; 16], credential: &[u8; 32]) -> Option<[u8; 48]>;
+    fn seal(&self, other: &ExchangeKey, covered: &Digest, credential: &[u8; 32]) -> Option<[u8; 48]>;
 }
 
 impl Exchange for wire::dalek::ExchangeSecret {
@@ -56,8 +56,8 @@ impl Exchange for wire::dalek::ExchangeSecret {
         self.pair_key(other, fleet, device)
     }
 
-    fn seal(&self, other: &ExchangeKey, nonce: &[u8; 16], credential: &[u8; 32]) -> Option<[u8; 48]> {
-        self.seal(other, nonce, credential)
+    fn seal(&self, other: &ExchangeKey, covered: &Digest, credential: &[u8; 32]) -> Option<[u8; 48]> {
+        self.seal(other, covered, credential)
     }
 }
 

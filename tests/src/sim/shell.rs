@@ -83,7 +83,9 @@ impl World<'_> {
             JoinAnswer::Accepted(accepted) if accepted.nonce != nonce => {}
             JoinAnswer::Accepted(accepted) => {
                 let joining = &self.devices[device];
-                let credential = joining.exchange.open(&accepted.hub_exchange, &nonce, accepted.sealed);
+                let covered = accepted.covered().ok();
+                let credential = covered
+                    .and_then(|covered| joining.exchange.open(&accepted.hub_exchange, &covered, accepted.sealed));
                 let Some(credential) = credential.filter(|_| accepted.device == joining.id) else {
                     return self.fail(|| format!("the credential of dev-{device} does not open"));
                 };

@@ -468,17 +468,18 @@ impl Corpus {
         let signature = claim.sign(&device_key(), FLEET, TOKEN).unwrap();
         self.plain("join-request", "nameless", &JoinRequest { claim, signature });
         let hub = ExchangeSecret::from_seed([5; 32]);
-        let sealed = hub.seal(&claim.exchange, &JOIN_NONCE, &[0xee; 32]).unwrap();
-        let accepted = Accepted {
+        let unsealed = Accepted {
             nonce: JOIN_NONCE,
             device: self.world.device,
             hub_signing: hub_key().public_key(),
             hub_exchange: hub.public_key(),
-            sealed: &sealed,
+            sealed: &[],
             artifacts: "http://hub.example:7443",
             name: "porch",
             approved: true,
         };
+        let sealed = hub.seal(&claim.exchange, &unsealed.covered().unwrap(), &[0xee; 32]).unwrap();
+        let accepted = Accepted { sealed: &sealed, ..unsealed };
         self.plain("join-answer", "accepted", &JoinAnswer::Accepted(accepted));
         for reason in [
             JoinRefusal::TokenUsed,

@@ -1,13 +1,13 @@
 //! The cryptography against published vectors and against its own definition, and the ways in which it must fail.
-use crate::corpus::{JOIN_NONCE, corpus};
+use crate::corpus::corpus;
 use crate::families::{BOOT, FLEET, SESSION, World};
 use hkdf::Hkdf;
 use sha2::{Digest as _, Sha256};
 use wire::dalek::{Ed25519, Ed25519Key, ExchangeSecret};
 use wire::frame::Kind;
-use wire::join::ExchangeKey;
+use wire::join::{Accepted, ExchangeKey};
 use wire::sign::{PublicKey, Sign, Signature, Verify};
-use wire::{DeviceId, LiveContext, PairKey, Session};
+use wire::{DeviceId, Digest, LiveContext, PairKey, Session};
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.chars().filter_map(|letter| letter.to_digit(16)).map(|digit| digit as u8).collect();
@@ -212,36 +212,58 @@ fn an_exchange_key_of_small_order_gives_no_key() {
     for point in [[0; 32], one, minus_one, prime, prime_plus_one, order_eight, order_eight_other] {
         let key = ExchangeKey(point);
         assert!(secret.pair_key(&key, FLEET, World::new().device).is_none(), "{point:02x?}");
-        assert!(secret.seal(&key, &JOIN_NONCE, &[1; 32]).is_none());
-        assert!(secret.open(&key, &JOIN_NONCE, &[0; 48]).is_none());
+        assert!(secret.seal(&key, &Digest::of(b"answer"), &[1; 32]).is_none());
+        assert!(secret.open(&key, &Digest::of(b"answer"), &[0; 48]).is_none());
     }
 }
 
 #[test]
-fn only_the_right_secret_and_nonce_open_a_sealed_credential() {
+fn only_the_right_secret_and_answer_open_a_sealed_credential() {
     let (device, hub) = (ExchangeSecret::from_seed([4; 32]), ExchangeSecret::from_seed([5; 32]));
     let credential = [0xab; 32];
-    let sealed = hub.seal(&device.public_key(), &JOIN_NONCE, &credential).unwrap();
+    let sealed = hub.seal(&device.public_key(), &Digest::of(b"answer"), &credential).unwrap();
     assert!(!sealed.windows(8).any(|window| window == [0xab; 8]));
-    assert_eq!(device.open(&hub.public_key(), &JOIN_NONCE, &sealed), Some(credential));
-    assert_eq!(device.open(&hub.public_key(), &[0xd1; 16], &sealed), None);
-    assert_eq!(ExchangeSecret::from_seed([6; 32]).open(&hub.public_key(), &JOIN_NONCE, &sealed), None);
-    assert_eq!(device.open(&ExchangeSecret::from_seed([6; 32]).public_key(), &JOIN_NONCE, &sealed), None);
+    assert_eq!(device.open(&hub.public_key(), &Digest::of(b"answer"), &sealed), Some(credential));
+    assert_eq!(device.open(&hub.public_key(), &Digest::of(b"another answer"), &sealed), None);
+    assert_eq!(ExchangeSecret::from_seed([6; 32]).open(&hub.public_key(), &Digest::of(b"answer"), &sealed), None);
+    assert_eq!(device.open(&ExchangeSecret::from_seed([6; 32]).public_key(), &Digest::of(b"answer"), &sealed), None);
+}
+
+#[test]
+fn an_answer_that_was_changed_on_the_way_does_not_open() {
+    let (device, hub) = (ExchangeSecret::from_seed([4; 32]), ExchangeSecret::from_seed([5; 32]));
+    let answer = Accepted {
+        nonce: [1; 16],
+        device: DeviceId([2; 16]),
+        hub_signing: PublicKey([3; 32]),
+        hub_exchange: hub.public_key(),
+        sealed: &[],
+        artifacts: "http://right",
+        name: "porch",
+        approved: false,
+    };
+    let sealed = hub.seal(&device.public_key(), &answer.covered().unwrap(), &[7; 32]).unwrap();
+    let opens = |answer: Accepted<'_>| device.open(&hub.public_key(), &answer.covered().unwrap(), &sealed).is_some();
+    assert!(opens(Accepted { sealed: &sealed, ..answer }));
+    assert!(!opens(Accepted { artifacts: "http://wrong", ..answer }));
+    assert!(!opens(Accepted { name: "gate", ..answer }));
+    assert!(!opens(Accepted { approved: true, ..answer }));
+    assert!(!opens(Accepted { device: DeviceId([9; 16]), ..answer }));
 }
 
 #[test]
 fn a_bent_cut_or_grown_seal_does_not_open() {
     let (device, hub) = (ExchangeSecret::from_seed([4; 32]), ExchangeSecret::from_seed([5; 32]));
-    let sealed = hub.seal(&device.public_key(), &JOIN_NONCE, &[0xab; 32]).unwrap();
+    let sealed = hub.seal(&device.public_key(), &Digest::of(b"answer"), &[0xab; 32]).unwrap();
     for bit in 0..sealed.len() * 8 {
         let mut bent = sealed;
         bent[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(device.open(&hub.public_key(), &JOIN_NONCE, &bent), None, "bit {bit}");
+        assert_eq!(device.open(&hub.public_key(), &Digest::of(b"answer"), &bent), None, "bit {bit}");
     }
     for end in 0..sealed.len() {
-        assert_eq!(device.open(&hub.public_key(), &JOIN_NONCE, &sealed[..end]), None);
+        assert_eq!(device.open(&hub.public_key(), &Digest::of(b"answer"), &sealed[..end]), None);
     }
-    assert_eq!(device.open(&hub.public_key(), &JOIN_NONCE, &[&sealed[..], &[0]].concat()), None);
+    assert_eq!(device.open(&hub.public_key(), &Digest::of(b"answer"), &[&sealed[..], &[0]].concat()), None);
 }
 
 #[test]

@@ -115,7 +115,8 @@ impl Double {
         match decode_plain::<JoinAnswer<'_>>(&publication.payload).unwrap() {
             JoinAnswer::Accepted(accepted) => {
                 assert_eq!(accepted.device, self.id);
-                assert!(self.exchange.open(&accepted.hub_exchange, &accepted.nonce, accepted.sealed).is_some());
+                let covered = accepted.covered().unwrap();
+                assert!(self.exchange.open(&accepted.hub_exchange, &covered, accepted.sealed).is_some());
                 Some(Ok(accepted.approved))
             }
             JoinAnswer::Refused { reason, .. } => Some(Err(reason)),
