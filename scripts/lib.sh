@@ -50,7 +50,7 @@ cargo_is_new_enough() {
 
 # A compiler for this machine: rustup's if there is one, else Debian's.
 choose_rust() {
-    need_packages gcc libc6-dev make
+    need_packages gcc libc6-dev ca-certificates git
     [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
     if cargo_is_new_enough; then
         RUST_FROM="$(rustc --version) on PATH"
@@ -61,6 +61,16 @@ choose_rust() {
         RUST_FROM="Debian's $(rustc --version)"
     fi
     step "compiler: $RUST_FROM"
+    claim_cache
+}
+
+# Checkouts share the cache, and cargo tells their crates apart by time stamps alone: after a change of checkout
+# everything of ours must be newer than what was built.
+claim_cache() {
+    local claim="$PWD"
+    [ "$(cat "$CACHE/checkout" 2>/dev/null)" = "$claim" ] && return 0
+    find wire agent-nostd agent hub cli tests boards functions -type f -not -path '*/target/*' -exec touch {} +
+    printf '%s' "$claim" >"$CACHE/checkout"
 }
 
 # Builds for a part without an operating system: rustup's target if it is installed, else Debian's compiler and its sources.
