@@ -4,8 +4,11 @@ use crate::args::{Explain, Global, Output};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{json, plain, print, yaml};
-use crate::target::{parse_workload, with_query};
+use crate::target::{Target, parse_workload, with_query};
 use serde_json::Value;
+
+/// Lines of reasons inside another message.
+const LINES_MAX: usize = 12;
 
 pub fn run(global: &Global, verb: &Explain) -> Result<(), Failure> {
     let Explain::Placement { workload, device } = verb;
@@ -18,6 +21,12 @@ pub fn run(global: &Global, verb: &Explain) -> Result<(), Failure> {
         Output::Yaml => print(&yaml(&answer)?),
         Output::Table | Output::Wide | Output::Name => print(&text(&answer)?),
     }
+}
+
+/// Why a workload is where it is, line by line.
+pub fn reasons(client: &Client, target: &Target) -> Result<Vec<String>, Failure> {
+    let answer = client.get(&format!("{}/placement", target.path()))?;
+    Ok(text(&answer)?.lines().take(LINES_MAX).map(str::to_owned).collect())
 }
 
 /// The hub's own words: only the scheduler knows what its codes mean.

@@ -5,6 +5,7 @@
 use crate::args::{Awaited, Global, Output, Wait};
 use crate::client::Client;
 use crate::exit::Exit;
+use crate::explain;
 use crate::failure::Failure;
 use crate::output::{line, say};
 use crate::progress::{Look, Verdict, look};
@@ -126,7 +127,7 @@ impl Awaiting<'_> {
             Verdict::Failed | Verdict::Short => match self.bad_since {
                 Some((known, since)) if known == verdict => {
                     if since.elapsed() >= VERDICT_GRACE {
-                        self.result = Some(Err(self.last.failure(verdict, &seconds(start.elapsed()))));
+                        self.result = Some(Err(self.failure(client, verdict, &seconds(start.elapsed()))));
                     }
                 }
                 Some(_) | None => self.bad_since = Some((verdict, Instant::now())),
@@ -135,9 +136,20 @@ impl Awaiting<'_> {
         if self.result.is_none() && start.elapsed() >= timeout {
             // What is known to be bad is the better answer than the time.
             let verdict = self.bad_since.map_or(verdict, |(known, _)| known);
-            self.result = Some(Err(self.last.failure(verdict, &seconds(timeout))));
+            self.result = Some(Err(self.failure(client, verdict, &seconds(timeout))));
         }
         Ok(())
+    }
+
+    /// With the scheduler's own words where replicas are missing.
+    fn failure(&self, client: &Client, verdict: Verdict, waited: &str) -> Failure {
+        let mut failure = self.last.failure(verdict, waited);
+        if verdict == Verdict::Short
+            && let Ok(reasons) = explain::reasons(client, self.target)
+        {
+            failure.why = reasons;
+        }
+        failure
     }
 }
 

@@ -116,6 +116,7 @@ fn nothing_is_changed_when_one_document_is_not_valid() {
     assert_eq!(code, 4, "{out}{said}");
     assert!(out.contains("workload/w created (generation 1)"), "{out}");
     assert!(said.contains("error[SHORT]: cannot place 1 of 1 replicas of wl/w"), "{said}");
+    assert!(said.contains("   why: 1 device, inside region/rhine.") && said.contains("0 devices considered"), "{said}");
     assert!(said.contains("next: fulmar explain placement wl/w") && !said.contains('\u{1b}'), "{said}");
     let (code, out, said) = run(data, &["explain", "placement", "w"]);
     assert!(code == 0 && out.contains("0 devices considered"), "{out}{said}");
