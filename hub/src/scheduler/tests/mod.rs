@@ -3,6 +3,7 @@
 
 mod golden;
 mod oracle;
+mod relations;
 mod stability;
 
 use super::*;

@@ -1,4 +1,5 @@
-//! Random fleets and workloads against a brute-force planner that shares no code with the scheduler's.
+//! Random fleets and workloads against a brute-force planner that shares no code with the scheduler's. Terms that compare
+//! devices are in `relations`.
 
 use super::*;
 use crate::geo::tests::membership::winding;
@@ -9,13 +10,13 @@ const TURN: i64 = 3_600_000_000;
 
 /// A polygon with a hole in a plane around a base point, kept for the oracle, or a circle.
 #[derive(Debug, Clone)]
-enum Area {
+pub(super) enum Area {
     Polygon { base: (i64, i64), outer: Vec<(i64, i64)>, hole: Vec<(i64, i64)> },
     Circle { center: Point, km: f64 },
 }
 
 impl Area {
-    fn region(&self) -> Option<Region> {
+    pub(super) fn region(&self) -> Option<Region> {
         match self {
             Area::Circle { center, km } => Some(Region::circle(Circle::new(*center, *km).unwrap())),
             Area::Polygon { base, outer, hole } => {
@@ -43,7 +44,7 @@ impl Area {
     }
 }
 
-fn anywhere() -> impl Strategy<Value = Point> {
+pub(super) fn anywhere() -> impl Strategy<Value = Point> {
     prop_oneof![
         3 => (-1_800_000_000..=1_800_000_000_i32, -900_000_000..=900_000_000_i32),
         1 => (prop_oneof![Just(1_800_000_000), Just(-1_800_000_000)], -900_000_000..=900_000_000_i32),
@@ -69,8 +70,23 @@ fn area() -> impl Strategy<Value = Area> {
     ]
 }
 
-fn device() -> impl Strategy<Value = DeviceFacts> {
-    let position = prop::option::weighted(0.9, (anywhere(), prop_oneof![2 => Just(0_u32), 1 => 1_u32..2_000_000]));
+pub(super) fn device() -> impl Strategy<Value = DeviceFacts> {
+    let position = prop::option::weighted(
+        0.9,
+        (anywhere(), prop_oneof![2 => Just(0_u32), 1 => 1_u32..2_000_000], any::<bool>(), 0_u64..10_000),
+    );
+    let taint = (prop_oneof![Just("use"), Just("fire")], prop_oneof![Just(""), Just("x")], any::<bool>()).prop_map(
+        |(key, value, executes)| Taint {
+            key: key.into(),
+            value: value.into(),
+            effect: if executes { Effect::NoExecute } else { Effect::NoSchedule },
+        },
+    );
+    let marks = (
+        prop::option::weighted(0.8, prop_oneof![Just("s0"), Just("s1"), Just("s2")]),
+        prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(taint, 1..3)],
+        prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec((0_u32..3).prop_map(WorkloadNumber), 1..3)],
+    );
     let admittance = prop_oneof![
         6 => Just(Admittance::Open),
         1 => Just(Admittance::Pending),
@@ -84,19 +100,22 @@ fn device() -> impl Strategy<Value = DeviceFacts> {
         admittance,
         (0_u16..3, prop::bool::weighted(0.9), any::<bool>()),
         ((0_u64..200, 0_u32..6, 0_u32..900), (0_u64..150, 0_u32..5, 0_u32..800)),
-        0_u32..3,
+        (0_u32..3, marks),
     )
         .prop_map(
-            |(class, labels, position, admittance, (wire, function, container), (total, used), placements)| {
+            |(class, labels, position, admittance, (wire, function, container), (total, used), (placements, marks))| {
                 DeviceFacts {
                     class: class.into(),
                     labels: labels.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-                    position: position.map(|(point, metres)| Position {
+                    position: position.map(|(point, metres, is_static, known_at)| Position {
                         point,
                         uncertainty: Distance::from_metres(metres),
-                        source: PositionSource::Reported,
-                        known_at: Duration::ZERO,
+                        source: if is_static { PositionSource::Static } else { PositionSource::Reported },
+                        known_at: Duration::from_secs(known_at),
                     }),
+                    site: marks.0.map(Into::into),
+                    taints: marks.1,
+                    runs: marks.2,
                     admittance,
                     wire: WireRange { min: 0, max: wire },
                     runtimes: Runtimes { function, container },
@@ -109,7 +128,32 @@ fn device() -> impl Strategy<Value = DeviceFacts> {
         )
 }
 
-fn terms() -> impl Strategy<Value = Terms> {
+fn requirement() -> impl Strategy<Value = Requirement> {
+    let key = prop_oneof![Just("zone"), Just("rack"), Just("none")].prop_map(str::to_owned);
+    let values = prop::collection::vec(prop_oneof![Just("a"), Just("b"), Just("c")].prop_map(str::to_owned), 1..3);
+    prop_oneof![
+        (key.clone(), values.clone()).prop_map(|(key, values)| Requirement::In { key, values }),
+        (key.clone(), values).prop_map(|(key, values)| Requirement::NotIn { key, values }),
+        key.clone().prop_map(|key| Requirement::Exists { key }),
+        key.prop_map(|key| Requirement::NotExists { key }),
+    ]
+}
+
+fn toleration() -> impl Strategy<Value = Toleration> {
+    let key = prop::option::of(prop_oneof![Just("use"), Just("fire")].prop_map(str::to_owned));
+    let value = prop::option::of(prop_oneof![Just(""), Just("x")].prop_map(str::to_owned));
+    let effect = prop::option::of(prop_oneof![Just(Effect::NoSchedule), Just(Effect::NoExecute)]);
+    (key, value, effect).prop_map(|(key, value, effect)| Toleration { key, value, effect })
+}
+
+fn anti_affinity() -> impl Strategy<Value = AntiAffinity> {
+    let other = prop::option::weighted(0.9, 0_u32..3)
+        .prop_map(|number| OtherWorkload { name: format!("{number:?}"), number: number.map(WorkloadNumber) });
+    (prop::collection::vec(other, 1..3), prop_oneof![Just(Apartness::Device), Just(Apartness::Site)])
+        .prop_map(|(workloads, domain)| AntiAffinity { workloads, domain })
+}
+
+pub(super) fn terms() -> impl Strategy<Value = Terms> {
     let name = prop_oneof![Just("r0"), Just("r1"), Just("nowhere")].prop_map(str::to_owned);
     let label = (prop_oneof![Just("zone"), Just("rack")], prop_oneof![Just("a"), Just("b"), Just("c")])
         .prop_map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -121,26 +165,36 @@ fn terms() -> impl Strategy<Value = Terms> {
         prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(label, 1..3)],
         prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(on, 1..12)],
         prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(class, 1..3)],
+        (
+            prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(requirement(), 1..3)],
+            prop_oneof![1 => Just(Vec::new()), 1 => prop::collection::vec(toleration(), 1..3)],
+            prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(anti_affinity(), 1..3)],
+            prop::option::weighted(0.2, (0_u64..11_000).prop_map(Duration::from_secs)),
+        ),
     )
-        .prop_map(|(within, near, labels, on, class)| Terms {
+        .prop_map(|(within, near, labels, on, class, more)| Terms {
             within,
             near: near.map(|(point, km)| Near { point, distance_max: km.and_then(Distance::from_km) }),
             labels,
             on,
             class,
+            requirements: more.0,
+            tolerations: more.1,
+            anti_affinity: more.2,
+            position_age_max: more.3,
             ..Terms::default()
         })
 }
 
 #[derive(Debug, Clone)]
-struct World {
-    areas: Vec<Area>,
-    devices: Vec<DeviceFacts>,
-    spec: WorkloadSpecView,
-    current: Vec<u32>,
+pub(super) struct World {
+    pub(super) areas: Vec<Area>,
+    pub(super) devices: Vec<DeviceFacts>,
+    pub(super) spec: WorkloadSpecView,
+    pub(super) current: Vec<u32>,
 }
 
-fn world() -> impl Strategy<Value = World> {
+pub(super) fn world() -> impl Strategy<Value = World> {
     let devices = prop_oneof![1 => Just(0..1_usize), 9 => Just(1..40)]
         .prop_flat_map(|size| prop::collection::vec(device(), size));
     let wanted = prop_oneof![2 => (0_u32..8).prop_map(Wanted::Replicas), 1 => Just(Wanted::Every)];
@@ -166,13 +220,13 @@ fn world() -> impl Strategy<Value = World> {
 }
 
 impl World {
-    fn regions(&self) -> Option<Regions> {
+    pub(super) fn regions(&self) -> Option<Regions> {
         let named = self.areas.iter().enumerate();
         named.map(|(i, area)| Some((format!("r{i}"), area.region()?))).collect()
     }
 
     /// What the current placements hold: part of what their devices use.
-    fn placements(&self) -> Vec<CurrentPlacement> {
+    pub(super) fn placements(&self) -> Vec<CurrentPlacement> {
         let holds = |i: &u32| match self.devices.get(*i as usize) {
             Some(device) => Resources {
                 ram_bytes: device.used.ram_bytes / 2,
@@ -186,7 +240,7 @@ impl World {
     }
 
     /// First reason against a device, asked in the documented order.
-    fn reason(&self, regions: &Regions, i: usize, held: Option<Resources>) -> Option<Code> {
+    pub(super) fn reason(&self, regions: &Regions, i: usize, held: Option<Resources>) -> Option<Code> {
         let (device, spec) = (&self.devices[i], &self.spec);
         let terms = &spec.terms;
         if device.admittance == Admittance::Pending {
@@ -198,10 +252,28 @@ impl World {
         if terms.labels.iter().any(|(k, v)| device.labels.get(k) != Some(v)) {
             return Some(Code::LabelMismatch);
         }
+        let meets = |requirement: &Requirement| match requirement {
+            Requirement::In { key, values } => device.labels.get(key).is_some_and(|value| values.contains(value)),
+            Requirement::NotIn { key, values } => !device.labels.get(key).is_some_and(|value| values.contains(value)),
+            Requirement::Exists { key } => device.labels.contains_key(key),
+            Requirement::NotExists { key } => !device.labels.contains_key(key),
+        };
+        if !terms.requirements.iter().all(meets) {
+            return Some(Code::LabelMismatch);
+        }
         if !terms.on.is_empty() && !terms.on.iter().any(|name| **name == *device.name) {
             return Some(Code::NotNamed);
         }
-        if !terms.within.is_empty() || terms.near.is_some() {
+        let spreads_by_place = match &terms.spread {
+            Some(spread) => spread.by != SpreadBy::Site,
+            None => false,
+        };
+        if !terms.within.is_empty()
+            || terms.near.is_some()
+            || terms.nearest_per.is_some()
+            || terms.distance_min.is_some_and(|min| min.millimetres() > 0)
+            || spreads_by_place
+        {
             let Some(position) = device.position else {
                 return Some(Code::PositionUnknown);
             };
@@ -228,10 +300,30 @@ impl World {
                 return Some(Code::TooFar);
             }
         }
+        if let (Some(max), Some(position)) = (terms.position_age_max, device.position)
+            && position.source == PositionSource::Reported
+            && Duration::from_secs(10_000) - position.known_at > max
+        {
+            return Some(Code::StaleLocation);
+        }
+        if terms.spread.is_some() && self.domain(i).is_none() {
+            return Some(Code::NoDomain);
+        }
         match device.admittance {
             Admittance::Cordoned if held.is_none() => return Some(Code::Cordoned),
             Admittance::Draining => return Some(Code::Draining),
             Admittance::Cordoned | Admittance::Open | Admittance::Pending => {}
+        }
+        let bears = |taint: &Taint| {
+            (taint.effect == Effect::NoSchedule && held.is_some())
+                || terms.tolerations.iter().any(|t| {
+                    (t.key.is_none() || t.key.as_deref() == Some(&taint.key))
+                        && (t.value.is_none() || t.value.as_deref() == Some(&taint.value))
+                        && (t.effect.is_none() || t.effect == Some(taint.effect))
+                })
+        };
+        if !device.taints.iter().all(bears) {
+            return Some(Code::Taint);
         }
         if !device.runtimes.function {
             return Some(Code::NoRuntime);
@@ -250,7 +342,34 @@ impl World {
         if used.body_bytes - own.body_bytes + needs.body_bytes > total.body_bytes {
             return Some(Code::SetTooLarge);
         }
+        for term in &terms.anti_affinity {
+            for number in term.workloads.iter().filter_map(|other| other.number) {
+                let is_near = |other: &DeviceFacts| match term.domain {
+                    Apartness::Device => other.name == device.name,
+                    Apartness::Site => other.name == device.name || device.site.is_some() && other.site == device.site,
+                };
+                if self.devices.iter().any(|other| is_near(other) && other.runs.contains(&number)) {
+                    return Some(Code::AntiAffinity);
+                }
+            }
+        }
         None
+    }
+
+    /// What a device counts as for spreading.
+    pub(super) fn domain(&self, i: usize) -> Option<String> {
+        let device = &self.devices[i];
+        match &self.spec.terms.spread.as_ref()?.by {
+            SpreadBy::Site => device.site.as_deref().map(str::to_owned),
+            SpreadBy::Regions(names) => {
+                let point = device.position?.point;
+                let holds = |name: &&String| {
+                    (0..self.areas.len()).any(|i| **name == format!("r{i}") && self.areas[i].holds(point))
+                };
+                names.iter().find(holds).cloned()
+            }
+            SpreadBy::Cell(level) => Some(crate::geo::Cell::of(device.position?.point, *level).to_string()),
+        }
     }
 }
 
