@@ -4,15 +4,18 @@
 use super::device::Join;
 use super::operator::Task;
 use super::runtime::Phase as RunPhase;
-use super::world::{Event, Phase, World};
+use super::world::{Event, FLEET, Phase, World};
 use agent_nostd::machine::port::{Input, LinkState};
 use hub::engine::DeviceChange;
 use hub::model::Kind;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use wire::event::Level;
+use wire::frame::decode_plain;
+use wire::hello::HubState;
 use wire::limits::RECONNECT_BYTES_MAX;
 use wire::record::Role;
+use wire::topic::{Down, Topic};
 
 /// The longest pause that a device may take of itself is an hour (refused too often), and a version that failed too often is
 /// tried again after half an hour; then connecting, fetching and starting.
@@ -23,6 +26,8 @@ const QUIET_MS: u64 = 180_000;
 const RECONNECT_MS: u64 = 120_000;
 /// Time between two looks.
 const LOOK_MS: u64 = 5_000;
+/// Looks in a row that have to find everything right; longer than the answers to the hub's questions take.
+const RIGHT_LOOKS: u32 = 5;
 /// Looks between two questions to the hub.
 const ASK_EVERY: u32 = 3;
 
@@ -30,6 +35,7 @@ const ASK_EVERY: u32 = 3;
 pub struct Judge {
     since_ms: u64,
     looks: u32,
+    right_looks: u32,
     pub converged_after_ms: Option<u64>,
     /// The most bytes of Hello and Fresh of an unchanged device.
     pub reconnect_bytes: usize,
@@ -96,6 +102,8 @@ impl World<'_> {
         self.ask_the_hub();
         let waited = self.now - self.judge.since_ms;
         match self.what_is_wrong() {
+            // What follows from the last change may still be on its way.
+            None if self.judge.right_looks < RIGHT_LOOKS => self.judge.right_looks += 1,
             None => {
                 self.judge.converged_after_ms = Some(waited);
                 self.say(|_| format!("everything is right after {} s", waited / 1000));
@@ -106,6 +114,7 @@ impl World<'_> {
                 self.fail(|| format!("[I4] after {} min without faults: {what}", waited / 60_000));
             }
             Some(what) => {
+                self.judge.right_looks = 0;
                 if self.judge.looks % 60 == 1 {
                     self.say(|_| format!("not yet: {what}"));
                 }
@@ -168,12 +177,12 @@ impl World<'_> {
                 continue;
             }
             let seen = &node.seen;
-            let bytes = seen.hello_bytes + seen.fresh_bytes;
-            let (hellos, freshes) = (seen.hellos, seen.freshes);
             let (desired_bytes, missing) = (seen.desired_bytes, seen.logs_missing());
-            if (hellos, freshes) != (1, 1) || bytes > RECONNECT_BYTES_MAX {
-                return self
-                    .fail(|| format!("dev-{device} came back with {hellos} + {freshes} messages, {bytes} bytes"));
+            let Some((hellos, bytes)) = seen.first_fresh else {
+                return self.fail(|| format!("dev-{device} did not come back"));
+            };
+            if hellos != 1 || bytes > RECONNECT_BYTES_MAX {
+                return self.fail(|| format!("dev-{device} came back with {hellos} Hellos and {bytes} bytes"));
             }
             if desired_bytes > 0 {
                 return self.fail(|| format!("dev-{device} is unchanged and was sent a set of {desired_bytes} bytes"));
@@ -198,7 +207,10 @@ impl World<'_> {
         if !self.hub.is_linked || !self.hub.queue.waiting.is_empty() {
             return Some("the hub is busy".to_owned());
         }
-        (0..self.devices.len()).find_map(|device| self.device_wrong(device)).or_else(|| self.hub_view_wrong())
+        (0..self.devices.len())
+            .find_map(|device| self.device_wrong(device))
+            .or_else(|| self.broker_wrong())
+            .or_else(|| self.hub_view_wrong())
     }
 
     fn device_wrong(&self, device: usize) -> Option<String> {
@@ -238,6 +250,22 @@ impl World<'_> {
         let is_extra = |key| records.iter().all(|kept| kept.key() != key);
         let extra = node.runtime.instances.values().map(|i| i.kept.key()).find(|key| is_extra(*key));
         extra.map(|key| format!("dev-{device} runs {key:?}, which is not wanted"))
+    }
+
+    /// The broker keeps exactly the sets that are durable, for devices that are away too.
+    fn broker_wrong(&self) -> Option<String> {
+        for (device, row) in &self.hub.durable.desired {
+            let mut buffer = vec![0; row.body.len() + 256];
+            let frame = row.signed.encode(&mut buffer, &row.body).ok()?;
+            let topic = Topic::Down(*device, Down::Desired).print(FLEET).ok()?;
+            if self.broker.retained.get(topic.as_str()).map(Vec::as_slice) != Some(&*frame) {
+                return Some(format!("the broker does not keep set {} of {device}", row.signed.header.revision));
+            }
+        }
+        let topic = Topic::HubState.print(FLEET).ok()?;
+        let state = self.broker.retained.get(topic.as_str()).and_then(|state| decode_plain::<HubState>(state).ok());
+        let is_ours = state.is_some_and(|state| state.incarnation == self.hub.durable.incarnation);
+        (!is_ours).then(|| format!("the broker keeps another state of the hub: {state:?}"))
     }
 
     /// What the operator is shown agrees with the world.

@@ -11,6 +11,7 @@ use hub::engine::Publication;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::desired::Desired;
 use wire::event::Log;
+use wire::record::Role;
 use wire::status::Status;
 use wire::topic::{Down, Topic, Up};
 use wire::{Digest, Kind, LiveContext, Revision};
@@ -58,11 +59,10 @@ pub struct Seen {
     pub frames: Vec<Vec<u8>>,
     pub crashes: u32,
     outstanding: u32,
-    /// Application bytes of Hello and Fresh, and how many of each.
-    pub hello_bytes: usize,
-    pub fresh_bytes: usize,
-    pub hellos: u32,
-    pub freshes: u32,
+    hellos: u32,
+    hello_bytes: usize,
+    /// At the first Fresh of a measurement: how many Hellos it took, and the application bytes of both.
+    pub first_fresh: Option<(u32, usize)>,
     pub desired_bytes: usize,
     /// Log sequences of this boot that reached the broker, and what the device says it lost.
     logs: BTreeSet<u32>,
@@ -81,8 +81,8 @@ impl Seen {
     pub fn received(&mut self, from: Inbound, bytes: usize) {
         match from {
             Inbound::Down(Down::Fresh) => {
-                self.freshes += 1;
-                self.fresh_bytes += bytes;
+                let before = (self.hellos, self.hello_bytes);
+                self.first_fresh.get_or_insert((before.0, before.1 + bytes));
             }
             Inbound::Down(Down::Desired) => self.desired_bytes += bytes,
             Inbound::Down(_) | Inbound::HubState => {}
@@ -90,7 +90,7 @@ impl Seen {
     }
 
     pub fn begin_measuring(&mut self) {
-        (self.hello_bytes, self.fresh_bytes, self.hellos, self.freshes, self.desired_bytes) = (0, 0, 0, 0, 0);
+        (self.hellos, self.hello_bytes, self.first_fresh, self.desired_bytes) = (0, 0, None, 0);
     }
 
     pub fn forget_floor(&mut self) {
@@ -102,8 +102,10 @@ impl Seen {
         self.told.last().copied()
     }
 
+    /// What the device acts upon. After rot that is in its memory only, until the next write.
     pub fn holds(&self) -> Option<&Set> {
-        self.accepted.get(&self.floor?.0)
+        let revision = self.floor.map(|(revision, _)| revision).or(self.told())?;
+        self.accepted.get(&revision)
     }
 
     /// The sets that the machine may act upon: the last two that it was told of.
@@ -200,6 +202,9 @@ impl World<'_> {
         if !is_listed {
             return self.fail(|| format!("[I2] dev-{device} starts {key:?}, which its accepted set lacks"));
         }
+        if let Some(missing) = kept.after.iter().find(|component| !self.is_ready(device, kept, **component)) {
+            return self.fail(|| format!("dev-{device} starts {key:?} before component {missing}"));
+        }
         if is_exact {
             return;
         }
@@ -213,6 +218,18 @@ impl World<'_> {
         if self.failures(device, key) == 0 && !is_missing {
             self.fail(|| format!("dev-{device} starts an older version of {key:?} although nothing failed"));
         }
+    }
+
+    /// Whether a component that comes before `kept` runs or is done, in the version that belongs to it.
+    fn is_ready(&self, device: usize, kept: &Kept, component: u8) -> bool {
+        let node = &self.devices[device];
+        let key = (kept.core.workload, component);
+        let of_same_set = node.seen.current().find(|set| set.records.contains(kept)).and_then(|set| set.get(key));
+        let fits = |version: Digest| of_same_set.is_none_or(|other| other.version == version);
+        let mut running = node.runtime.of_key(key).filter(|(_, other)| other.kept.core.role == Role::Service);
+        let mut done = node.runtime.completed.iter().chain(&node.runtime.jobs_done);
+        running.any(|(_, other)| other.phase == Phase::Running && fits(other.kept.version))
+            || done.any(|(of, version)| *of == key && fits(*version))
     }
 
     /// Nothing is stopped but for a reason on this device (I6).

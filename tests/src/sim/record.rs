@@ -18,6 +18,8 @@ pub struct Kept {
     pub version: Digest,
     /// Of the workload, without its namespace.
     pub name: String,
+    /// Components that come first.
+    pub after: Vec<u8>,
 }
 
 impl Kept {
@@ -25,9 +27,13 @@ impl Kept {
         let mut bytes = format!("{:?}", Core { generation: 0, ..record.core }).into_bytes();
         let mut buffer = [0; 600];
         let mut name = String::new();
+        let mut after = Vec::new();
         for stated in record.clauses.iter() {
             if let Clause::Name(stated) = stated.clause {
                 name = stated.name.to_owned();
+            }
+            if let Clause::After(components) = stated.clause {
+                after = components.to_vec();
             }
             // What only the machine reads may change without a restart.
             let is_policy = matches!(
@@ -38,7 +44,13 @@ impl Kept {
                 bytes.extend_from_slice(encoded);
             }
         }
-        Self { core: record.core, clauses: record.clauses.as_bytes().to_vec(), version: Digest::of(&bytes), name }
+        Self {
+            core: record.core,
+            clauses: record.clauses.as_bytes().to_vec(),
+            version: Digest::of(&bytes),
+            name,
+            after,
+        }
     }
 
     pub fn key(&self) -> Key {
