@@ -48,10 +48,10 @@ impl Spacing {
         self.places.push(Place { vector: unit_vector(point), point, id });
         if self.places.len() == FEW + 1 {
             for at in 0..self.places.len() {
-                self.into_cube(at);
+                self.file_place(at);
             }
         } else if self.places.len() > FEW {
-            self.into_cube(self.places.len() - 1);
+            self.file_place(self.places.len() - 1);
         }
     }
 
@@ -113,7 +113,7 @@ impl Spacing {
         }
     }
 
-    fn into_cube(&mut self, at: usize) {
+    fn file_place(&mut self, at: usize) {
         let Some(place) = self.places.get(at) else { return };
         let cube = self.cube(place.vector);
         if let Ok(at) = u32::try_from(at) {

@@ -1,7 +1,8 @@
 //! Why one device was chosen or not: every filter's answer with its figures, and where the device ranks or would rank.
 
+use super::decision::Standing;
 use super::filters::{self, Code, FILTERS, Figures, Held, Verdict, first_failure};
-use super::plan::{self, Standing, Survey};
+use super::plan::{self, Survey};
 use super::question::Question;
 use super::rank::{self, RankKey};
 use super::relation;

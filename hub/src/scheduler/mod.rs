@@ -8,6 +8,7 @@
 
 mod balance;
 mod candidates;
+mod decision;
 mod explain;
 pub mod filters;
 mod fleet;
@@ -18,6 +19,7 @@ mod occupancy;
 mod plan;
 mod question;
 mod rank;
+mod reason;
 mod relation;
 mod select;
 mod selector;
@@ -30,12 +32,11 @@ mod tests;
 pub mod text;
 mod workload;
 
+pub use decision::{Anchor, AnchorServer, Chosen, Decision, Fulfilment, Plan, Removed, Standing, Tally, TallyLine};
 pub use explain::{Check, DeviceExplanation, Outcome, Rival, explain_device};
 pub use filters::{Code, Figures};
 pub use fleet::Fleet;
-pub use plan::{
-    Anchor, AnchorServer, Chosen, Decision, Fulfilment, Plan, Removed, Standing, Tally, TallyLine, place, plan,
-};
+pub use plan::{place, plan};
 pub use rank::ScorePart;
 pub use selector::{Requirement, Selector};
 pub use snapshot::{

@@ -149,6 +149,115 @@ fn one_device_at_a_time() {
     golden("devices_in_polygon.txt", &device_text_of(&air_quality(), &[], &names));
 }
 
+/// Gateways in three sites along a road, sensors beside it, and a device for every reason of the comparing terms.
+fn road() -> Fleet {
+    let gateway_at = |name: &str, site: &str, km: f64| DeviceFacts {
+        position: exactly(8.0 + km / 71.5, 50.0),
+        site: (!site.is_empty()).then(|| site.into()),
+        labels: BTreeMap::from([("tier".to_owned(), "edge".to_owned())]),
+        ..gateway(name)
+    };
+    let sensor_at = |name: &str, km: f64| DeviceFacts {
+        position: exactly(8.0 + km / 71.5, 50.01),
+        labels: BTreeMap::from([("sensor".to_owned(), "pm25".to_owned())]),
+        ..mcu(name)
+    };
+    let camera = Taint { key: "use".into(), value: "camera".into(), effect: Effect::NoExecute };
+    fleet([
+        gateway_at("gw-a1", "alpha", 0.0),
+        gateway_at("gw-a2", "alpha", 0.8),
+        gateway_at("gw-a3", "alpha", 7.0),
+        gateway_at("gw-b1", "beta", 12.0),
+        gateway_at("gw-b2", "beta", 20.0),
+        DeviceFacts { taints: vec![camera], ..gateway_at("gw-b3", "beta", 26.0) },
+        DeviceFacts { runs: vec![WorkloadNumber(7)], ..gateway_at("gw-c1", "gamma", 32.0) },
+        gateway_at("gw-c2", "gamma", 40.0),
+        gateway_at("gw-wild", "", 48.0),
+        DeviceFacts { labels: BTreeMap::new(), ..gateway_at("gw-plain", "alpha", 50.0) },
+        DeviceFacts { position: reported(8.9, 50.0, 20, 3_000), ..gateway_at("gw-van", "delta", 0.0) },
+        sensor_at("aq-01", 0.3),
+        sensor_at("aq-02", 19.0),
+        sensor_at("aq-03", 45.0),
+    ])
+}
+
+fn along_the_road(replicas: u32) -> WorkloadSpecView {
+    let one = std::num::NonZeroU32::MIN;
+    let db = OtherWorkload { name: "db".into(), number: Some(WorkloadNumber(7)) };
+    let terms = Terms {
+        near: Some(Near { point: at(8.0, 50.0), distance_max: None }),
+        class: vec!["gateway".into()],
+        requirements: vec![Requirement::In { key: "tier".into(), values: vec!["edge".into(), "core".into()] }],
+        distance_min: Distance::from_km(5.0),
+        spread: Some(Spread { by: SpreadBy::Site, skew_max: one }),
+        anti_affinity: vec![AntiAffinity { workloads: vec![db], domain: Apartness::Site }],
+        position_age_max: Some(Duration::from_secs(3_600)),
+        ..Terms::default()
+    };
+    workload("relay", Wanted::Replicas(replicas), terms)
+}
+
+fn nearest_to_sensors() -> WorkloadSpecView {
+    let devices = Selector { labels: vec![("sensor".into(), "pm25".into())], requirements: Vec::new() };
+    let nearest_per = Some(NearestPer { devices, k: std::num::NonZeroU32::new(2).unwrap() });
+    let terms = Terms { class: vec!["gateway".into()], nearest_per, ..Terms::default() };
+    workload("collect", Wanted::Every, terms)
+}
+
+fn road_text(spec: &WorkloadSpecView, current: &[CurrentPlacement], names: &[&str]) -> String {
+    let (fleet, regions) = (road(), Regions::new());
+    let view = snapshot(&fleet, &regions);
+    let mut out = text::plan_text(spec, &plan(&view, spec, current));
+    for name in names {
+        let device = fleet.by_name(name).unwrap().index;
+        out.push('\n');
+        out.push_str(&text::device_text(spec, &explain_device(&view, spec, current, device).unwrap()));
+    }
+    out
+}
+
+#[test]
+fn apart_spread_and_away_from_another() {
+    let names = ["gw-a1", "gw-a2", "gw-b2", "gw-b3", "gw-c2", "gw-wild", "gw-plain", "gw-van"];
+    golden("related.txt", &road_text(&along_the_road(5), &[], &names));
+    let spec = along_the_road(3);
+    let current = [placed(0, &spec), placed(1, &spec), placed(5, &spec), placed(7, &spec)];
+    golden("related_moved.txt", &road_text(&spec, &current, &[]));
+}
+
+#[test]
+fn waiting_and_failing() {
+    let mut spec = along_the_road(5);
+    spec.terms.on_shortfall = OnShortfall::Wait;
+    let waiting = road_text(&spec, &[placed(1, &spec)], &["gw-a1", "gw-a3", "gw-b1"]);
+    spec.terms.on_shortfall = OnShortfall::Fail;
+    golden("held_back.txt", &(waiting + "\n" + &road_text(&spec, &[], &[])));
+}
+
+#[test]
+fn nearest_of_every_sensor() {
+    let mut spec = nearest_to_sensors();
+    let text = road_text(&spec, &[placed(8, &spec), placed(10, &spec)], &["gw-a1", "gw-a3", "gw-b3", "aq-01"]);
+    spec.terms.distance_min = Distance::from_km(1.0);
+    golden("nearest_per.txt", &(text + "\n" + &road_text(&spec, &[], &["gw-a2"])));
+}
+
+#[test]
+fn comparing_terms_as_json() {
+    let (fleet, regions) = (road(), Regions::new());
+    let view = snapshot(&fleet, &regions);
+    let spec = along_the_road(5);
+    let current = [placed(5, &spec)];
+    let device = |name: &str| explain_device(&view, &spec, &current, fleet.by_name(name).unwrap().index).unwrap();
+    let sensors = plan(&view, &nearest_to_sensors(), &[]);
+    let json = serde_json::json!({
+        "plan": plan(&view, &spec, &current),
+        "devices": [device("gw-a2"), device("gw-b3"), device("gw-c2")],
+        "nearestPer": sensors,
+    });
+    golden("related.json", &(serde_json::to_string_pretty(&json).unwrap() + "\n"));
+}
+
 #[test]
 fn the_same_as_json() {
     let (fleet, regions) = (mixed_fleet(), europe());

@@ -5,6 +5,7 @@ mod golden;
 mod oracle;
 mod relations;
 mod stability;
+mod terms;
 
 use super::*;
 use crate::geo::{Distance, GeometryText, Point, Region};

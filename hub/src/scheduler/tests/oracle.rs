@@ -488,7 +488,8 @@ proptest! {
             let was_placed = current.iter().any(|p| p.device == lost);
             let after = plan(&snapshot(&fleet, &regions), &world.spec, &current).decision;
             let new = after.chosen.iter().filter(|c| c.standing == Standing::New).count();
-            prop_assert!(new <= usize::from(was_placed));
+            // Another workload that leaves with it may free its site, so that more can be placed.
+            prop_assert!(new <= usize::from(was_placed) || !world.spec.terms.anti_affinity.is_empty());
             prop_assert_eq!(after.removed.len(), usize::from(was_placed));
             prop_assert!(after.removed.iter().all(|r| r.device == lost));
         }
