@@ -24,7 +24,7 @@ const CHORD_SQUARED_SLACK: f64 = 1e-14;
 type Leaf = GeomWithData<[f64; 3], (u32, Point)>;
 
 /// The positions of devices by their dense index.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct GeoIndex {
     tree: RTree<Leaf>,
     points: HashMap<u32, Point>,

@@ -13,7 +13,7 @@ use crate::geo::GeoIndex;
 use std::collections::{BTreeMap, HashMap};
 
 /// All devices by dense index, with the indexes that keep selective questions from scanning.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Fleet {
     devices: Vec<Option<Device>>,
     count: u32,
@@ -233,6 +233,28 @@ impl Fleet {
     /// The name of the site where a device stands.
     pub fn site_of(&self, device: &Device) -> Option<&str> {
         self.sites.text(device.site?).map(|(_, name)| name)
+    }
+
+    /// What is known of a device, as it would be given to `put`: for asking "what if" of a clone of the fleet.
+    pub fn facts(&self, index: DeviceIndex) -> Option<DeviceFacts> {
+        let device = self.get(index)?;
+        let labels = self.labels_of(device).into_iter();
+        Some(DeviceFacts {
+            id: device.id.clone(),
+            name: device.name.clone(),
+            class: device.class.clone(),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            position: device.position,
+            admittance: device.admittance,
+            wire: device.wire,
+            runtimes: device.runtimes,
+            total: device.total,
+            used: device.used,
+            placements: device.placements,
+            site: self.site_of(device).map(Into::into),
+            taints: device.taints.to_vec(),
+            runs: device.runs.clone(),
+        })
     }
 
     fn get_mut(&mut self, index: DeviceIndex) -> Option<&mut Device> {

@@ -16,14 +16,14 @@ impl LabelId {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Labels {
     ids: HashMap<(String, String), LabelId>,
     entries: Vec<Entry>,
     free: Vec<LabelId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     key: String,
     value: String,

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 /// A device's place among the devices of equal load.
 type Place = (u32, u64, DeviceIndex);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct LoadOrder {
     places: BTreeSet<Place>,
 }

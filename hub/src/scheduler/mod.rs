@@ -3,8 +3,12 @@
 //! A pure function from a snapshot to a plan: no clock, no I/O, no randomness, and the same answer for the same input
 //! on every machine. The engine commits plans after checking them against its current state; nothing here changes it.
 //!
+//! A plan is made in three steps. `filters` ask each device by itself; `select` chooses among those that pass, keeping
+//! what runs already, and adds what keeps its distance (`independent`), its domain's share (`balance`) and its place near
+//! an anchor (`serving`); `relation` then says of every other device whether one more replica on it would fit.
+//!
 //! `plan` looks at every device and counts the reasons; `place` reaches the same decision through the indexes without
-//! counting; `explain_device` answers for one device with all reasons; `text` renders both for people.
+//! counting; `explain_device` answers for one device with all reasons; `text` and `reason` put both into words.
 
 mod balance;
 mod candidates;

@@ -6,7 +6,7 @@ use super::labels::LabelId;
 use super::snapshot::WorkloadNumber;
 use std::collections::HashMap;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Occupancy {
     devices: HashMap<(WorkloadNumber, LabelId), u32>,
 }

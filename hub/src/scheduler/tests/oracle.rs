@@ -444,6 +444,14 @@ proptest! {
         prop_assert_eq!(&place(&snapshot(&loaded, &regions), &world.spec, &current), &found.decision);
         prop_assert_eq!(&place(&view, &world.spec, &current), &found.decision);
 
+        // What the fleet says of its devices is what it was told.
+        let mut told = fleet.clone();
+        for i in 0..world.devices.len() {
+            let facts = told.facts(DeviceIndex(i as u32)).unwrap();
+            told.put(DeviceIndex(i as u32), facts).unwrap();
+        }
+        prop_assert_eq!(&place(&snapshot(&told, &regions), &world.spec, &current), &found.decision);
+
         // One device's explanation begins with the reason that it is counted under, and agrees with the choice.
         let mut single: BTreeMap<Code, u32> = BTreeMap::new();
         for i in 0..world.devices.len() {

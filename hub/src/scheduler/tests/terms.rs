@@ -111,6 +111,18 @@ fn anti_affinity_sees_what_was_placed_and_what_was_taken_off() {
 }
 
 #[test]
+fn what_if_is_asked_of_a_clone() {
+    let full = DeviceFacts { used: resources(1024 * 1024, 0, 0), ..gateway("full") };
+    let fleet = fleet([full]);
+    let mut tried = fleet.clone();
+    let facts = DeviceFacts { used: Resources::default(), ..tried.facts(DeviceIndex(0)).unwrap() };
+    tried.put(DeviceIndex(0), facts).unwrap();
+    let spec = workload("w", Wanted::Replicas(1), Terms::default());
+    assert_eq!(names(&decide(&tried, &spec, &[])), ["full"]);
+    assert_eq!(decide(&fleet, &spec, &[]).shortfall, 1);
+}
+
+#[test]
 fn a_workload_that_arrives_beside_it_sends_a_placement_away_with_its_name() {
     let fleet = fleet([DeviceFacts { runs: vec![WorkloadNumber(7)], ..in_site("a", "x") }, in_site("b", "y")]);
     let b = OtherWorkload { name: "b".into(), number: Some(WorkloadNumber(7)) };
