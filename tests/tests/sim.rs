@@ -5,7 +5,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use tests::sim::{Allowed, Counts, Fault, Options, Outcome, Story, run, shrink};
+use tests::sim::{Allowed, Counts, Fault, Options, Outcome, Plant, Story, run, shrink};
 
 /// Seeds of the default run: about a minute on two cores without optimisation.
 const SEEDS: u64 = 150;
@@ -108,4 +108,26 @@ fn a_fleet_without_faults_is_right_within_minutes() {
     assert_eq!(outcome.violation, None, "{}", outcome.command());
     assert!(outcome.converged_after_ms.is_some_and(|ms| ms < 5 * 60_000), "{:?}", outcome.converged_after_ms);
     assert_eq!(outcome.counts.total(), 0);
+}
+
+/// What the oracles say of a world in which one double breaks its contract.
+fn planted(plant: Plant) -> String {
+    let options = Options { devices: 5, minutes: 20, allowed: Allowed::NONE, plant, ..Options::of_seed(5) };
+    run(options).violation.unwrap_or_default()
+}
+
+#[test]
+fn a_flash_that_lies_is_noticed_when_something_starts() {
+    assert!(planted(Plant::FlashLies).starts_with("[I2]"), "{}", planted(Plant::FlashLies));
+}
+
+#[test]
+fn a_disk_that_lies_is_noticed_when_the_hub_answers() {
+    assert!(planted(Plant::DiskLies).starts_with("[I5]"), "{}", planted(Plant::DiskLies));
+}
+
+#[test]
+fn a_component_that_vanishes_from_its_runtime_is_noticed() {
+    let said = planted(Plant::RuntimeForgets);
+    assert!(said.starts_with("[I4]") || said.contains("does not run"), "{said}");
 }

@@ -30,8 +30,9 @@ pub struct Durable {
     pairs: BTreeMap<DeviceId, Option<PairKey>>,
 }
 
-impl Durable {
-    pub fn new() -> Self {
+impl Default for Durable {
+    /// A new database.
+    fn default() -> Self {
         Self {
             incarnation: 0,
             sequence: 0,
@@ -47,7 +48,9 @@ impl Durable {
             pairs: BTreeMap::new(),
         }
     }
+}
 
+impl Durable {
     /// What a hub finds at its start. The incarnation is raised first, as the store does.
     pub fn load(&mut self, fleet: &str, signer: &dyn Sign, exchange: &ExchangeSecret) -> Loaded {
         self.incarnation += 1;

@@ -25,7 +25,7 @@ pub mod world;
 
 pub use fault::{Allowed, Counts, FAULTS, Fault};
 pub use trace::Story;
-pub use world::{Ground, Options};
+pub use world::{Ground, Options, Plant};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -7,7 +7,7 @@ use super::network::{Client, Filter, Packet, User, Way, hexadecimal};
 use super::oracle::Change;
 use super::record::Kept;
 use super::runtime::{Instance, Phase as RunPhase, Step};
-use super::world::{Event, FLEET, World};
+use super::world::{Event, FLEET, Phase, Plant, World};
 use agent_nostd::machine::port::{
     Content, Exit, Failure, FetchFailure, Inbound, Input, JournalKey, LaunchId, PersistFailure, Quality, Source,
     Ticket, Trigger,
@@ -282,6 +282,11 @@ impl World<'_> {
             self.judge_flash(device, Change::Failed);
             return self.tell(device, Input::PersistFailed { ticket, failure: PersistFailure::NoSpace });
         }
+        if self.options.plant == Plant::FlashLies
+            && let Some(write) = node.flash.in_flight.take_if(|write| write.key == JournalKey::Accepted)
+        {
+            return self.tell(device, Input::Persisted { ticket: write.ticket });
+        }
         let Some(write) = node.flash.finish() else { return };
         if write.key == JournalKey::Accepted {
             self.judge_flash(device, Change::Written);
@@ -436,6 +441,10 @@ impl World<'_> {
                 node.runtime.instances.remove(&launch);
                 let exit = Exit::Failed(Failure::Trapped);
                 self.tell(device, Input::Exited { launch, exit, detail: "made to trap" });
+            }
+            Step::Activated if self.options.plant == Plant::RuntimeForgets && self.phase != Phase::Safety => {
+                node.runtime.instances.remove(&launch);
+                self.tell(device, Input::Activated { launch, trigger: Trigger::Timer });
             }
             Step::Activated => {
                 instance.is_activated = false;

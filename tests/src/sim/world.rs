@@ -31,6 +31,18 @@ pub const WALL_START_MS: u64 = 1_767_225_600_000;
 /// Events of one run; more is a storm.
 const EVENTS_MAX: u64 = 4_000_000;
 
+/// A double that breaks its contract on purpose: shows that the oracles look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    Nothing,
+    /// The flash says that a set is durable and does not hold it.
+    FlashLies,
+    /// The hub's disk says that a batch is durable and does not hold it.
+    DiskLies,
+    /// A device's runtime stops what runs well.
+    RuntimeForgets,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub seed: u64,
@@ -39,6 +51,7 @@ pub struct Options {
     pub minutes: u64,
     pub allowed: Allowed,
     pub story: Story,
+    pub plant: Plant,
 }
 
 impl Options {
@@ -47,7 +60,7 @@ impl Options {
         let mut random = Random::new(seed ^ 0x5151);
         let devices = 3 + random.index(6);
         let minutes = random.between(30, 90);
-        Self { seed, devices, minutes, allowed: Allowed::ALL, story: Story::Off }
+        Self { seed, devices, minutes, allowed: Allowed::ALL, story: Story::Off, plant: Plant::Nothing }
     }
 }
 
@@ -212,7 +225,7 @@ impl<'g> World<'g> {
             ids,
             hub: HubNode {
                 engine: None,
-                durable: Durable::new(),
+                durable: Durable::default(),
                 queue: Queue::default(),
                 life: 0,
                 connection: None,
