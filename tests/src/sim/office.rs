@@ -192,7 +192,7 @@ impl World<'_> {
             }
             Effect::Publish(publication) => self.hub_publish(publication),
             Effect::Answer { ticket, result } => self.answered(ticket, result),
-            Effect::Stream { .. } => {}
+            Effect::Stream { ticket, item } => self.streamed(ticket, &item),
             Effect::Access(change) => match change {
                 AccessChange::DevicePut { id, credential_sha256 } => self.broker.device_put(id, credential_sha256),
                 AccessChange::DeviceRemove { id } => self.broker.device_remove(id),

@@ -6,7 +6,7 @@ use super::disk::ObjectId;
 use super::network::hexadecimal;
 use super::random::Random;
 use super::world::{Event, FLEET, Phase, World};
-use hub::engine::{Answer, DeviceChange, Follow, Input, Mode, Outcome, Problem, Request, Ticket};
+use hub::engine::{Answer, DeviceChange, Follow, Input, Mode, Outcome, Problem, Request, StreamItem, Ticket};
 use hub::model::{Kind, ObjectKey, Selector};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -32,6 +32,8 @@ pub enum Task {
     Read(usize),
     List(Kind),
     Logs(usize),
+    /// Events as they come.
+    Follow,
 }
 
 /// What a workload is like now, in the operator's files.
@@ -62,6 +64,8 @@ pub struct Operator {
     pub plans: Vec<Option<Plan>>,
     devices: usize,
     labels: u32,
+    /// The stream of events that is open, and the last event on it.
+    following: Option<(u64, u64)>,
     pub acknowledged: u64,
     pub refused: u64,
     /// The last lists of devices and workloads, when they were asked for in the present phase.
@@ -73,7 +77,7 @@ impl Operator {
     pub fn new(random: Random, devices: usize) -> Self {
         let artifacts = (0..ARTIFACTS).map(Task::Artifact);
         let tasks = artifacts
-            .chain([Task::Region(0), Task::Region(1)])
+            .chain([Task::Region(0), Task::Region(1), Task::Follow])
             .chain((0..devices).map(Task::Token))
             .chain((0..3).map(Task::Apply))
             .collect();
@@ -86,6 +90,7 @@ impl Operator {
             plans: vec![None; WORKLOADS],
             devices,
             labels: 0,
+            following: None,
             acknowledged: 0,
             refused: 0,
             devices_seen: Vec::new(),
@@ -193,7 +198,7 @@ impl Task {
             Self::Region(n) => Some(ObjectKey::region(if *n == 0 { "north" } else { "south" })),
             Self::Apply(n) | Self::Delete(n) => Some(ObjectKey::workload(NAMESPACE, &name_of(*n))),
             Self::Device(n, _) | Self::Label(n) => Some(ObjectKey::device(&format!("dev-{n}"))),
-            Self::Token(_) | Self::Bad | Self::Read(_) | Self::List(_) | Self::Logs(_) => None,
+            Self::Token(_) | Self::Bad | Self::Read(_) | Self::List(_) | Self::Logs(_) | Self::Follow => None,
         }
     }
 
@@ -249,8 +254,13 @@ impl World<'_> {
         let ticket = self.operator.next_ticket;
         self.operator.next_ticket += 1;
         self.say(|_| format!("operator: {task:?}"));
+        let is_question = matches!(task, Task::Read(_) | Task::Logs(_)) && self.phase == Phase::Safety;
         self.operator.pending.insert(ticket, task);
+        let is_impatient = is_question && self.operator.random.chance(150);
         self.hub_tell(Input::Request { ticket: Ticket(ticket), actor: "operator".to_owned(), request });
+        if is_impatient && self.operator.pending.remove(&ticket).is_some() {
+            self.hub_tell(Input::Cancel { ticket: Ticket(ticket) });
+        }
     }
 
     fn request(&mut self, task: &Task) -> Request {
@@ -297,6 +307,7 @@ impl World<'_> {
             Task::List(kind) => {
                 Request::List { kind: *kind, namespace: None, selector: Selector::default(), limit: 100, after: None }
             }
+            Task::Follow => Request::Events { object: None, tail: 10, follow: Follow::Follow },
             Task::Logs(n) => Request::Logs {
                 namespace: NAMESPACE.to_owned(),
                 name: name_of(*n),
@@ -308,6 +319,9 @@ impl World<'_> {
     }
 
     pub fn answered(&mut self, ticket: Ticket, result: Result<Answer, Problem>) {
+        if self.operator.pending.get(&ticket.0) == Some(&Task::Follow) {
+            self.operator.following = Some((ticket.0, 0));
+        }
         let Some(task) = self.operator.pending.remove(&ticket.0) else {
             return self.fail(|| format!("an answer to {ticket:?}, which nobody waits for"));
         };
@@ -389,7 +403,8 @@ impl World<'_> {
                     self.fail(|| format!("[I7] the hub shows {text:?} twice"));
                 }
             }
-            Answer::Explanation(_) | Answer::Events(_) | Answer::Body(_) | Answer::Status(_) => {}
+            Answer::Events(lines) => lines.into_iter().for_each(|line| self.event_told(line.sequence)),
+            Answer::Explanation(_) | Answer::Body(_) | Answer::Status(_) => {}
         }
     }
 
@@ -408,8 +423,35 @@ impl World<'_> {
         }
     }
 
+    /// Each event comes once, in order, and only to who asked for it.
+    fn event_told(&mut self, sequence: u64) {
+        let Some((_, last)) = &mut self.operator.following else { return };
+        let before = std::mem::replace(last, sequence);
+        if sequence <= before {
+            self.fail(|| format!("[I7] event {sequence} is told after {before}"));
+        }
+    }
+
+    pub fn streamed(&mut self, ticket: Ticket, item: &StreamItem) {
+        if self.operator.following.is_none_or(|(of, _)| of != ticket.0) {
+            return self.fail(|| format!("{item:?} for {ticket:?}, which nobody follows"));
+        }
+        match item {
+            StreamItem::Event(line) => {
+                self.trace.mix(line.sequence);
+                self.say(|_| format!("event: {} {} {}", line.reason, line.object, line.message));
+                self.event_told(line.sequence);
+            }
+            StreamItem::Dropped(_) => {}
+            StreamItem::Log(_) | StreamItem::End => self.fail(|| format!("{item:?} among events")),
+        }
+    }
+
     /// Nobody will answer what waits.
     pub fn operator_lost_hub(&mut self) {
+        if self.operator.following.take().is_some() {
+            self.operator.tasks.push_back(Task::Follow);
+        }
         for (_, task) in std::mem::take(&mut self.operator.pending) {
             if let Some(key) = task.object() {
                 self.operator.known.entry(id_of(&key)).or_default().is_uncertain = true;
