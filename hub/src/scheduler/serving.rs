@@ -7,7 +7,8 @@
 //! again then finds the same devices: those passed over before are the only ones left to look at, each meets the same
 //! fallback, and that one runs now.
 //!
-//! What two newcomers in a row would push away does move: how long a device has been known is not asked.
+//! Where yet another feasible device without the workload stands between, the nearest take over: how long a device has
+//! been known is not asked.
 
 use super::question::Question;
 use super::rank::{RankKey, Ranked};

@@ -147,6 +147,19 @@ fn a_new_site_takes_one_placement_and_no_more() {
 }
 
 #[test]
+fn the_emptiest_site_is_filled_before_a_nearer_device_elsewhere() {
+    let at =
+        |name: &str, site: &str, hundredths| DeviceFacts { site: Some(site.into()), ..at_hundredths(name, hundredths) };
+    let sites = [("a1", "a", 1), ("a2", "a", 2), ("a3", "a", 3), ("c1", "c", 4), ("c2", "c", 5), ("b1", "b", 90)];
+    let fleet = fleet(sites.map(|(name, site, hundredths)| at(name, site, hundredths)));
+    let terms = Terms { near: near_zero(), ..spread_by_site(2) };
+    // Taking c2 for the last replica would leave b too empty for the three in a.
+    let current = [placed(0), placed(1), placed(2), placed(3)];
+    let decision = decide(&fleet, &workload("w", Wanted::Replicas(5), terms), &current);
+    assert_eq!(names(&decision), ["a1", "a2", "a3", "c1", "b1"]);
+}
+
+#[test]
 fn a_device_without_a_site_is_in_no_domain() {
     let fleet = fleet([in_site("a", "a"), gateway("nowhere")]);
     let spec = workload("w", Wanted::Replicas(2), spread_by_site(1));
@@ -210,6 +223,18 @@ fn a_nearer_gateway_takes_no_sensor_over_until_the_old_one_leaves() {
     let decision = decide(&fleet, &spec, &[placed(2)]);
     assert!(decision.removed.is_empty());
     assert!(names(&decision).contains(&"g5"));
+}
+
+#[test]
+fn two_nearer_gateways_at_once_take_nothing_over_from_two_that_run() {
+    let gateways = [("y1", 10), ("y2", 11), ("n1", 1), ("n2", 2)];
+    let gateways = gateways.map(|(name, hundredths)| at_hundredths(name, hundredths));
+    let fleet = fleet([sensor("s", 0)].into_iter().chain(gateways));
+    let spec = workload("w", Wanted::Every, nearest_of_sensors(2));
+    assert_eq!(names(&decide(&fleet, &spec, &[placed(1), placed(2)])), ["y1", "y2"]);
+    assert_eq!(names(&decide(&fleet, &spec, &[])), ["n1", "n2"]);
+    // With y1 idle between them and y2, falling back would not reach what runs, so the nearest take over.
+    assert_eq!(names(&decide(&fleet, &spec, &[placed(2)])), ["n1", "n2"]);
 }
 
 #[test]
