@@ -224,7 +224,7 @@ fn read_answer(
     match answer {
         JoinAnswer::Refused { nonce, reason } => (nonce == *asked).then_some(Err(JoinError::Refused(reason))),
         JoinAnswer::Accepted(accepted) => {
-            (accepted.nonce == *asked).then(|| accept(&accepted, asked, identity, token, options))
+            (accepted.nonce == *asked).then(|| accept(&accepted, identity, token, options))
         }
     }
 }
@@ -232,7 +232,6 @@ fn read_answer(
 /// Believes an answer only if the hub that the token names can have made it.
 fn accept(
     accepted: &Accepted<'_>,
-    nonce: &[u8; 16],
     identity: &Identity,
     token: &JoinToken<'_>,
     options: &JoinOptions,
