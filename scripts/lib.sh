@@ -23,6 +23,14 @@ as_root() {
     fi
 }
 
+# Installs or upgrades the named Debian packages.
+install_packages() {
+    # A fresh machine's package lists are empty or old; the compiler comes from the security archive.
+    as_root apt-get update -qq >"$CACHE/apt.log" 2>&1 || true
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >>"$CACHE/apt.log" 2>&1 \
+        || { tail -5 "$CACHE/apt.log" >&2; die "apt-get could not install $*" "see $CACHE/apt.log"; }
+}
+
 # Installs the named Debian packages that are missing; silent when none is.
 need_packages() {
     local missing=() package
@@ -32,11 +40,7 @@ need_packages() {
     [ ${#missing[@]} -gt 0 ] || return 0
     step "installing Debian packages: ${missing[*]}"
     command -v apt-get >/dev/null || die "this is not a Debian system: apt-get is missing" "install by hand: ${missing[*]}"
-    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$CACHE/apt.log" 2>&1; then
-        as_root apt-get update -qq >>"$CACHE/apt.log" 2>&1 || true
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >>"$CACHE/apt.log" 2>&1 \
-            || { tail -5 "$CACHE/apt.log" >&2; die "apt-get could not install ${missing[*]}" "see $CACHE/apt.log"; }
-    fi
+    install_packages "${missing[@]}"
 }
 
 # True if a cargo of at least the workspace's rust-version is on PATH.
@@ -57,6 +61,8 @@ choose_rust() {
     else
         need_packages rustc-web cargo-web rust-web-clippy rustfmt-web
         export PATH="/usr/bin:$PATH"
+        cargo_is_new_enough || install_packages rustc-web cargo-web rust-web-clippy rustfmt-web
+        hash -r
         cargo_is_new_enough || die "no Rust compiler new enough for this project was found" "install one with rustup: https://rustup.rs"
         RUST_FROM="Debian's $(rustc --version)"
     fi

@@ -1,3 +1,6 @@
+//! The agent as a value, for every platform: the state machine, the journal's records, and the function engine.
+//!
+//! No platform is known here; a shell gives time, entropy, storage and bytes.
 #![no_std]
 
 #[cfg(feature = "wasm")]

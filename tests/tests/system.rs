@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::{Value, json};
-use tests::harness::{Agent, Hub, PATIENCE, Workload, wait_until};
+use tests::harness::{Agent, Hub, PATIENCE, Workload, free_port, wait_until};
 
 const FRANKFURT: (f64, f64) = (8.6821, 50.1109);
 const PARIS: (f64, f64) = (2.3522, 48.8566);
@@ -153,6 +153,38 @@ fn a_killed_hub_disturbs_nothing() {
     // One start in the life of the agent: the count never began again, and none of the runs since is missing or told twice.
     let told = runs(&site.hub, "hello");
     assert!(told.windows(2).all(|two| two[0] < two[1]), "{told:?}");
+}
+
+/// C2: the broker comes back with nothing in its memory; devices return by jitter, and nothing is restarted.
+#[test]
+fn a_broker_that_lost_everything_is_filled_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("hub");
+    let (api, broker) = (free_port(), free_port());
+    let mut config = hub::hub::HubConfig::new(&data);
+    config.api = ([127, 0, 0, 1], api).into();
+    config.broker = ([127, 0, 0, 1], broker).into();
+    let running = hub::hub::Hub::start(config).unwrap();
+    let hub = Hub::attach(&data, api, broker);
+    let mut agent = Agent::join(directory.path(), &hub, "gw-1", FRANKFURT);
+    hub.deploy(&Workload::new("hello").every("100ms"), HELLO);
+    hub.wait_running("hello");
+    let before = wait_run_above(&hub, "hello", 1);
+    running.restart_broker().unwrap();
+    hub.wait_workload("hello", "is on its way back", |_| true);
+    wait_until("lines come again over the new broker", || {
+        let all = runs(&hub, "hello");
+        all.last().filter(|last| **last > before + 20).map(|_| ()).ok_or(all)
+    });
+    assert_eq!(restarts(&hub.wait_running("hello")), 0);
+    // The retained set is there again: a device that boots now gets it from the broker alone.
+    agent.kill();
+    hub.deploy(&Workload::new("other").every("100ms"), &ticking("other ticks"));
+    running.restart_broker().unwrap();
+    agent.run();
+    hub.wait_running("other");
+    drop(agent);
+    running.stop();
 }
 
 /// An acknowledged write is there after the hub was killed at once.
@@ -340,9 +372,12 @@ fn emitted_events_reach_subscribed_functions() {
              (drop (call $log (i32.const 2) (i32.const 0) (i32.add (i32.const 6) (local.get $n)))))"#,
     );
     site.hub.deploy(&Workload::new("ear").topics(&["site/doorbell"]).placed(json!({"on": ["gw-2"]})), &hears);
+    site.hub.deploy(&Workload::new("near-ear").topics(&["site/#"]).placed(json!({"on": ["gw-1"]})), &hears);
     site.hub.wait_running("ear");
+    site.hub.wait_running("near-ear");
     site.hub.deploy(&Workload::new("bell").every("200ms").placed(json!({"on": ["gw-1"]})), &emits);
     site.hub.wait_line("ear", "heard ding");
+    site.hub.wait_line("near-ear", "heard ding");
 }
 
 /// Followed logs arrive while they are made.

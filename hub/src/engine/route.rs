@@ -1,4 +1,5 @@
-//! Events between workloads: what one emits reaches those that subscribed to it on other devices, within limits.
+//! Events between workloads: what one emits reaches those that subscribed to it, wherever they are, within limits. Only a
+//! workload's own instance on the emitting device is left out: inside a device there are `local/` topics, and a loop is no use.
 //!
 //! What stays on a device never gets here. Fences are not checked yet, because nothing is granted yet.
 
@@ -49,7 +50,8 @@ impl Engine {
             if topics.any(|filter| topic_matches(filter, event.topic)) {
                 let none = BTreeSet::new();
                 let holders = self.state.holders.get(id).unwrap_or(&none);
-                deliveries.extend(holders.iter().filter(|holder| **holder != index).map(|holder| (*holder, *id)));
+                let own = |holder: u32| holder == index && *id == event.workload.0;
+                deliveries.extend(holders.iter().filter(|holder| !own(**holder)).map(|holder| (*holder, *id)));
             }
         }
         for (holder, workload) in deliveries.into_iter().take(FAN_OUT_MAX) {

@@ -68,11 +68,15 @@ impl Workload {
 impl Hub {
     /// Starts on an empty directory.
     pub fn start(directory: &Path) -> Self {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build();
-        let data = directory.join("hub");
-        let mut hub = Self { data, api: free_port(), broker: free_port(), process: None, http: config.into() };
+        let mut hub = Self::attach(&directory.join("hub"), free_port(), free_port());
         hub.run();
         hub
+    }
+
+    /// Speaks to a hub that runs elsewhere, in this process for example.
+    pub fn attach(data: &Path, api: u16, broker: u16) -> Self {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build();
+        Self { data: data.to_owned(), api, broker, process: None, http: config.into() }
     }
 
     /// Starts the process again, with the same directory and ports.

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Long enough for a loaded machine; a passing test never waits for it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(25);
 
 /// Polls `fact` until it is `Ok`; fails with the last `Err` after `PATIENCE`.
