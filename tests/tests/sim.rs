@@ -110,6 +110,15 @@ fn a_fleet_without_faults_is_right_within_minutes() {
     assert_eq!(outcome.counts.total(), 0);
 }
 
+/// Found by seed 2: a device that waits for its approval sends no heartbeats, and was shown as lost every three minutes.
+#[test]
+fn a_device_that_waits_for_its_approval_is_not_called_lost() {
+    for seed in 2..8 {
+        let outcome = run(Options { minutes: 20, allowed: Allowed::NONE, ..Options::of_seed(seed) });
+        assert_eq!(outcome.violation, None, "{}", outcome.command());
+    }
+}
+
 /// What the oracles say of a world in which one double breaks its contract.
 fn planted(plant: Plant) -> String {
     let options = Options { devices: 5, minutes: 20, allowed: Allowed::NONE, plant, ..Options::of_seed(5) };

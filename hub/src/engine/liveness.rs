@@ -5,9 +5,14 @@
 use super::Engine;
 use super::device::Presence;
 use super::port::{Instant, Now};
+use super::session::NOT_APPROVED_RETRY_S;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
+
+/// A device that never spoke in a session waits for its approval and sends no heartbeats: it asks again after the time it
+/// was told, and at most a minute of jitter.
+const WAITING_PATIENCE: Duration = Duration::from_secs(NOT_APPROVED_RETRY_S as u64 * 3 / 2 + 60);
 
 /// When to look at whom; each online device has one entry.
 #[derive(Debug, Default)]
@@ -44,6 +49,7 @@ impl Engine {
             if device.observed.presence != Presence::Online {
                 continue;
             }
+            let patience = if device.observed.current.is_some() { patience } else { WAITING_PATIENCE };
             let quiet_until = device.observed.last_seen.unwrap_or_default().after(patience).max(self.watch.grace_until);
             if quiet_until > now.monotonic {
                 self.watch.due.push(Reverse((quiet_until, index)));

@@ -23,7 +23,7 @@ pub const REPORT_PAUSE: Duration = Duration::from_secs(30);
 const BAD_TAG_PAUSE: Duration = Duration::from_secs(60);
 /// Five refusals within ten minutes silence a device for an hour, so that a device that waits for its approval is told
 /// to come back less often than that.
-const NOT_APPROVED_RETRY_S: u32 = 150;
+pub(super) const NOT_APPROVED_RETRY_S: u32 = 150;
 const VERSION_RETRY_S: u32 = 600;
 /// A Fresh counts for so long after its nonce was sent.
 const FRESH_WITHIN: Duration = Duration::from_secs(30);

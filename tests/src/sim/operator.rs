@@ -3,6 +3,7 @@
 //! It is the oracle for durability: what was answered with success must be on disk at that moment and after every crash.
 use super::device::Join;
 use super::disk::ObjectId;
+use super::fault::Allowed;
 use super::network::hexadecimal;
 use super::random::Random;
 use super::world::{Event, FLEET, Phase, World};
@@ -441,6 +442,10 @@ impl World<'_> {
                 self.trace.mix(line.sequence);
                 self.say(|_| format!("event: {} {} {}", line.reason, line.object, line.message));
                 self.event_told(line.sequence);
+                // In a world without faults nobody is lost.
+                if line.reason == "Unknown" && self.options.allowed == Allowed::NONE && self.phase == Phase::Safety {
+                    self.fail(|| format!("{} is called lost: {}", line.object, line.message));
+                }
             }
             StreamItem::Dropped(_) => {}
             StreamItem::Log(_) | StreamItem::End => self.fail(|| format!("{item:?} among events")),
