@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{self, MethodRouter};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -98,13 +99,72 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>> {
     }
 }
 
-async fn get(api: Api, caller: Caller, key: ObjectKey) -> Result {
-    match api.handle.request(&caller.actor(), Request::Get { key }).await? {
-        Answer::Object { resource_version, document: body, .. } => {
-            Ok(document(StatusCode::OK, resource_version, &body))
-        }
-        _ => Err(unexpected()),
+/// What the path names.
+#[derive(Debug, Deserialize)]
+pub(super) struct Names {
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    name: String,
+}
+
+impl Names {
+    fn key(self, kind: Kind) -> ObjectKey {
+        ObjectKey { kind, namespace: self.namespace.unwrap_or_default(), name: self.name }
     }
+}
+
+/// GET of one object of a kind.
+pub(super) fn read(kind: Kind) -> MethodRouter<Api> {
+    routing::get(
+        async move |State(api): State<Api>, Extension(caller): Extension<Caller>, Path(names): Path<Names>| -> Result {
+            match api.handle.request(&caller.actor(), Request::Get { key: names.key(kind) }).await? {
+                Answer::Object { resource_version, document: body, .. } => {
+                    Ok(document(StatusCode::OK, resource_version, &body))
+                }
+                _ => Err(unexpected()),
+            }
+        },
+    )
+}
+
+/// PUT of one object of a kind.
+pub(super) fn write(kind: Kind) -> MethodRouter<Api> {
+    routing::put(
+        async move |State(api): State<Api>,
+                    Extension(caller): Extension<Caller>,
+                    Path(names): Path<Names>,
+                    q: Caught<PutQuery>,
+                    headers: HeaderMap,
+                    body: Body| { put(api, caller, names.key(kind), query(q)?, &headers, body).await },
+    )
+}
+
+/// DELETE of one object of a kind.
+pub(super) fn remove(kind: Kind) -> MethodRouter<Api> {
+    routing::delete(
+        async move |State(api): State<Api>,
+                    Extension(caller): Extension<Caller>,
+                    Path(names): Path<Names>,
+                    headers: HeaderMap|
+                    -> Result {
+            let if_match = if_match(&headers)?;
+            match api.handle.request(&caller.actor(), Request::Delete { key: names.key(kind), if_match }).await? {
+                Answer::Deleted => Ok(StatusCode::NO_CONTENT.into_response()),
+                _ => Err(unexpected()),
+            }
+        },
+    )
+}
+
+/// GET of the objects of a kind: of one namespace if the path names it, of all otherwise.
+pub(super) fn all(kind: Kind) -> MethodRouter<Api> {
+    routing::get(
+        async move |State(api): State<Api>,
+                    Extension(caller): Extension<Caller>,
+                    Path(names): Path<Names>,
+                    q: Caught<ListQuery>| { list(api, caller, kind, names.namespace, query(q)?).await },
+    )
 }
 
 async fn put(api: Api, caller: Caller, key: ObjectKey, query: PutQuery, headers: &HeaderMap, body: Body) -> Result {
@@ -139,14 +199,6 @@ async fn put(api: Api, caller: Caller, key: ObjectKey, query: PutQuery, headers:
     }
 }
 
-async fn delete(api: Api, caller: Caller, key: ObjectKey, headers: &HeaderMap) -> Result {
-    let if_match = if_match(headers)?;
-    match api.handle.request(&caller.actor(), Request::Delete { key, if_match }).await? {
-        Answer::Deleted => Ok(StatusCode::NO_CONTENT.into_response()),
-        _ => Err(unexpected()),
-    }
-}
-
 async fn list(api: Api, caller: Caller, kind: Kind, namespace: Option<String>, query: ListQuery) -> Result {
     let selector = match &query.label_selector {
         Some(text) => Selector::parse(text).map_err(|error| invalid("", format!("labelSelector: {error}")))?,
@@ -167,157 +219,6 @@ async fn list(api: Api, caller: Caller, kind: Kind, namespace: Option<String>, q
         }
         _ => Err(unexpected()),
     }
-}
-
-pub(super) async fn regions(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    q: Caught<ListQuery>,
-) -> Result {
-    list(api, caller, Kind::Region, None, query(q)?).await
-}
-
-pub(super) async fn region_get(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-) -> Result {
-    get(api, caller, ObjectKey::region(&name)).await
-}
-
-pub(super) async fn region_put(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    q: Caught<PutQuery>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result {
-    put(api, caller, ObjectKey::region(&name), query(q)?, &headers, body).await
-}
-
-pub(super) async fn region_delete(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Result {
-    delete(api, caller, ObjectKey::region(&name), &headers).await
-}
-
-pub(super) async fn devices(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    q: Caught<ListQuery>,
-) -> Result {
-    list(api, caller, Kind::Device, None, query(q)?).await
-}
-
-pub(super) async fn device_get(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-) -> Result {
-    get(api, caller, ObjectKey::device(&name)).await
-}
-
-pub(super) async fn device_put(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    q: Caught<PutQuery>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result {
-    put(api, caller, ObjectKey::device(&name), query(q)?, &headers, body).await
-}
-
-pub(super) async fn device_delete(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Result {
-    delete(api, caller, ObjectKey::device(&name), &headers).await
-}
-
-pub(super) async fn workloads(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(namespace): Path<String>,
-    q: Caught<ListQuery>,
-) -> Result {
-    list(api, caller, Kind::Workload, Some(namespace), query(q)?).await
-}
-
-pub(super) async fn workloads_everywhere(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    q: Caught<ListQuery>,
-) -> Result {
-    list(api, caller, Kind::Workload, None, query(q)?).await
-}
-
-pub(super) async fn workload_get(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path((namespace, name)): Path<(String, String)>,
-) -> Result {
-    get(api, caller, ObjectKey::workload(&namespace, &name)).await
-}
-
-pub(super) async fn workload_put(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path((namespace, name)): Path<(String, String)>,
-    q: Caught<PutQuery>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result {
-    put(api, caller, ObjectKey::workload(&namespace, &name), query(q)?, &headers, body).await
-}
-
-pub(super) async fn workload_delete(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path((namespace, name)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Result {
-    delete(api, caller, ObjectKey::workload(&namespace, &name), &headers).await
-}
-
-pub(super) async fn artifacts(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(namespace): Path<String>,
-    q: Caught<ListQuery>,
-) -> Result {
-    list(api, caller, Kind::Artifact, Some(namespace), query(q)?).await
-}
-
-pub(super) async fn artifacts_everywhere(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    q: Caught<ListQuery>,
-) -> Result {
-    list(api, caller, Kind::Artifact, None, query(q)?).await
-}
-
-pub(super) async fn artifact_get(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path((namespace, name)): Path<(String, String)>,
-) -> Result {
-    get(api, caller, ObjectKey::artifact(&namespace, &name)).await
-}
-
-pub(super) async fn artifact_delete(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path((namespace, name)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Result {
-    delete(api, caller, ObjectKey::artifact(&namespace, &name), &headers).await
 }
 
 /// Why a workload is where it is, or why it is not on one device.

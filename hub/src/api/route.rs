@@ -3,6 +3,7 @@
 use super::auth::authorise;
 use super::problem::{Refused, problem};
 use super::{Api, URL_BYTES_MAX, artifact, device, object, stream};
+use crate::model::Kind;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -49,34 +50,34 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/healthz", Right::Anyone, || routing::get(object::healthz)),
     route(Method::Get, "/readyz", Right::Anyone, || routing::get(object::readyz)),
     route(Method::Get, "/v1/status", Right::Operator, || routing::get(object::status)),
-    route(Method::Get, "/v1/regions", Right::Operator, || routing::get(object::regions)),
-    route(Method::Get, REGION, Right::Operator, || routing::get(object::region_get)),
-    route(Method::Put, REGION, Right::Operator, || routing::put(object::region_put)),
-    route(Method::Delete, REGION, Right::Operator, || routing::delete(object::region_delete)),
-    route(Method::Get, "/v1/devices", Right::Operator, || routing::get(object::devices)),
-    route(Method::Get, DEVICE, Right::Operator, || routing::get(object::device_get)),
-    route(Method::Put, DEVICE, Right::Operator, || routing::put(object::device_put)),
-    route(Method::Delete, DEVICE, Right::Operator, || routing::delete(object::device_delete)),
+    route(Method::Get, "/v1/regions", Right::Operator, || object::all(Kind::Region)),
+    route(Method::Get, REGION, Right::Operator, || object::read(Kind::Region)),
+    route(Method::Put, REGION, Right::Operator, || object::write(Kind::Region)),
+    route(Method::Delete, REGION, Right::Operator, || object::remove(Kind::Region)),
+    route(Method::Get, "/v1/devices", Right::Operator, || object::all(Kind::Device)),
+    route(Method::Get, DEVICE, Right::Operator, || object::read(Kind::Device)),
+    route(Method::Put, DEVICE, Right::Operator, || object::write(Kind::Device)),
+    route(Method::Delete, DEVICE, Right::Operator, || object::remove(Kind::Device)),
     route(Method::Post, "/v1/devices/{name}/approve", Right::Operator, || routing::post(device::approve)),
     route(Method::Post, "/v1/devices/{name}/cordon", Right::Operator, || routing::post(device::cordon)),
     route(Method::Post, "/v1/devices/{name}/uncordon", Right::Operator, || routing::post(device::uncordon)),
     route(Method::Post, "/v1/join-tokens", Right::Operator, || routing::post(device::token_create)),
-    route(Method::Get, "/v1/workloads", Right::Operator, || routing::get(object::workloads_everywhere)),
-    route(Method::Get, "/v1/namespaces/{namespace}/workloads", Right::Operator, || routing::get(object::workloads)),
-    route(Method::Get, WORKLOAD, Right::Operator, || routing::get(object::workload_get)),
-    route(Method::Put, WORKLOAD, Right::Operator, || routing::put(object::workload_put)),
-    route(Method::Delete, WORKLOAD, Right::Operator, || routing::delete(object::workload_delete)),
+    route(Method::Get, "/v1/workloads", Right::Operator, || object::all(Kind::Workload)),
+    route(Method::Get, "/v1/namespaces/{namespace}/workloads", Right::Operator, || object::all(Kind::Workload)),
+    route(Method::Get, WORKLOAD, Right::Operator, || object::read(Kind::Workload)),
+    route(Method::Put, WORKLOAD, Right::Operator, || object::write(Kind::Workload)),
+    route(Method::Delete, WORKLOAD, Right::Operator, || object::remove(Kind::Workload)),
     route(Method::Get, "/v1/namespaces/{namespace}/workloads/{name}/placement", Right::Operator, || {
         routing::get(object::placement)
     }),
     route(Method::Get, "/v1/namespaces/{namespace}/workloads/{name}/logs", Right::Operator, || {
         routing::get(stream::logs)
     }),
-    route(Method::Get, "/v1/artifacts", Right::Operator, || routing::get(object::artifacts_everywhere)),
-    route(Method::Get, "/v1/namespaces/{namespace}/artifacts", Right::Operator, || routing::get(object::artifacts)),
-    route(Method::Get, ARTIFACT, Right::Operator, || routing::get(object::artifact_get)),
+    route(Method::Get, "/v1/artifacts", Right::Operator, || object::all(Kind::Artifact)),
+    route(Method::Get, "/v1/namespaces/{namespace}/artifacts", Right::Operator, || object::all(Kind::Artifact)),
+    route(Method::Get, ARTIFACT, Right::Operator, || object::read(Kind::Artifact)),
     route(Method::Post, ARTIFACT, Right::Operator, || routing::post(artifact::upload)),
-    route(Method::Delete, ARTIFACT, Right::Operator, || routing::delete(object::artifact_delete)),
+    route(Method::Delete, ARTIFACT, Right::Operator, || object::remove(Kind::Artifact)),
     route(Method::Get, "/v1/artifacts/{digest}/content", Right::Device, || routing::get(artifact::content)),
     route(Method::Get, "/v1/bodies/{digest}", Right::Device, || routing::get(artifact::desired_body)),
     route(Method::Get, "/v1/events", Right::Operator, || routing::get(stream::events)),
