@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::endpoint;
 use crate::failure::Failure;
 use crate::output::{json, line, print, yaml};
-use crate::show::{flag, number, text};
+use crate::show::{flag, list, number, text};
 use serde_json::{Value, json};
 
 pub fn status(global: &Global) -> Result<(), Failure> {
@@ -48,6 +48,9 @@ fn table(answer: &Value) -> String {
     );
     add("Commits", format!("resource version {}   {} pending", count("resourceVersion"), count("commitsPending")));
     add("Refused", format!("{} messages of devices since the start", count("messagesRefused")));
+    for condition in list(answer, "/conditions") {
+        add("Attention", text(condition, "/message"));
+    }
     out
 }
 
@@ -67,12 +70,13 @@ mod tests {
 
     #[test]
     fn status_says_what_needs_attention() {
-        let answer = json!({"server": "http://h", "fleet": "f", "incarnation": 3, "link": false, "devices": 4, "devicesOnline": 2, "devicesUnapproved": 1});
+        let answer = json!({"server": "http://h", "fleet": "f", "incarnation": 3, "link": false, "devices": 4, "devicesOnline": 2, "devicesUnapproved": 1, "conditions": [{"type": "ClockInDoubt", "message": "the clock jumped"}]});
         let shown = table(&answer);
         assert!(
             shown.starts_with("Hub:          http://h   fleet f   incarnation 3\nBroker link:  NOT connected"),
             "{shown}"
         );
         assert!(shown.contains("Devices:      2 online of 4   1 wait for approval\n"), "{shown}");
+        assert!(shown.ends_with("Attention:    the clock jumped\n"), "{shown}");
     }
 }

@@ -3,6 +3,7 @@
 //! `handle(now, input)`, then `poll(now)` until `None`, then `poll_timeout()`. Answers and publications that a change
 //! causes leave only when the change is durable.
 
+mod clock;
 mod desired;
 mod device;
 mod dispatch;
@@ -32,6 +33,7 @@ pub use port::{
 };
 
 use crate::commit::{Loaded, Write};
+use clock::WallClock;
 use device::Bucket;
 use dispatch::Link;
 use event::{Events, Follower};
@@ -63,6 +65,7 @@ pub struct Engine {
     waiting: HashMap<u32, Waiting>,
     joins: Bucket,
     sweep_at: Option<Instant>,
+    clock: WallClock,
     messages_refused: u64,
 }
 
@@ -118,12 +121,14 @@ impl Engine {
             waiting: HashMap::new(),
             joins: Bucket::default(),
             sweep_at: None,
+            clock: WallClock::default(),
             messages_refused: 0,
         }
     }
 
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.clock_look(now);
         match input {
             Input::Request { ticket, actor, request } => self.request(now, ticket, &actor, request),
             Input::Cancel { ticket } => self.cancel(ticket),

@@ -3,7 +3,7 @@
 //! Nothing here may decide. Edges translate HTTP, MQTT and the store into these and back.
 
 use crate::commit::{Batch, CommitFailure};
-use crate::model::{FieldError, Kind, ObjectKey, Selector};
+use crate::model::{Condition, FieldError, Kind, ObjectKey, Selector};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -404,4 +404,7 @@ pub struct HubStatus {
     pub messages_refused: u64,
     /// Batches that wait for the writer.
     pub commits_pending: u32,
+    /// What needs attention.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
 }

@@ -171,6 +171,7 @@ impl Engine {
             artifacts: narrow(count(Kind::Artifact)),
             messages_refused: self.messages_refused,
             commits_pending: narrow(self.pipeline.len()),
+            conditions: self.clock_condition().into_iter().collect(),
         }
     }
 }

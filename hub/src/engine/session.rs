@@ -149,6 +149,10 @@ impl Engine {
 
     /// Answers with Fresh and brings the device's set up to date.
     fn welcome(&mut self, now: Now, index: u32, fixed: &HelloFixed) {
+        if self.clock.is_in_doubt() {
+            // Fresh carries the time. The device repeats its Hello until there is an answer.
+            return;
+        }
         self.waiting.remove(&index);
         let heartbeat_s = self.heartbeat_s();
         let Some(device) = self.state.devices.get_mut(index) else { return };

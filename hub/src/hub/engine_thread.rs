@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant as Clock, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use async_channel::Receiver;
 use futures_lite::future;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::broker_slot::BrokerSlot;
 use crate::broker::{AccessTable, NameRefused};
@@ -42,7 +43,14 @@ struct Running {
     board: Switchboard,
     /// The link was full: these go first.
     waiting: VecDeque<Publication>,
-    began: Clock,
+    began: Duration,
+}
+
+/// Time since the machine started. Counts suspend, as wall time does: a sleep must not look like a jump of the clock, and
+/// nothing that was granted may last longer here than on a device that stayed awake.
+fn boot_time() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// What ended a wait.
@@ -57,7 +65,7 @@ impl EngineThread {
     pub(super) fn start(self) -> std::io::Result<thread::JoinHandle<()>> {
         thread::Builder::new().name("engine".to_owned()).spawn(move || {
             let running =
-                Running { owned: self, board: Switchboard::default(), waiting: VecDeque::new(), began: Clock::now() };
+                Running { owned: self, board: Switchboard::default(), waiting: VecDeque::new(), began: boot_time() };
             running.run();
         })
     }
@@ -81,7 +89,7 @@ impl Running {
     }
 
     fn now(&self) -> Now {
-        let monotonic = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let monotonic = u64::try_from(boot_time().saturating_sub(self.began).as_millis()).unwrap_or(u64::MAX);
         // Before 1970 the clock was never set: zero says so.
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Now { monotonic: Instant(monotonic), wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }

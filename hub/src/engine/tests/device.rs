@@ -139,6 +139,11 @@ impl Double {
 
     /// Says Hello and takes in the answer.
     pub fn hello(&mut self, world: &mut World, full: bool) -> Result<Fresh, Refusal> {
+        self.try_hello(world, full).expect("a Hello is answered")
+    }
+
+    /// Says Hello and takes in the answer, if there is one.
+    pub fn try_hello(&mut self, world: &mut World, full: bool) -> Option<Result<Fresh, Refusal>> {
         self.nonces += 1;
         let nonce = Nonce(self.nonces.to_be_bytes());
         let capabilities = self.capabilities();
@@ -163,7 +168,7 @@ impl Double {
         let payload = frame.to_vec();
         let from = world.sent.len();
         self.up(world, Up::Hello, payload);
-        self.take_fresh(world, from).expect("a Hello is answered")
+        self.take_fresh(world, from)
     }
 
     pub fn take_fresh(&mut self, world: &World, from: usize) -> Option<Result<Fresh, Refusal>> {

@@ -202,3 +202,28 @@ fn what_happens_to_components_is_told() {
     device.status(&mut world, &[Double::entry(1, 1, State::BackOff, Reason::TRAPPED, "unreachable executed")]);
     assert_eq!(world.events("BackOff").len(), 1, "no change, no event");
 }
+
+#[test]
+fn a_clock_in_doubt_signs_no_fresh() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    let before = world.now.wall_ms;
+    world.now.wall_ms += 6 * 60_000;
+    assert!(device.try_hello(&mut world, false).is_none());
+    assert_eq!(world.events("ClockJumped").len(), 1);
+    assert_eq!(state(&mut world), "Online", "what is not signed anew goes on");
+    let status = match world.answer(Request::Status) {
+        Ok(Answer::Status(status)) => status,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(status.conditions.first().map(|condition| condition.name.as_str()), Some("ClockInDoubt"));
+    world.now.wall_ms = before;
+    assert!(device.try_hello(&mut world, false).is_some(), "back where it was");
+    world.now.wall_ms += 3600_000;
+    assert!(device.try_hello(&mut world, false).is_none());
+    world.pass(Duration::from_secs(15 * 60));
+    assert!(device.hello(&mut world, false).is_ok(), "steady for long enough");
+    world.now.wall_ms += 3600_000;
+    world.restart();
+    assert!(device.hello(&mut world, false).is_ok(), "somebody started it again");
+}
