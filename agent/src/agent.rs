@@ -7,9 +7,9 @@ use crate::journal::Journal;
 use crate::link::{Endpoint, EndpointError};
 use crate::lock::{DataLock, LastRun, LockError};
 use crate::runtime::REPORTS_MAX;
-use crate::runtime::Runtime;
+use crate::runtime::{Pool, Runtime};
 use crate::shell::{self, Ending, Order, Parts};
-use crate::store::{Account, STORE_BYTES_MAX, Store};
+use crate::store::{Account, STORE_BYTES_MAX, Shelf, Store};
 use async_channel::{Receiver, Sender};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub const FUNCTION_MEMORY_BYTES: u32 = 64 * 1024 * 1024;
 /// Of the loop's thread: the machine is built on it before it moves to the heap. Pages that are not touched cost nothing.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// Orders to a running agent: one to stop, one to hurry.
-const ORDERS_MAX: usize = 4;
+pub const ORDERS_MAX: usize = 4;
 
 /// What an agent is started with.
 #[derive(Clone, Debug)]
@@ -78,13 +78,23 @@ const fn reset_cause(last: LastRun) -> ResetCause {
     }
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> AgentError + use<> {
+pub fn at(path: &Path) -> impl FnOnce(io::Error) -> AgentError + use<> {
     let path = path.to_owned();
     move |source| AgentError::Io { path, source }
 }
 
+/// What may be shared by several agents of a process; `Own`: nothing is.
+pub enum Shared<'a> {
+    Own,
+    With { pool: &'a Arc<Pool>, shelf: &'a Arc<Shelf> },
+}
+
 /// Opens everything that can fail at once.
-fn open(config: &AgentConfig, orders: Receiver<Order>) -> Result<(Parts, DataLock), AgentError> {
+pub fn open(
+    config: &AgentConfig,
+    shared: &Shared<'_>,
+    orders: Receiver<Order>,
+) -> Result<(Parts, DataLock), AgentError> {
     let data = &config.data;
     let (identity, membership) = Identity::load_member(data)?;
     let endpoint = Endpoint::parse(&membership.broker)?;
@@ -99,13 +109,19 @@ fn open(config: &AgentConfig, orders: Receiver<Order>) -> Result<(Parts, DataLoc
         user: device.to_string(),
         password: membership.credential.hex(),
     });
-    let store = Store::open(&artifacts, config.storage_bytes, account).map_err(at(&artifacts))?;
+    let (pool, store) = match shared {
+        Shared::Own => {
+            let store = Store::open(&artifacts, config.storage_bytes, account).map_err(at(&artifacts))?;
+            (Arc::new(Pool::of_this_machine().map_err(AgentError::System)?), store)
+        }
+        Shared::With { pool, shelf } => (Arc::clone(pool), Store::on(shelf, config.storage_bytes, account)),
+    };
     let store = Arc::new(store);
     disk::directory_create(&state).map_err(at(&state))?;
     let wall = Arc::default();
     let (sender, reports) = async_channel::bounded(REPORTS_MAX);
     let memory = u64::from(config.memory_bytes);
-    let runtime = Runtime::start(Arc::clone(&store), state.clone(), memory, Arc::clone(&wall), sender)
+    let runtime = Runtime::start(pool, Arc::clone(&store), state.clone(), memory, Arc::clone(&wall), sender)
         .map_err(AgentError::System)?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(IdentityError::Entropy)?;
@@ -131,22 +147,27 @@ fn open(config: &AgentConfig, orders: Receiver<Order>) -> Result<(Parts, DataLoc
     Ok((parts, lock))
 }
 
+/// An agent that ended in order leaves word of it.
+pub fn farewell(ending: &Result<Ending, AgentError>, lock: &mut DataLock) {
+    if matches!(ending, Ok(Ending::InOrder))
+        && let Err(error) = lock.end()
+    {
+        tracing::warn!(%error, "the goodbye could not be written: the next start will look like one after a crash");
+    }
+}
+
 impl Agent {
     /// Starts the agent of a directory that has joined. Everything else happens on its own thread.
     pub fn start(config: AgentConfig) -> Result<Self, AgentError> {
         let (orders, orders_of_others) = async_channel::bounded(ORDERS_MAX);
         let (ends, ended) = async_channel::bounded(1);
-        let (parts, mut lock) = open(&config, orders_of_others)?;
+        let (parts, mut lock) = open(&config, &Shared::Own, orders_of_others)?;
         let device = parts.device;
         let work = move || {
             // Closes when the thread ends, however it does.
             let _ends: Sender<()> = ends;
             let ending = shell::run(parts);
-            if matches!(ending, Ok(Ending::InOrder))
-                && let Err(error) = lock.end()
-            {
-                tracing::warn!(%error, "the goodbye could not be written: the next start will look like one after a crash");
-            }
+            farewell(&ending, &mut lock);
             ending
         };
         let builder = std::thread::Builder::new().name("agent".to_owned()).stack_size(STACK_BYTES);

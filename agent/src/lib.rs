@@ -6,15 +6,19 @@
 
 mod agent;
 mod clock;
+mod crowd;
 mod disk;
 pub mod identity;
 mod join;
 mod journal;
 mod link;
 mod lock;
+mod parent;
 mod runtime;
 mod shell;
 mod store;
 
 pub use agent::{Agent, AgentConfig, AgentError, FUNCTION_MEMORY_BYTES};
+pub use crowd::{Crowd, Member};
 pub use join::{JoinError, JoinOptions, Joined, join};
+pub use parent::stop_at_end_of_input;

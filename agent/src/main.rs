@@ -169,10 +169,7 @@ fn run(data: PathBuf, at_end_of_input: AtEndOfInput) -> anyhow::Result<()> {
     let mut signals = Signals::new([Signal::Term, Signal::Int])
         .context("cannot listen for signals: check the limit of open files")?;
     if let AtEndOfInput::Stop = at_end_of_input {
-        std::thread::Builder::new()
-            .name("stdin".to_owned())
-            .spawn(stop_at_end_of_input)
-            .context("cannot start a thread: check the limit of processes")?;
+        agent::stop_at_end_of_input().context("cannot start a thread: check the limit of processes")?;
     }
     let agent = Agent::start(AgentConfig::new(data))?;
     smol::block_on(async {
@@ -196,15 +193,6 @@ fn run(data: PathBuf, at_end_of_input: AtEndOfInput) -> anyhow::Result<()> {
     });
     agent.join()?;
     Ok(())
-}
-
-/// Turns the end of standard input into the signal that stops a service, so that there is one way to stop.
-fn stop_at_end_of_input() {
-    // What comes in means nothing; an error is an end too.
-    let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-    if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM) {
-        tracing::error!(%error, "cannot stop at the end of standard input");
-    }
 }
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ const ANSWERS_MAX: usize = 64;
 const DOWNLOADS_MAX: usize = 4;
 /// Stored artifacts that are read and checked at the same time: each takes a thread and the disk.
 const CHECKS_MAX: usize = 2;
+/// Values of the journal that are written at the same time, of all devices that share a disk.
+const WRITES_MAX: usize = 4;
 /// After this an agent that was asked to stop ends, whatever is left.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 /// Inputs of one kind before the other kinds are looked at.
@@ -90,6 +92,27 @@ pub struct Parts {
     pub storage_bytes: u64,
 }
 
+/// What agents of one thread have in common.
+#[derive(Clone)]
+pub struct Commons {
+    pub executor: Rc<LocalExecutor<'static>>,
+    downloads: Arc<Semaphore>,
+    checks: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
+}
+
+impl Commons {
+    pub fn new() -> Self {
+        let permits = |count| Arc::new(Semaphore::new(count));
+        Self {
+            executor: Rc::new(LocalExecutor::new()),
+            downloads: permits(DOWNLOADS_MAX),
+            checks: permits(CHECKS_MAX),
+            writes: permits(WRITES_MAX),
+        }
+    }
+}
+
 /// The answer of a file or a fetch.
 enum Answer {
     Persisted { ticket: Ticket, result: Result<(), PersistFailure> },
@@ -108,7 +131,7 @@ enum Wake {
 
 /// The hands of the machine.
 struct Shell {
-    executor: Rc<LocalExecutor<'static>>,
+    commons: Commons,
     device: DeviceId,
     fleet: String,
     link: Link,
@@ -118,8 +141,6 @@ struct Shell {
     state: PathBuf,
     wall: Arc<WallClock>,
     answers: Sender<Answer>,
-    downloads: Arc<Semaphore>,
-    checks: Arc<Semaphore>,
     /// What is being fetched from the network: asked for again, it is answered once.
     fetching: BTreeMap<Digest, Content>,
     /// Workload and component of what the accepted set lists; what functions remember beyond that is deleted.
@@ -229,7 +250,13 @@ fn packet_bytes_max() -> u32 {
 
 /// Runs an agent on this thread until it is told to end.
 pub fn run(parts: Parts) -> Result<Ending, AgentError> {
-    let executor = Rc::new(LocalExecutor::new());
+    let commons = Commons::new();
+    let executor = Rc::clone(&commons.executor);
+    smol::block_on(executor.run(serve(parts, commons)))
+}
+
+/// An agent until it is told to end. To be polled by the executor of `commons` only.
+pub async fn serve(parts: Parts, commons: Commons) -> Result<Ending, AgentError> {
     let timer = BootTimer::new().map_err(AgentError::System)?;
     let fleet = parts.membership.fleet.clone();
     let pair_key = parts.pair_key.clone();
@@ -253,19 +280,20 @@ pub fn run(parts: Parts) -> Result<Ending, AgentError> {
         device = %parts.device, name = parts.membership.name, fleet,
         broker = %parts.endpoint, reset = ?parts.reset, "the agent starts"
     );
+    parts.store.introduce(|digest| machine.references(digest));
     let position = parts.membership.position;
-    let (shell, ears) = Shell::new(parts, Rc::clone(&executor), timer);
-    smol::block_on(executor.run(drive(&mut machine, shell, ears, position)))
+    let (shell, ears) = Shell::new(parts, commons, timer);
+    drive(&mut machine, shell, ears, position).await
 }
 
 impl Shell {
-    fn new(parts: Parts, executor: Rc<LocalExecutor<'static>>, timer: BootTimer) -> (Self, Ears) {
+    fn new(parts: Parts, commons: Commons, timer: BootTimer) -> (Self, Ears) {
         let (link_events, link) = async_channel::bounded(LINK_EVENTS_MAX);
         let (answers, answers_of_others) = async_channel::bounded(ANSWERS_MAX);
         let shell = Self {
-            link: Link::new(Rc::clone(&executor), settings(&parts), link_events),
+            link: Link::new(Rc::clone(&commons.executor), settings(&parts), link_events),
             accepted: parts.values.accepted.as_deref().map(effects::listed).unwrap_or_default(),
-            executor,
+            commons,
             device: parts.device,
             fleet: parts.membership.fleet,
             runtime: parts.runtime,
@@ -274,8 +302,6 @@ impl Shell {
             state: parts.state,
             wall: parts.wall,
             answers,
-            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
-            checks: Arc::new(Semaphore::new(CHECKS_MAX)),
             fetching: BTreeMap::new(),
             accepted_next: None,
             collect_due: false,

@@ -9,13 +9,13 @@ mod spec;
 mod state;
 
 pub use host::WallClock;
+pub use pool::Pool;
 pub use state::collect as state_collect;
 
 use crate::store::Store;
 use agent_nostd::machine::port::{Exit, Failure, LaunchId, Trigger};
 use async_channel::Sender;
 use component::{Component, Event};
-use pool::Pool;
 use spec::Spec;
 use std::collections::BTreeMap;
 use std::io;
@@ -30,9 +30,6 @@ use wire::record::{Record, Runtime as Kind};
 pub const REPORTS_MAX: usize = 1024;
 /// Of these, only so many may be lines and events of functions: outcomes always find room.
 const CHATTER_MAX: usize = 768;
-/// Threads that run functions; more do not help a board with few cores.
-const WORKERS_MAX: usize = 4;
-
 /// What functions tell the loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -114,13 +111,15 @@ impl Surroundings {
 #[derive(Debug)]
 pub struct Runtime {
     surroundings: Arc<Surroundings>,
-    pool: Pool,
+    pool: Arc<Pool>,
     components: BTreeMap<LaunchId, Arc<Component>>,
 }
 
 impl Runtime {
-    /// `state`: directory of what functions remember. `memory_bytes`: for all of them together.
+    /// `state`: directory of what functions remember. `memory_bytes`: for all of them together. The threads of `pool` may run
+    /// the functions of other devices too.
     pub fn start(
+        pool: Arc<Pool>,
         store: Arc<Store>,
         state: PathBuf,
         memory_bytes: u64,
@@ -131,8 +130,6 @@ impl Runtime {
         let memory = Memory { limit: memory_bytes, used: AtomicU64::new(0) };
         let losses = LossCounters::default();
         let surroundings = Arc::new(Surroundings { store, state, wall, reports, losses, memory });
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let pool = Pool::start(cores.clamp(1, WORKERS_MAX))?;
         Ok(Self { surroundings, pool, components: BTreeMap::new() })
     }
 
@@ -207,6 +204,15 @@ impl Runtime {
         if self.surroundings.reports.try_send(report).is_err() {
             // The machine's own deadline answers in its place.
             tracing::error!("no room for the outcome of an order");
+        }
+    }
+}
+
+impl Drop for Runtime {
+    /// What is left is cut: a shared pool goes on without it.
+    fn drop(&mut self) {
+        for component in self.components.values() {
+            component.stop(Duration::ZERO, &self.pool);
         }
     }
 }

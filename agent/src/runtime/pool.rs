@@ -7,6 +7,9 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+/// Threads that run functions; more do not help a board with few cores.
+pub const WORKERS_MAX: usize = 4;
+
 enum Task {
     Load(Arc<Component>),
     Step(Arc<Component>, u16),
@@ -27,7 +30,7 @@ struct Line {
 
 /// Puts instances into the queue.
 #[derive(Clone)]
-pub struct Entrance(Arc<Line>);
+pub(super) struct Entrance(Arc<Line>);
 
 pub struct Pool {
     entrance: Entrance,
@@ -51,7 +54,7 @@ impl Entrance {
     }
 
     /// The caller makes sure that the instance is not in the queue already.
-    pub fn step(&self, component: Arc<Component>, instance: u16) {
+    pub(super) fn step(&self, component: Arc<Component>, instance: u16) {
         self.push(Task::Step(component, instance));
     }
 
@@ -83,6 +86,12 @@ impl Entrance {
 }
 
 impl Pool {
+    /// As many threads as this machine can use.
+    pub fn of_this_machine() -> io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self::start(cores.clamp(1, WORKERS_MAX))
+    }
+
     pub fn start(threads: usize) -> io::Result<Self> {
         let entrance = Entrance(Arc::default());
         let mut pool = Self { entrance, threads: Vec::new() };
@@ -94,11 +103,11 @@ impl Pool {
         Ok(pool)
     }
 
-    pub fn entrance(&self) -> &Entrance {
+    pub(super) fn entrance(&self) -> &Entrance {
         &self.entrance
     }
 
-    pub fn load(&self, component: Arc<Component>) {
+    pub(super) fn load(&self, component: Arc<Component>) {
         self.entrance.push(Task::Load(component));
     }
 }

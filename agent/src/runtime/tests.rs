@@ -1,5 +1,6 @@
 //! Real functions on real threads: fairness, ends, state over restarts, limits.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::pool::WORKERS_MAX;
 use super::*;
 use async_channel::Receiver;
 use futures_lite::FutureExt;
@@ -38,7 +39,8 @@ struct World {
 fn open(directory: &Path) -> (Runtime, Receiver<Report>) {
     let store = Arc::new(Store::open(&directory.join("artifacts"), 1 << 20, None).unwrap());
     let (sender, reports) = async_channel::bounded(REPORTS_MAX);
-    let runtime = Runtime::start(store, directory.join("state"), 1 << 24, Arc::default(), sender).unwrap();
+    let pool = Arc::new(Pool::of_this_machine().unwrap());
+    let runtime = Runtime::start(pool, store, directory.join("state"), 1 << 24, Arc::default(), sender).unwrap();
     (runtime, reports)
 }
 

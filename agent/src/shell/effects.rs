@@ -130,7 +130,7 @@ impl Shell {
             let _ = answers.send(answer(work.await)).await;
         };
         // Owned by the executor, which ends with the loop.
-        self.executor.spawn(task).detach();
+        self.commons.executor.spawn(task).detach();
     }
 
     fn persist(&mut self, ticket: Ticket, key: JournalKey, value: &[u8]) {
@@ -140,15 +140,20 @@ impl Shell {
         self.writes += 1;
         let (journal, value) = (Arc::clone(&self.journal), value.to_vec());
         let write = move || journal.lock().unwrap_or_else(PoisonError::into_inner).persist(key, &value);
-        self.background(smol::unblock(write), move |result| Answer::Persisted { ticket, result });
+        let permits = Arc::clone(&self.commons.writes);
+        let work = async move {
+            let _permit = permits.acquire_arc().await;
+            smol::unblock(write).await
+        };
+        self.background(work, move |result| Answer::Persisted { ticket, result });
     }
 
     fn fetch(&mut self, content: Content, digest: Digest, bytes: u32, source: Source) {
         let permits = match source {
             // Nothing that is here already waits for what is not.
-            Source::Store => Arc::clone(&self.checks),
+            Source::Store => Arc::clone(&self.commons.checks),
             Source::Anywhere if self.fetching.insert(digest, content) == Some(content) => return,
-            Source::Anywhere => Arc::clone(&self.downloads),
+            Source::Anywhere => Arc::clone(&self.commons.downloads),
         };
         let store = Arc::clone(&self.store);
         match content {

@@ -1,21 +1,23 @@
 //! Artifacts on disk, each under its own hash, and how they come here.
 //!
 //! A file has its final name only after what the disk reads back had the right hash. Blocking: call it off the loop. Must never
-//! retry by itself, and never hold more bytes than it was given.
+//! retry by itself, and never hold more bytes than it was given. Several devices in one process may share one shelf of files.
 mod download;
+mod shelf;
 
 pub use download::Account;
+pub use shelf::Shelf;
 
 use crate::disk;
 use agent_nostd::machine::port::{FetchFailure, Source};
 use download::{Download, Range};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use shelf::Holder;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use wire::Digest;
 
 /// Bytes of all artifacts together.
@@ -27,11 +29,11 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// The artifacts of one device.
 #[derive(Debug)]
 pub struct Store {
-    directory: PathBuf,
+    shelf: Arc<Shelf>,
+    /// Who this device is among those that share the shelf.
+    holder: Holder,
     bytes_max: u64,
     download: Option<Download>,
-    /// Bytes that running fetches will need.
-    reserved: Mutex<BTreeMap<Digest, u64>>,
     stopped: AtomicBool,
 }
 
@@ -111,33 +113,30 @@ fn finish(hash: Sha256) -> Digest {
     Digest(hash.finalize().into())
 }
 
-/// Frees the reservation of a fetch at its end.
-struct Reservation<'a> {
-    store: &'a Store,
-    digest: Digest,
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        self.store.reserved.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
-    }
-}
-
 impl Store {
     /// `account`: where and as whom artifacts are fetched; `None`: nowhere.
     pub fn open(directory: &Path, bytes_max: u64, account: Option<Account>) -> io::Result<Self> {
-        disk::directory_create(directory)?;
-        Ok(Self {
-            directory: directory.to_owned(),
+        Ok(Self::on(&Arc::new(Shelf::open(directory, bytes_max)?), bytes_max, account))
+    }
+
+    /// On a shelf that other devices may use too. Nothing is deleted from it before `introduce` was called.
+    pub fn on(shelf: &Arc<Shelf>, bytes_max: u64, account: Option<Account>) -> Self {
+        Self {
+            shelf: Arc::clone(shelf),
+            holder: shelf.admit(),
             bytes_max,
             download: account.map(Download::new),
-            reserved: Mutex::new(BTreeMap::new()),
             stopped: AtomicBool::new(false),
-        })
+        }
+    }
+
+    /// Says once, before anything else, what this device needs of what is stored.
+    pub fn introduce(&self, is_referenced: impl Fn(&Digest) -> bool) {
+        self.shelf.introduce(self.holder, is_referenced);
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
-        self.directory.join(digest.text().as_str())
+        self.shelf.path(digest)
     }
 
     /// Running fetches end soon, as unreachable.
@@ -145,17 +144,9 @@ impl Store {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Bytes that artifacts may still take.
+    /// Bytes that artifacts of this device may still take.
     pub fn free_bytes(&self) -> u64 {
-        let disk = disk::free_bytes(&self.directory).saturating_sub(DISK_RESERVE_BYTES);
-        disk.min(self.bytes_max.saturating_sub(self.used_bytes()))
-    }
-
-    fn used_bytes(&self) -> u64 {
-        let Ok(entries) = fs::read_dir(&self.directory) else {
-            return 0;
-        };
-        entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+        self.shelf.free_bytes().min(self.bytes_max.saturating_sub(self.shelf.held_bytes(self.holder)))
     }
 
     /// The whole artifact as the disk reads it back, if it still has its hash.
@@ -206,21 +197,22 @@ impl Store {
     }
 
     fn fetch_inner(&self, digest: &Digest, bytes: u64, source: Source) -> Result<(), Cut> {
+        self.shelf.hold(self.holder, digest);
         let path = self.path(digest);
-        if path.exists() {
-            let (hash, length) = hash_of(&path, bytes)?;
-            if length == bytes && finish(hash) == *digest {
-                return Ok(());
-            }
-            tracing::error!(%digest, "a stored artifact is damaged and is fetched again");
-            disk::remove(&path)?;
+        if self.is_whole(&path, digest, bytes)? {
+            return Ok(());
         }
         let download = match source {
             Source::Store => return Err(FetchFailure::Absent.into()),
             Source::Anywhere => self.download.as_ref().ok_or(FetchFailure::Unreachable)?,
         };
+        // One fetch at a time: who waited finds what the other one brought.
+        let _flight = self.shelf.fly(digest);
+        if self.is_whole(&path, digest, bytes)? {
+            return Ok(());
+        }
         let part_path = disk::part_path(&path);
-        let _reservation = self.reserve(digest, bytes, &part_path)?;
+        let _reservation = self.shelf.reserve(digest, bytes, &part_path)?;
         let mut part = Part::resume(&part_path, bytes)?;
         if part.length < bytes {
             self.receive(download, digest, bytes, &mut part).inspect_err(|cut| match cut {
@@ -244,19 +236,18 @@ impl Store {
         Ok(())
     }
 
-    /// Room for the whole artifact, or a failure before a byte was moved.
-    fn reserve(&self, digest: &Digest, bytes: u64, part: &Path) -> Result<Reservation<'_>, FetchFailure> {
-        let here = fs::metadata(part).map_or(0, |metadata| metadata.len());
-        let free = self.free_bytes();
-        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
-        let others: u64 = reserved.iter().filter(|(other, _)| *other != digest).map(|(_, bytes)| bytes).sum();
-        let needed = bytes.saturating_sub(here);
-        if needed.saturating_add(others) > free {
-            tracing::warn!(%digest, needed, free, "no room for an artifact");
-            return Err(FetchFailure::NoSpace);
+    /// Whether the artifact is there with its hash; what is there with another one is removed.
+    fn is_whole(&self, path: &Path, digest: &Digest, bytes: u64) -> io::Result<bool> {
+        if !path.exists() {
+            return Ok(false);
         }
-        reserved.insert(*digest, needed);
-        Ok(Reservation { store: self, digest: *digest })
+        let (hash, length) = hash_of(path, bytes)?;
+        if length == bytes && finish(hash) == *digest {
+            return Ok(true);
+        }
+        tracing::error!(%digest, "a stored artifact is damaged and is fetched again");
+        disk::remove(path)?;
+        Ok(false)
     }
 
     /// Receives what is missing. On success the part has exactly `bytes`.
@@ -307,20 +298,9 @@ impl Store {
         }
     }
 
-    /// Deletes every artifact, finished or not, for which `is_referenced` is false.
+    /// Deletes every artifact, finished or not, for which `is_referenced` is false and that no other device holds.
     pub fn collect(&self, is_referenced: impl Fn(&Digest) -> bool) -> io::Result<usize> {
-        let mut removed = 0;
-        for entry in fs::read_dir(&self.directory)?.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let digest = Digest::parse(name.strip_suffix(disk::PART_SUFFIX).unwrap_or(&name));
-            if !digest.is_some_and(|digest| is_referenced(&digest)) {
-                fs::remove_file(entry.path())?;
-                removed += 1;
-            }
-        }
-        // Not synced: what comes back after a power cut is collected the next time.
-        Ok(removed)
+        self.shelf.collect(self.holder, is_referenced)
     }
 }
 

@@ -1,0 +1,13 @@
+//! A fleet of simulated devices in one process, for demonstrations: only the places are made up. Each device is the real
+//! agent with its own keys, connection, journal and functions, and joins by a token like any other.
+//!
+//! Must never know the hub's insides, nor be given anything that a real device would not get.
+#![forbid(unsafe_code)]
+
+mod crew;
+mod place;
+mod roster;
+
+pub use crew::{Crew, CrewError};
+pub use place::{CITIES, City, DEVICES_MAX, Place, places};
+pub use roster::{Entry, Roster, RosterError, TOKENS_BYTES_MAX, read_tokens};
