@@ -8,7 +8,7 @@ use super::time::{Duration, Instant, earliest};
 use super::{Agent, Todo};
 use wire::desired::{Header, SignedHeader};
 use wire::event::Level;
-use wire::hello::{Asks, Fresh, HelloFixed, HubState, LossCounters, Refusal, Will};
+use wire::hello::{Asks, Fresh, HelloFixed, HubState, LossCounters, Refusal, RefusalReason, Will};
 use wire::topic::Up;
 use wire::version::VersionRange;
 use wire::{CommandId, Digest, DigestPrefix, Kind, LiveContext, Nonce, Revision, Session as SessionId};
@@ -473,14 +473,18 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
     pub(crate) fn on_refusal(&mut self, now: Instant, payload: &[u8]) {
         let context = LiveContext::outside(self.config.fleet, self.config.device, self.boot);
         let Ok(refusal) = wire::frame::decode_live::<Refusal>(payload, self.config.pair_key, &context) else { return };
-        if self.take_nonce(now, refusal.nonce).is_none() {
-            return;
-        }
-        if self.session.refusals == 0 || now.since(self.session.refused_since) > REFUSALS_WINDOW {
+        let Some(sent_at) = self.take_nonce(now, refusal.nonce) else { return };
+        let is_waiting = refusal.reason == RefusalReason::NotApproved;
+        if is_waiting {
+            // A person decides, which is no fault of ours: it never leads to the long pause, and an approval that comes soon
+            // may still answer this Hello.
+            self.session.connection.nonce = Some((refusal.nonce, sent_at));
+            self.session.refusals = 0;
+        } else if self.session.refusals == 0 || now.since(self.session.refused_since) > REFUSALS_WINDOW {
             self.session.refusals = 0;
             self.session.refused_since = now;
         }
-        self.session.refusals += 1;
+        self.session.refusals += u32::from(!is_waiting);
         let hint = Duration::from_secs(u64::from(refusal.retry_after_s)).min(RETRY_AFTER_MAX);
         let connection = &mut self.session.connection;
         let jitter = doubled(HELLO_PAUSE, connection.hello_tries, CONNECT_BACK_OFF_MAX);

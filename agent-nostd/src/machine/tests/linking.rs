@@ -138,6 +138,29 @@ fn five_refusals_pause_for_an_hour() {
 }
 
 #[test]
+fn waiting_for_an_approval_never_leads_to_the_long_pause() {
+    let mut rig = Rig::new();
+    rig.refuses = Some((RefusalReason::NotApproved, 1));
+    rig.run(secs(1200));
+    assert!(hellos(&rig).len() > 10, "{}", hellos(&rig).len());
+    rig.refuses = None;
+    rig.run(secs(120));
+    assert_eq!(rig.agent.link(), LinkState::Fresh);
+}
+
+#[test]
+fn an_approval_soon_after_the_refusal_answers_the_same_hello() {
+    let mut rig = Rig::new();
+    rig.refuses = Some((RefusalReason::NotApproved, 150));
+    rig.run(secs(10));
+    let nonce = hellos(&rig).last().unwrap().1.nonce;
+    let fresh = rig.fresh(nonce);
+    rig.down(Down::Fresh, fresh);
+    rig.run(secs(1));
+    assert_eq!(rig.agent.link(), LinkState::Fresh);
+}
+
+#[test]
 fn a_hint_to_come_later_is_followed_to_ten_minutes_at_most() {
     let mut rig = Rig::new();
     rig.refuses = Some((RefusalReason::Busy, u32::MAX));
