@@ -186,7 +186,7 @@ impl Engine {
             Wanted::Every => chosen,
         };
         let reason = if decision.shortfall > 0 || chosen == 0 && wanted > 0 || !decision.unresolved.is_empty() {
-            self.shortfall_reason(&view, &current, &decision.unresolved)
+            self.shortfall_reason(&view, &current)
         } else {
             String::new()
         };
@@ -200,11 +200,8 @@ impl Engine {
         round
     }
 
-    fn shortfall_reason(&self, view: &WorkloadSpecView, current: &[CurrentPlacement], unresolved: &[String]) -> String {
-        let tally = scheduler::plan(&self.snapshot(), view, current).tally;
-        let mut parts: Vec<String> = unresolved.iter().map(|name| format!("{name} matches nothing")).collect();
-        parts.extend(tally.failed.iter().map(|line| format!("{} {}", line.count, line.code.as_str())));
-        format!("{} devices considered: {}", tally.considered, parts.join(", "))
+    fn shortfall_reason(&self, view: &WorkloadSpecView, current: &[CurrentPlacement]) -> String {
+        scheduler::text::shortfall_line(view, &scheduler::plan(&self.snapshot(), view, current))
     }
 
     pub(super) fn snapshot(&self) -> Snapshot<'_> {

@@ -76,6 +76,19 @@ pub fn plan_text(spec: &WorkloadSpecView, plan: &Plan) -> String {
     out
 }
 
+/// Why replicas are missing, in one line: the counts that sum, in words.
+pub fn shortfall_line(spec: &WorkloadSpecView, plan: &Plan) -> String {
+    let Plan { decision, tally, .. } = plan;
+    let noun = if tally.considered == 1 { "device" } else { "devices" };
+    let mut parts: Vec<String> = decision.unresolved.iter().map(|name| format!("{name} matches nothing")).collect();
+    parts.extend(tally.failed.iter().map(|line| format!("{} {}", line.count, summary(spec, line.code))));
+    if tally.feasible > 0 {
+        parts.push(format!("{} feasible, for one replica each", tally.feasible));
+    }
+    let lead = format!("{} {noun} considered", tally.considered);
+    if parts.is_empty() { lead } else { format!("{lead}: {}", parts.join(", ")) }
+}
+
 /// One device: the verdict, every failing check with its figures, the passing ones, and the rank.
 pub fn device_text(spec: &WorkloadSpecView, explanation: &DeviceExplanation) -> String {
     let name = &explanation.name;

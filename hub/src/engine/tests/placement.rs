@@ -94,12 +94,25 @@ fn a_shortfall_says_why_and_is_filled_when_it_can_be() {
     one.run_all(&mut world);
     let short = status(&mut world, "hello");
     assert_eq!((&short["placed"], &short["shortfall"]["missing"]), (&json!(1), &json!(1)));
-    assert!(short["shortfall"]["reason"].as_str().unwrap().contains("devices considered"), "{short}");
+    assert_eq!(short["shortfall"]["reason"], "1 device considered: 1 feasible, for one replica each");
     assert!(!world.events("Shortfall").is_empty());
     let mut two = Double::online(&mut world, 2, "gw-2");
     two.run_all(&mut world);
     let full = status(&mut world, "hello");
     assert_eq!((&full["running"], &full["shortfall"]), (&json!(2), &Value::Null));
+}
+
+#[test]
+fn a_shortfall_is_told_in_words() {
+    let mut world = World::new();
+    let artifact = world.upload("app", 0x11);
+    world
+        .put(&ObjectKey::workload("default", "hello"), workload("hello", &artifact, json!({"labels": {"zone": "b"}})))
+        .unwrap();
+    let reason = |world: &mut World| status(world, "hello")["shortfall"]["reason"].clone();
+    assert_eq!(reason(&mut world), "0 devices considered: label/zone=b matches nothing");
+    Double::online(&mut world, 1, "gw-1");
+    assert_eq!(reason(&mut world), "1 device considered: label/zone=b matches nothing, 1 without zone=b");
 }
 
 #[test]
