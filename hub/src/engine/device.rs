@@ -109,8 +109,13 @@ pub(super) struct Entry {
     pub running: u32,
     pub state: State,
     pub reason: Reason,
+    /// Failures in the component's present window.
+    pub attempts: u16,
     pub restarts: u32,
+    /// Without the reason's code.
     pub detail: Box<str>,
+    /// Since when the hub has seen it in this state, without a restart in between.
+    pub since: Instant,
 }
 
 /// The last whole status.

@@ -37,19 +37,8 @@ impl Engine {
         device.observed.lost = status.fixed.lost;
         device.observed.accepted = Some((status.fixed.revision, status.fixed.digest));
         device.observed.status_asked = None;
-        let entries: Vec<Entry> = status
-            .entries()
-            .map(|entry| Entry {
-                workload: entry.workload.0,
-                component: entry.component,
-                generation: entry.generation,
-                running: entry.running,
-                state: entry.state,
-                reason: entry.reason,
-                restarts: entry.restarts,
-                detail: entry.detail.into(),
-            })
-            .collect();
+        let before = device.observed.reported.as_ref();
+        let entries: Vec<Entry> = status.entries().map(|entry| observed(now, &entry, before)).collect();
         let reported = Reported {
             content: status.content_digest(),
             at: now.monotonic,
@@ -171,6 +160,29 @@ impl Engine {
         self.commit(writes, vec![audit], Vec::new());
         self.placement.mark_all(self.state.workloads.keys());
     }
+}
+
+/// What is kept of an entry. Agents put the code of a failure before its words; it is kept apart from them here.
+fn observed(now: Now, entry: &wire::status::Entry<'_>, before: Option<&Reported>) -> Entry {
+    let detail = entry.detail.strip_prefix(entry.reason.code()).and_then(|rest| rest.strip_prefix(": "));
+    let mut out = Entry {
+        workload: entry.workload.0,
+        component: entry.component,
+        generation: entry.generation,
+        running: entry.running,
+        state: entry.state,
+        reason: entry.reason,
+        attempts: entry.attempts,
+        restarts: entry.restarts,
+        detail: detail.unwrap_or(entry.detail).into(),
+        since: now.monotonic,
+    };
+    let run = |entry: &Entry| (entry.workload, entry.component, entry.state, entry.running, entry.restarts);
+    let mut known = before.into_iter().flat_map(|before| &before.entries);
+    if let Some(same) = known.find(|old| run(old) == run(&out)) {
+        out.since = same.since;
+    }
+    out
 }
 
 /// The event of a component that entered a state; `None` for what is only on its way.

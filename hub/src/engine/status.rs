@@ -10,11 +10,16 @@ use crate::model::{
 };
 use crate::scheduler::PositionSource;
 use serde_json::Value;
+use std::time::Duration;
 use wire::hello::Architecture;
 use wire::status::{Reason, State};
 
 /// Entries of `status.devices`; failing ones come first.
 pub const DEVICES_SHOWN_MAX: usize = 200;
+/// A component that failed lately counts as right again when it has run for so long, and through one period of its timer.
+const RECOVERED_AFTER: Duration = Duration::from_secs(10);
+/// For periods that are longer than this, it is long enough: then the device forgets its failures too.
+const RECOVERED_AFTER_MAX: Duration = Duration::from_secs(600);
 
 pub(super) fn is_online(device: &Device) -> bool {
     device.observed.presence == Presence::Online
@@ -26,6 +31,8 @@ enum Health {
     Failing,
     Unknown,
     OnItsWay,
+    /// Runs, and failed not long ago.
+    Recovering,
     Right,
 }
 
@@ -186,7 +193,10 @@ impl Engine {
                 let entries = reported.iter().flat_map(|reported| &reported.entries);
                 let mut own = entries.filter(|entry| (entry.workload, entry.component) == (body.id, number));
                 let entry = own.next();
-                let (health, state, reason, detail) = judge(now, device, entry, body.record_generation);
+                let settles = view.function.triggers.every.map_or(RECOVERED_AFTER, |every| {
+                    every.duration().saturating_add(Duration::from_secs(1)).clamp(RECOVERED_AFTER, RECOVERED_AFTER_MAX)
+                });
+                let (health, state, reason, detail) = judge(now, device, entry, body.record_generation, settles);
                 let shown = WorkloadDevice {
                     device: device.keys.name.clone(),
                     component: view.name.to_owned(),
@@ -211,7 +221,7 @@ impl Engine {
             placed += 1;
             let components = self.components(now, device, body);
             let health = components.iter().map(|(health, _)| *health).min().unwrap_or(Health::Unknown);
-            running += u32::from(health == Health::Right);
+            running += u32::from(health >= Health::Recovering);
             worst = worst.min(health);
             let durable = device.durable.as_ref().map(|durable| (durable.revision(), durable.digest()));
             let is_current =
@@ -279,21 +289,34 @@ fn healthy_condition(
         let why = if spec.every { "no device matches" } else { "no replicas are wanted" };
         return condition(name, ConditionStatus::True, "NothingWanted", why);
     }
-    let about = first.map(|shown| match shown.detail.is_empty() {
-        true => format!("{text}; {}: {} {}", shown.device, shown.state, shown.reason),
-        false => format!("{text}; {}: {} {}: {}", shown.device, shown.state, shown.reason, shown.detail),
+    let about = first.map(|shown| {
+        let mut about = format!("{text}; {}: {}", shown.device, shown.state);
+        if shown.reason != Reason::NONE.code() {
+            about.push_str(&format!(" {}", shown.reason));
+        }
+        if !shown.detail.is_empty() {
+            about.push_str(&format!(": {}", shown.detail));
+        }
+        about
     });
     match worst {
         Health::Failing => condition(name, ConditionStatus::False, "Failing", about.unwrap_or(text)),
         Health::Right if running >= wanted => condition(name, ConditionStatus::True, "Running", text),
         Health::Right => condition(name, ConditionStatus::False, "Shortfall", text),
+        Health::Recovering => condition(name, ConditionStatus::False, "Recovering", about.unwrap_or(text)),
         Health::OnItsWay => condition(name, ConditionStatus::False, "Progressing", about.unwrap_or(text)),
         Health::Unknown => condition(name, ConditionStatus::Unknown, "NotHeardOf", about.unwrap_or(text)),
     }
 }
 
 /// What to show of one component, and how it counts.
-fn judge<'a>(now: Now, device: &Device, entry: Option<&Entry>, generation: u32) -> (Health, &'a str, &'a str, String) {
+fn judge<'a>(
+    now: Now,
+    device: &Device,
+    entry: Option<&Entry>,
+    generation: u32,
+    settles: Duration,
+) -> (Health, &'a str, &'a str, String) {
     if !is_online(device) {
         let last = entry.map(|entry| format!("; last reported {}", state_name(entry.state))).unwrap_or_default();
         let detail = match device.observed.last_seen {
@@ -309,7 +332,13 @@ fn judge<'a>(now: Now, device: &Device, entry: Option<&Entry>, generation: u32) 
     let Some(entry) = entry.filter(|entry| entry.generation >= generation) else {
         return (Health::OnItsWay, "Pending", "NONE", "assigned, not yet reported by the device".to_owned());
     };
+    let is_settled = entry.attempts == 0 || now.monotonic.since(entry.since) >= settles;
     let health = match entry.state {
+        State::Running if entry.running == generation && entry.reason == Reason::NONE && !is_settled => {
+            let (count, seconds) = (entry.attempts, settles.as_secs());
+            let detail = format!("failures lately: {count}; it counts as healthy when it has run for {seconds} s");
+            return (Health::Recovering, state_name(entry.state), entry.reason.code(), detail);
+        }
         State::Running if entry.running == generation && entry.reason != Reason::ROLLED_BACK => Health::Right,
         // A service that runs an older version was rolled back, or is being replaced.
         State::Running if entry.reason == Reason::ROLLED_BACK => Health::Failing,

@@ -227,3 +227,38 @@ fn a_clock_in_doubt_signs_no_fresh() {
     world.restart();
     assert!(device.hello(&mut world, false).is_ok(), "somebody started it again");
 }
+
+#[test]
+fn the_code_of_a_failure_is_said_once() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    device.run_all(&mut world);
+    device.status(&mut world, &[Double::entry(1, 1, State::BackOff, Reason::TRAPPED, "TRAPPED: unreachable executed")]);
+    assert_eq!(world.events("BackOff")[0].message, "restarted 0 times: TRAPPED: unreachable executed");
+    let status = &world.get(&ObjectKey::workload("default", "hello"))["status"];
+    assert_eq!(status["conditions"][1]["message"], "0 of 1 run; gw-1: BackOff TRAPPED: unreachable executed");
+}
+
+#[test]
+fn what_failed_is_healthy_again_only_after_it_ran_on() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    device.run_all(&mut world);
+    let healthy = |world: &mut World| {
+        let status = &world.get(&ObjectKey::workload("default", "hello"))["status"];
+        (status["running"].as_u64().unwrap(), status["conditions"][1]["reason"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(healthy(&mut world), (1, "Running".to_owned()));
+    let running = Double::entry(1, 1, State::Running, Reason::NONE, "");
+    device.status(&mut world, &[wire::status::Entry { attempts: 1, restarts: 1, ..running }]);
+    assert_eq!(healthy(&mut world), (1, "Recovering".to_owned()));
+    world.pass(Duration::from_secs(6));
+    device.status(&mut world, &[wire::status::Entry { attempts: 2, restarts: 2, ..running }]);
+    world.pass(Duration::from_secs(6));
+    device.status(&mut world, &[wire::status::Entry { attempts: 2, restarts: 2, ..running }]);
+    assert_eq!(healthy(&mut world), (1, "Recovering".to_owned()), "it began anew with the restart");
+    world.pass(Duration::from_secs(5));
+    assert_eq!(healthy(&mut world), (1, "Running".to_owned()));
+}
