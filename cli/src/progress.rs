@@ -123,6 +123,9 @@ impl Look {
             line.push_str(&format!("   {state} {count}"));
         }
         line.push_str(&format!("   running {}/{}", self.running, self.desired));
+        if self.running >= self.desired && !self.is_healthy {
+            line.push_str("   settling");
+        }
         line
     }
 

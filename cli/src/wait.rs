@@ -19,6 +19,8 @@ const POLL_PERIOD: Duration = Duration::from_millis(200);
 const VERDICT_GRACE: Duration = Duration::from_secs(3);
 /// Characters of a stage on a terminal: a line that wraps cannot be updated in place.
 const STAGE_CHARS_MAX: usize = 68;
+/// A good one too: what traps at its first timer runs for a moment before.
+const READY_FOR: Duration = Duration::from_secs(2);
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// `60s`, `5m`.
@@ -71,6 +73,7 @@ impl Display {
 struct Awaiting<'a> {
     target: &'a Target,
     bad_since: Option<(Verdict, Instant)>,
+    ready_since: Option<Instant>,
     last: Look,
     result: Option<Result<Duration, Failure>>,
 }
@@ -81,7 +84,7 @@ pub fn until_running(client: &Client, targets: &[Target], timeout: Duration, out
     let mut display = Display::new();
     let mut all: Vec<Awaiting<'_>> = targets
         .iter()
-        .map(|target| Awaiting { target, bad_since: None, last: Look::default(), result: None })
+        .map(|target| Awaiting { target, bad_since: None, ready_since: None, last: Look::default(), result: None })
         .collect();
     loop {
         for one in all.iter_mut().filter(|one| one.result.is_none()) {
@@ -121,8 +124,12 @@ impl Awaiting<'_> {
         };
         self.last = look(&document);
         let verdict = self.last.verdict();
+        if let Some(since) = ready_for_long(&mut self.ready_since, verdict, Instant::now()) {
+            // The time that it took, without the time that was needed to be sure.
+            self.result = Some(Ok(since.duration_since(start)));
+        }
         match verdict {
-            Verdict::Ready => self.result = Some(Ok(start.elapsed())),
+            Verdict::Ready => self.bad_since = None,
             Verdict::Underway => self.bad_since = None,
             Verdict::Failed | Verdict::Short => match self.bad_since {
                 Some((known, since)) if known == verdict => {
@@ -151,6 +158,16 @@ impl Awaiting<'_> {
         }
         failure
     }
+}
+
+/// Since when it has been ready without a break, once that is long enough.
+fn ready_for_long(since: &mut Option<Instant>, verdict: Verdict, now: Instant) -> Option<Instant> {
+    if verdict != Verdict::Ready {
+        *since = None;
+        return None;
+    }
+    let first = *since.get_or_insert(now);
+    (now.duration_since(first) >= READY_FOR).then_some(first)
 }
 
 fn report(all: Vec<Awaiting<'_>>, output: Output) -> Result<(), Failure> {
@@ -210,6 +227,18 @@ fn until_deleted(client: &Client, target: &Target, timeout: Duration) -> Result<
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_runs_for_a_moment_only_is_not_ready() {
+        let start = Instant::now();
+        let mut since = None;
+        let mut look = |verdict, ms| ready_for_long(&mut since, verdict, start + Duration::from_millis(ms));
+        assert_eq!(look(Verdict::Ready, 0), None);
+        assert_eq!(look(Verdict::Ready, 1_900), None);
+        assert_eq!(look(Verdict::Underway, 1_950), None);
+        assert_eq!(look(Verdict::Ready, 2_100), None, "it failed in between");
+        assert_eq!(look(Verdict::Ready, 4_100), Some(start + Duration::from_millis(2_100)));
+    }
 
     #[test]
     fn time_outs_are_read_like_all_durations() {
