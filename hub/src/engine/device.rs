@@ -152,6 +152,8 @@ pub(super) struct Observed {
     pub presence: Presence,
     pub last_seen: Option<Instant>,
     pub last_seen_wall_ms: u64,
+    /// When liveness looks at it next; an entry of another time is void.
+    pub watched_at: Option<Instant>,
     /// The session in use, and one that was offered and not used yet; both are valid until then.
     pub current: Option<Talk>,
     pub offered: Option<Talk>,

@@ -22,6 +22,13 @@ pub(super) struct Watch {
     grace_until: Instant,
 }
 
+#[cfg(test)]
+impl Watch {
+    pub fn len(&self) -> usize {
+        self.due.len()
+    }
+}
+
 impl Engine {
     fn patience(&self) -> Duration {
         // One and a half heartbeats.
@@ -29,7 +36,13 @@ impl Engine {
     }
 
     pub(super) fn watch_presence(&mut self, now: Now, index: u32) {
-        self.watch.due.push(Reverse((now.monotonic.after(self.patience()), index)));
+        let due = now.monotonic.after(self.patience());
+        if let Some(device) = self.state.devices.get_mut(index)
+            && device.observed.watched_at.is_none()
+        {
+            device.observed.watched_at = Some(due);
+            self.watch.due.push(Reverse((due, index)));
+        }
     }
 
     pub(super) fn presence_grace(&mut self, now: Now) {
@@ -45,13 +58,18 @@ impl Engine {
             && due <= now.monotonic
         {
             self.watch.due.pop();
-            let Some(device) = self.state.devices.get(index) else { continue };
+            let Some(device) = self.state.devices.get_mut(index) else { continue };
+            // Of a device that had this index before.
+            if device.observed.watched_at.take_if(|at| *at == due).is_none() {
+                continue;
+            }
             if device.observed.presence != Presence::Online {
                 continue;
             }
             let patience = if device.observed.current.is_some() { patience } else { WAITING_PATIENCE };
             let quiet_until = device.observed.last_seen.unwrap_or_default().after(patience).max(self.watch.grace_until);
             if quiet_until > now.monotonic {
+                device.observed.watched_at = Some(quiet_until);
                 self.watch.due.push(Reverse((quiet_until, index)));
             } else {
                 self.lost(now, index, "no heartbeat in time");

@@ -262,3 +262,19 @@ fn what_failed_is_healthy_again_only_after_it_ran_on() {
     world.pass(Duration::from_secs(5));
     assert_eq!(healthy(&mut world), (1, "Running".to_owned()));
 }
+
+#[test]
+fn a_device_that_comes_and_goes_is_watched_once() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    for _ in 0..50 {
+        device.will(&mut world, device.boot);
+        device.heartbeat(&mut world, true);
+        world.pass(Duration::from_secs(20));
+    }
+    assert_eq!(state(&mut world), "Online");
+    assert_eq!(world.engine.watch.len(), 1);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(state(&mut world), "Unknown");
+    assert_eq!(world.engine.watch.len(), 0);
+}
