@@ -188,6 +188,7 @@ impl Hub {
         };
         let exchange = Box::new(SharedExchange(Arc::clone(&keys.exchange)));
         let mut engine_config = EngineConfig::new(endpoints.broker.clone(), endpoints.api.clone(), exchange);
+        engine_config.trust = store.trust().to_vec();
         (config.tune)(&mut engine_config);
 
         let (handle, messages) = Handle::new();

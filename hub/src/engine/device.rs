@@ -209,6 +209,8 @@ pub(super) struct Dispatch {
     pub sent: Option<(u64, Revision)>,
     /// Taken over by the broker.
     pub acknowledged: Option<Revision>,
+    /// The chain of trust was published since the link came up.
+    pub is_trust_sent: bool,
     /// Larger than the device's packet: never sent, the retained one is cleared.
     pub too_large: bool,
 }

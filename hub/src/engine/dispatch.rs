@@ -10,6 +10,7 @@ use super::session::packet_bytes;
 use crate::model::ObjectKey;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
+use wire::DeviceId;
 use wire::frame::{decode_plain, encode_plain};
 use wire::hello::{Asks, HubState};
 use wire::id::{Fence, Order};
@@ -82,6 +83,7 @@ impl Engine {
         for index in self.indexes() {
             if let Some(device) = self.state.devices.get_mut(index) {
                 device.dispatch.sent = None;
+                device.dispatch.is_trust_sent = false;
             }
         }
         self.queue_unacknowledged();
@@ -213,11 +215,16 @@ impl Engine {
             return false;
         };
         buffer.truncate(length);
+        let is_trust_sent = std::mem::replace(&mut device.dispatch.is_trust_sent, true);
+        let id = device.id();
         let holds_nothing = device.observed.accepted.is_some_and(|(revision, _)| revision.0 == Order::ZERO);
         self.link.publication += 1;
         let publication = self.link.publication;
         device.dispatch.sent = Some((publication, revision));
         self.link.flights.insert(publication, index);
+        if !is_trust_sent {
+            self.publish_trust(id);
+        }
         let topic = topic.as_str().to_owned();
         self.effects.push_back(Effect::Publish(Publication {
             publication,
@@ -231,6 +238,16 @@ impl Engine {
             self.ask(now, index, Asks::CAPABILITIES);
         }
         true
+    }
+
+    /// A device reads the chain before its set, so it is there before.
+    fn publish_trust(&mut self, id: DeviceId) {
+        if self.config.trust.is_empty() {
+            return;
+        }
+        if let Ok(topic) = Topic::Down(id, Down::Trust).print(&self.state.fleet_name) {
+            self.publish(topic.as_str().to_owned(), self.config.trust.clone(), true);
+        }
     }
 
     pub(super) fn acknowledged(&mut self, publication: u64) {

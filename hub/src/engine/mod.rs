@@ -74,6 +74,7 @@ struct Settings {
     broker: String,
     artifacts: String,
     certificate: Option<wire::Digest>,
+    trust: Vec<u8>,
     heartbeat: Duration,
     spread: Duration,
     sweep: Duration,
@@ -83,8 +84,17 @@ struct Settings {
 impl Engine {
     /// From what is durable; nothing is sent before `LinkUp`.
     pub fn new(config: EngineConfig, loaded: Loaded) -> Self {
-        let EngineConfig { broker, artifacts, certificate, exchange, heartbeat, spread, sweep, republish_per_second } =
-            config;
+        let EngineConfig {
+            broker,
+            artifacts,
+            certificate,
+            exchange,
+            trust,
+            heartbeat,
+            spread,
+            sweep,
+            republish_per_second,
+        } = config;
         let mut state = State::new(loaded.fleet, exchange);
         state.workload_id_next = loaded.workload_id_next.max(1);
         for (keys, pair) in loaded.devices {
@@ -106,7 +116,7 @@ impl Engine {
             state.desired_load(row);
         }
         Self {
-            config: Settings { broker, artifacts, certificate, heartbeat, spread, sweep, republish_per_second },
+            config: Settings { broker, artifacts, certificate, trust, heartbeat, spread, sweep, republish_per_second },
             hub_signing: loaded.hub_signing,
             incarnation: loaded.incarnation,
             state,

@@ -11,7 +11,7 @@ use super::stored::{Body, DeviceBody, Spec, Stored, WorkloadBody};
 use crate::commit::{AuditEntry, ObjectRow, Write};
 use crate::model::{
     ARTIFACT_VERSIONS_MAX, ArtifactSpec, ArtifactVersion, DeviceManifest, DeviceSpec, Kind, Manifest, ManifestSpec,
-    ObjectKey, WorkloadSpec,
+    ObjectKey, Refusal, WorkloadSpec,
 };
 use serde_json::Value;
 use wire::Digest;
@@ -214,6 +214,10 @@ impl Engine {
                 body.record_generation = generation;
             }
         }
+        let mistakes = self.placement_mistakes(key, &body.spec.placement);
+        if !mistakes.is_empty() {
+            return Err(problem::refused(Refusal { errors: mistakes, not_built: false }));
+        }
         body.encoded = self.state.encode(key, &body);
         if body.encoded.is_none() {
             let detail = "its records are larger than a device takes; shorten names, topics or configuration";
@@ -259,7 +263,8 @@ impl Engine {
                 Write::DeviceKeysDelete { device: id },
             ]);
             releases.push(Release::Access(AccessChange::DeviceRemove { id }));
-            if let Ok(topic) = Topic::Down(id, Down::Desired).print(&self.state.fleet_name) {
+            for down in [Down::Desired, Down::Trust] {
+                let Ok(topic) = Topic::Down(id, down).print(&self.state.fleet_name) else { continue };
                 releases.push(Release::Publish { topic: topic.as_str().to_owned(), payload: Vec::new(), retain: true });
             }
         }
@@ -284,7 +289,7 @@ impl Engine {
     /// Workloads that need this object.
     fn users(&self, key: &ObjectKey) -> Vec<String> {
         let needs = |stored: &Stored| match (&key.kind, stored.workload()) {
-            (Kind::Region, Some(workload)) => workload.spec.placement.within.contains(&key.name),
+            (Kind::Region, Some(workload)) => workload.spec.placement.regions().any(|name| *name == key.name),
             (Kind::Artifact, Some(workload)) => {
                 stored.key.namespace == key.namespace
                     && workload.spec.views().iter().any(|view| view.artifact.name == key.name)
@@ -428,6 +433,7 @@ fn merged(before: &DeviceSpec, manifest: DeviceManifest) -> DeviceSpec {
         approved: manifest.approved.unwrap_or(before.approved),
         site: manifest.site,
         pool: manifest.pool,
+        taints: manifest.taints,
     }
 }
 

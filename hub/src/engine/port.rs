@@ -70,6 +70,8 @@ pub struct EngineConfig {
     /// SHA-256 of the broker's certificate; `None` on plain loopback.
     pub certificate: Option<Digest>,
     pub exchange: Box<dyn Exchange>,
+    /// The chain of trust as devices get it; empty: none is published.
+    pub trust: Vec<u8>,
     pub heartbeat: Duration,
     /// Devices spread their Hello over this time after a new incarnation.
     pub spread: Duration,
@@ -87,6 +89,7 @@ impl EngineConfig {
             artifacts,
             certificate: None,
             exchange,
+            trust: Vec::new(),
             heartbeat: Duration::from_secs(30),
             spread: Duration::from_secs(2),
             sweep: Duration::from_secs(3600),

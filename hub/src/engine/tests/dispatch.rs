@@ -158,3 +158,26 @@ fn a_device_ahead_of_the_hub_is_told_of() {
     device.hello(&mut world, false).unwrap();
     assert_eq!(world.events("RevisionAhead").len(), 1);
 }
+
+#[test]
+fn the_chain_of_trust_is_there_before_the_set_and_goes_with_the_device() {
+    let mut world = World::new();
+    let device = Double::online(&mut world, 1, "gw-1");
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    let at = |world: &World, down| {
+        let topic = wire::topic::Topic::Down(device.id, down).print(super::writer::FLEET).unwrap();
+        world.sent.iter().position(|publication| publication.topic == topic.as_str())
+    };
+    assert!(at(&world, Down::Trust).unwrap() < at(&world, Down::Desired).unwrap());
+    let trust = world.sent_to(device.id, Down::Trust);
+    assert_eq!((trust.len(), trust[0].retain, trust[0].payload.as_slice()), (1, true, super::world::TRUST));
+    let artifact = world.upload("app", 0x22);
+    world.put(&ObjectKey::workload("default", "hello"), workload("hello", &artifact, json!({"on": ["gw-1"]}))).unwrap();
+    assert_eq!(world.sent_to(device.id, Down::Trust).len(), 1, "once for a connection");
+    world.input(Input::LinkDown);
+    world.retained.clear();
+    world.connect();
+    assert_eq!(world.retained.values().filter(|payload| *payload == super::world::TRUST).count(), 1, "a broker forgot");
+    world.answer(Request::Delete { key: ObjectKey::device("gw-1"), if_match: None }).unwrap();
+    assert_eq!(world.retained.values().filter(|payload| *payload == super::world::TRUST).count(), 0);
+}

@@ -10,6 +10,9 @@ use std::time::Duration;
 use wire::topic::{Down, Topic};
 use wire::{DeviceId, Digest};
 
+/// The engine does not look into it.
+pub const TRUST: &[u8] = b"chain";
+
 pub struct World {
     pub engine: Engine,
     pub writer: Writer,
@@ -27,11 +30,12 @@ pub struct World {
 }
 
 pub fn engine(writer: &mut Writer) -> Engine {
-    let config = EngineConfig::new(
+    let mut config = EngineConfig::new(
         "mqtt://127.0.0.1:1883".to_owned(),
         "http://127.0.0.1:7443".to_owned(),
         Box::new(hub_exchange()),
     );
+    config.trust = TRUST.to_vec();
     Engine::new(config, writer.database.load())
 }
 
