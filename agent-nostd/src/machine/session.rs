@@ -24,8 +24,9 @@ pub const CONNECT_BACK_OFF_MAX: Duration = Duration::from_secs(60);
 pub const HELLO_PAUSE: Duration = Duration::from_secs(5);
 /// A Fresh counts only within this of its Hello.
 pub const FRESH_WITHIN: Duration = Duration::from_secs(30);
-/// Fresh is asked for again after this.
-pub const FRESH_AGAIN: Duration = Duration::from_secs(900);
+/// Fresh is asked for again about this long after the last one, and within fifteen minutes: a fifth more is possible.
+pub const FRESH_AGAIN: Duration = Duration::from_secs(750);
+const _: () = assert!(FRESH_AGAIN.as_secs() * 6 / 5 <= 900);
 /// Without Fresh for so long, the broker's retained copy is asked for.
 pub const RETAINED_AFTER: Duration = Duration::from_secs(10);
 /// What Fresh announced must have come within this, else the retained copy is asked for.
