@@ -9,6 +9,7 @@ use super::slot::{
 };
 use super::time::{Instant, earliest};
 use super::{Agent, Todo};
+use wire::WorkloadId;
 use wire::clause::Clause;
 use wire::record::{Record, Role};
 use wire::status::Reason;
@@ -54,8 +55,11 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
     fn poll_stand_in(&mut self, at: usize, now: Instant) -> Option<Todo> {
         let slot = self.slots.get(at)?;
         let goal = slot.goal?;
-        let is_missing = matches!(slot.fetch, Fetch::Absent | Fetch::Failed { .. });
-        if slot.rest != Rest::Ready || !is_missing || goal.from == From::LastGood || !goal.is_new {
+        if slot.rest != Rest::Ready
+            || !self.is_workload_missing(slot.workload)
+            || goal.from == From::LastGood
+            || !goal.is_new
+        {
             return None;
         }
         let (offset, print) = slot.good?;
@@ -204,7 +208,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         if slot.rest != Rest::Ready || slot.fetch != Fetch::Present {
             return false;
         }
-        let waits = !self.others_are_ready(slot, &goal) || (self.is_careful && self.is_anyone_unsettled(at));
+        let waits = !self.others_are_ready(slot, &goal)
+            || !self.is_workload_here(slot, &goal)
+            || (self.is_careful && self.is_anyone_unsettled(at));
         let reason = if waits { Reason::WAITS_FOR_COMPONENT } else { Reason::NONE };
         if let Some(slot) = self.slots.get_mut(at)
             && slot.waits != reason
@@ -213,6 +219,24 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             self.report.changed();
         }
         !waits && self.is_attempt_durable(at, &goal)
+    }
+
+    /// A workload switches as a whole: no component starts a new version before the artifacts of all of them are here.
+    /// One that has started already may start again.
+    fn is_workload_here(&self, slot: &Slot, goal: &Goal) -> bool {
+        let has_started = slot.trial.is_open || slot.trial.failures > 0;
+        !goal.is_new || has_started || self.awaited_by(slot.workload).all(|fetch| fetch == Fetch::Present)
+    }
+
+    /// An artifact of this workload cannot be had now.
+    fn is_workload_missing(&self, workload: WorkloadId) -> bool {
+        self.awaited_by(workload).any(|fetch| matches!(fetch, Fetch::Absent | Fetch::Failed { .. }))
+    }
+
+    /// How far the artifacts are of what a workload is still to start.
+    fn awaited_by(&self, workload: WorkloadId) -> impl Iterator<Item = Fetch> {
+        let of_workload = self.slots.iter().filter(move |slot| slot.workload == workload && slot.is_listed);
+        of_workload.filter(|slot| slot.is_to_start()).map(|slot| slot.fetch)
     }
 
     fn is_attempt_durable(&mut self, at: usize, goal: &Goal) -> bool {
@@ -304,9 +328,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         if self.is_shutting_down {
             return live;
         }
-        let stand_in = match (slot.stand_in, slot.fetch) {
-            (Some(StandIn { fetch: Fetch::Asked { deadline, .. }, .. }), Fetch::Absent | Fetch::Failed { .. })
-                if slot.live.is_none() && slot.rest == Rest::Ready =>
+        let stand_in = match slot.stand_in {
+            Some(StandIn { fetch: Fetch::Asked { deadline, .. }, .. })
+                if slot.live.is_none() && slot.rest == Rest::Ready && self.is_workload_missing(slot.workload) =>
             {
                 Some(deadline)
             }

@@ -267,6 +267,13 @@ impl Slot {
         }
     }
 
+    /// A version that is not part of the last good set has to start here, and has not.
+    pub fn is_to_start(&self) -> bool {
+        let is_running = |goal: &Goal| self.live.is_some_and(|live| live.print == goal.print);
+        let is_completed = matches!(self.rest, Rest::Completed { .. });
+        self.goal.is_some_and(|goal| goal.is_new && !is_running(&goal)) && !is_completed
+    }
+
     /// Since when this component needs nothing more done.
     pub fn well_since(&self) -> Option<Instant> {
         match self.rest {

@@ -69,6 +69,38 @@ fn one_workloads_missing_artifact_does_not_hold_up_another() {
 }
 
 #[test]
+fn a_workload_switches_only_when_all_its_artifacts_are_here() {
+    let mut rig = with(&[service(1, 0, "a"), service(1, 1, "b")]);
+    rig.run(secs(20));
+    rig.served = Some([artifact("a2")].into());
+    let new = [service(1, 0, "a2").generation(2), service(1, 1, "b2").generation(2)];
+    rig.publish(set(2, &new));
+    rig.run(secs(60));
+    assert!(rig.runs("a") && rig.runs("b") && rig.accepted() == 2, "no mix of versions");
+    rig.broker_up = false;
+    rig.reboot(wire::hello::ResetCause::PowerOn);
+    rig.run(secs(5));
+    assert!(rig.runs("a") && rig.runs("b"), "both last good versions stand in");
+    rig.broker_up = true;
+    rig.served = None;
+    rig.run(secs(400));
+    assert!(rig.runs("a2") && rig.runs("b2") && !rig.runs("a") && !rig.runs("b"));
+    assert_eq!((rig.starts_of("a2"), rig.starts_of("b2")), (1, 1));
+}
+
+#[test]
+fn a_component_that_fails_comes_back_while_another_one_s_artifact_is_missing() {
+    let mut rig = with(&[service(1, 0, "a"), service(1, 1, "b")]);
+    rig.served = Some(Default::default());
+    rig.publish(set(2, &[service(1, 0, "a"), service(1, 1, "b2")]));
+    rig.run(secs(5));
+    let launch = rig.launch_of(1, 0);
+    rig.give(Answer::Exited(launch, Exit::Failed(Failure::Trapped)));
+    rig.run(secs(20));
+    assert!(rig.runs("a") && rig.runs("b") && rig.starts_of("a") == 2);
+}
+
+#[test]
 fn removals_stop_at_once() {
     let mut rig = with(&[service(1, 0, "a"), service(2, 0, "b")]);
     rig.served = Some(Default::default());
