@@ -35,6 +35,9 @@ pub struct Global {
     /// Namespace of what has one
     #[arg(short, long, global = true, value_name = "NAME", default_value = "default", help_heading = "Global options")]
     pub namespace: String,
+    /// `data` is not the default.
+    #[arg(skip)]
+    pub is_data_given: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,6 +53,8 @@ pub enum Output {
 pub enum Verb {
     /// Start a hub and one device on this machine, until Ctrl-C
     Up(Up),
+    /// End what `up --detach` has started
+    Down,
     /// Start a hub alone, until Ctrl-C
     Hub(Hub),
     /// Create or change what manifests describe
@@ -103,9 +108,24 @@ pub struct Up {
     /// The agent's program; otherwise the `fulmar-agent` beside this one
     #[arg(long, value_name = "PATH")]
     pub agent: Option<PathBuf>,
-    /// Start no device
+    /// Start no device of this machine
     #[arg(long, conflicts_with = "agent")]
     pub no_agent: bool,
+    /// Start simulated devices too; without --data, in a temporary directory that is removed at the end
+    #[arg(long)]
+    pub demo: bool,
+    /// With --demo: so many simulated devices; 50 unless given, at most 250
+    #[arg(long, value_name = "N", requires = "demo", value_parser = clap::value_parser!(u16).range(0..=250))]
+    pub devices: Option<u16>,
+    /// Return when everything runs; `fulmar down` ends it
+    #[arg(long)]
+    pub detach: bool,
+    /// This is the background process of --detach
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    pub detached: bool,
+    /// Remove the data directory at the end
+    #[arg(long, hide = true, requires = "detached")]
+    pub temporary: bool,
 }
 
 #[derive(Clone, Debug, Args)]

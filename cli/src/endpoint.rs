@@ -103,6 +103,7 @@ mod tests {
             data: data.to_owned(),
             output: Output::Table,
             namespace: "default".to_owned(),
+            is_data_given: true,
         }
     }
 

@@ -7,7 +7,9 @@ mod args;
 mod artifact;
 mod client;
 mod columns;
+mod companion;
 mod describe;
+mod detach;
 mod device;
 mod endpoint;
 mod exit;
@@ -15,12 +17,14 @@ mod explain;
 mod failure;
 mod get;
 mod local_agent;
+mod local_fleet;
 mod logs;
 mod manifest;
 mod output;
 mod progress;
 #[cfg(test)]
 mod reference;
+mod running;
 mod show;
 mod sse;
 mod status;
@@ -32,13 +36,14 @@ mod wait;
 mod yaml;
 
 use args::{Cli, Output, Verb};
-use clap::{CommandFactory, Parser};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
 use exit::Exit;
 use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = command_line();
     match run(&cli) {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
@@ -48,10 +53,20 @@ fn main() -> ExitCode {
     }
 }
 
+fn command_line() -> Cli {
+    let matches = Cli::command().get_matches();
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    // Global options are known to the verb too, wherever they stand.
+    let at = matches.subcommand().map_or(&matches, |(_, verb)| verb);
+    cli.global.is_data_given = !matches!(at.value_source("data"), None | Some(ValueSource::DefaultValue));
+    cli
+}
+
 fn run(cli: &Cli) -> Result<(), Failure> {
     let global = &cli.global;
     match &cli.verb {
         Verb::Up(args) => up::up(global, args),
+        Verb::Down => detach::down(global),
         Verb::Hub(args) => up::hub(global, args),
         Verb::Apply(args) => apply::run(global, args),
         Verb::Get(args) => get::get(global, args),

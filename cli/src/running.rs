@@ -1,0 +1,266 @@
+//! What `up` and `hub` run: the hub in this process and its companions, waited for, shown, looked after, stopped.
+//!
+//! Whatever way it ends, no process is left behind.
+
+use crate::args::{Global, Hub as HubArgs, Output};
+use crate::client::Client;
+use crate::companion::Companion;
+use crate::endpoint::Endpoint;
+use crate::exit::Exit;
+use crate::failure::{Failure, system};
+use crate::get;
+use crate::output::{line, say};
+use crate::show::{flag, text};
+use crate::stop::{Order, Stop};
+use crate::wait::seconds;
+use hub::hub::{Hub, HubConfig, HubError};
+use hub::model::Kind;
+use hub::store::StoreError;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+const READY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Devices that take longer are left to try on, with a word about it.
+const ONLINE_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_PERIOD: Duration = Duration::from_millis(50);
+/// How often companions and the hub are looked after.
+const TEND_PERIOD: Duration = Duration::from_millis(250);
+
+/// The hub and what runs beside it, which is stopped before the hub, also when a step fails.
+pub struct Running {
+    pub agent: Option<Companion>,
+    pub fleet: Option<Companion>,
+    hub: Hub,
+    pub client: Client,
+    begin: Instant,
+    ready: Duration,
+    linked: Duration,
+}
+
+/// Devices that were started, and how many of them were there when waiting was over.
+pub struct Arrived {
+    /// The device of this machine.
+    pub own: Option<String>,
+    pub simulated: usize,
+    pub online: usize,
+    pub after: Duration,
+}
+
+/// The addresses through which devices of the data directory joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub broker: String,
+    pub artifacts: String,
+}
+
+impl Running {
+    pub fn start(global: &Global, args: &HubArgs, known: Option<&Known>) -> Result<Self, Failure> {
+        let begin = Instant::now();
+        let mut config = HubConfig::new(&global.data);
+        config.api = address("--api", &args.api, known.map(|known| known.artifacts.as_str()))?;
+        config.broker = address("--broker", &args.broker, known.map(|known| known.broker.as_str()))?;
+        let hub = Hub::start(config).map_err(|error| hub_failure(&error, global))?;
+        for warning in hub.warnings() {
+            say(&format!("warning: {warning}"));
+        }
+        let token = std::fs::read_to_string(&hub.endpoints().token_file)
+            .map_err(|error| system("cannot read the hub's own token", &error))?;
+        let client = Client::new(Endpoint {
+            server: hub.endpoints().api.clone(),
+            token: Some(token.trim().to_owned()),
+            origin: "the hub in this process".to_owned(),
+        });
+        let (ready, linked) = (Duration::ZERO, Duration::ZERO);
+        Ok(Self { agent: None, fleet: None, hub, client, begin, ready, linked })
+    }
+
+    /// Until the API answers and the hub hears its broker.
+    pub fn wait_ready(&mut self, stop: &Stop) -> Result<(), Failure> {
+        loop {
+            let status = self.client.get("/v1/status");
+            if status.is_ok() && self.ready.is_zero() {
+                self.ready = self.begin.elapsed();
+            }
+            if status.as_ref().is_ok_and(|status| flag(status, "/link")) {
+                self.linked = self.begin.elapsed();
+                return Ok(());
+            }
+            if self.begin.elapsed() > READY_TIMEOUT {
+                let failure = Failure::new(
+                    Exit::Failure,
+                    "NOT_READY",
+                    format!("the hub was not ready after {}", seconds(READY_TIMEOUT)),
+                );
+                return Err(match status {
+                    Ok(_) => failure.why("it has no connection to its own broker"),
+                    Err(error) => failure.why(error.what).why(error.why.join("; ")),
+                }
+                .next("FULMAR_LOG=info fulmar up"));
+            }
+            if stop.wait(POLL_PERIOD) == Order::Stop {
+                return Err(interrupted());
+            }
+        }
+    }
+
+    /// Until these devices are online, or patience ends.
+    pub fn wait_online(&mut self, names: &BTreeSet<String>, stop: &Stop) -> Result<usize, Failure> {
+        let begin = Instant::now();
+        loop {
+            let devices = get::list(&self.client, Kind::Device, None, None)?;
+            let is_online = |device: &&Value| {
+                text(device, "/status/online/state") == "Online" && names.contains(&text(device, "/metadata/name"))
+            };
+            let online = devices.iter().filter(is_online).count();
+            self.tend();
+            if online == names.len() || begin.elapsed() > ONLINE_TIMEOUT {
+                return Ok(online);
+            }
+            if stop.wait(POLL_PERIOD) == Order::Stop {
+                return Err(interrupted());
+            }
+        }
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
+    fn companions(&mut self) -> impl Iterator<Item = &mut Companion> {
+        [&mut self.agent, &mut self.fleet].into_iter().flatten()
+    }
+
+    fn tend(&mut self) {
+        for message in self.companions().filter_map(Companion::tend) {
+            say(&message);
+        }
+    }
+
+    pub fn show(&mut self, output: Output, arrived: Option<&Arrived>) -> Result<(), Failure> {
+        let endpoints = self.hub.endpoints();
+        if output == Output::Json {
+            let mut shown = json!({"api": endpoints.api, "broker": endpoints.broker, "data": self.hub.data()});
+            if let Some(Arrived { own, simulated, online, .. }) = arrived {
+                let all = simulated + usize::from(own.is_some());
+                shown["device"] = json!(own.as_ref().map(|name| json!({"name": name, "online": *online == all})));
+                shown["devices"] = json!({"all": all, "simulated": simulated, "online": online});
+            }
+            return line(&shown.to_string());
+        }
+        let width = endpoints.api.len().max(endpoints.broker.len());
+        let (ready, linked) = (seconds(self.ready), seconds(self.linked));
+        line(&format!(
+            "  hub       {:width$}   ready    {ready:>5}   (data: {})",
+            endpoints.api,
+            self.hub.data().display()
+        ))?;
+        line(&format!("  broker    {:width$}   ready    {linked:>5}", endpoints.broker))?;
+        let Some(Arrived { own, simulated, online, after }) = arrived else { return Ok(()) };
+        let all = simulated + usize::from(own.is_some());
+        let after = seconds(*after);
+        let complete = *online == all;
+        match own {
+            Some(name) if *simulated == 0 && complete => {
+                line(&format!("  device    {name:width$}   online   {after:>5}   (this machine)"))?;
+            }
+            Some(name) if *simulated == 0 => {
+                line(&format!("  device    {name:width$}   not online after {after}"))?;
+            }
+            Some(_) | None => {
+                let here = if own.is_some() { "1 linux (this machine)   " } else { "" };
+                line(&format!("  devices   {simulated} simulated   {here}{online}/{all} online   {after}"))?;
+            }
+        }
+        if !complete {
+            for companion in self.companions() {
+                say(&format!("what is missing goes on trying; a log: {}", companion.log().display()));
+                companion.last_words().iter().for_each(|words| say(&format!("  {words}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Until a signal comes, or the hub cannot go on.
+    pub fn serve(mut self, stop: &Stop) -> Result<(), Failure> {
+        while stop.wait(TEND_PERIOD) == Order::GoOn {
+            self.tend();
+            if !self.hub.is_running() {
+                return Err(Failure::new(Exit::Failure, "HUB_ENDED", "the hub has ended by itself")
+                    .why("a part of it failed and cannot be restarted alone; its last words are above")
+                    .next("fulmar up    (everything that was accepted is stored)"));
+            }
+        }
+        say("stopping");
+        // All at once, then one after the other.
+        self.companions().for_each(Companion::ask);
+        self.companions().for_each(Companion::stop);
+        self.hub.stop();
+        Ok(())
+    }
+}
+
+/// A signal before everything ran: there is nothing to complain about.
+pub fn interrupted() -> Failure {
+    Failure::new(Exit::Ok, "STOPPED", "stopped before everything ran")
+}
+
+/// Port 0 is any port at the first start; afterwards it is the port that the device knows.
+fn address(option: &str, text: &str, known: Option<&str>) -> Result<SocketAddr, Failure> {
+    let wrong = |why: String| {
+        Failure::usage(format!("{option} {text} is not an address")).why(why).next(format!("{option} 127.0.0.1:0"))
+    };
+    let mut wanted = text
+        .to_socket_addrs()
+        .map_err(|error| wrong(error.to_string()))?
+        .next()
+        .ok_or_else(|| wrong("the name has no address".to_owned()))?;
+    let Some(known) = known.and_then(|known| known.rsplit("//").next()?.parse::<SocketAddr>().ok()) else {
+        return Ok(wanted);
+    };
+    if wanted.port() == 0 {
+        wanted.set_port(known.port());
+    }
+    if wanted == known {
+        return Ok(wanted);
+    }
+    Err(Failure::usage(format!("{option} {text} is not the address that the devices of this data directory know"))
+        .why(format!("they joined through {known}, and look for the hub there"))
+        .next(format!("{option} {known}"))
+        .next("or remove the directories `agent` and `fleet` in the data directory and their devices: they join again"))
+}
+
+fn hub_failure(error: &HubError, global: &Global) -> Failure {
+    let failure = |code: &str| Failure::new(Exit::Failure, code, "the hub did not start").why(error.to_string());
+    match error {
+        HubError::Store(StoreError::InUse { .. }) => {
+            Failure::new(Exit::Failure, "RUNNING", "a hub is running on this data directory already")
+                .why(error.to_string())
+                .next(format!("fulmar status --data {}", global.data.display()))
+                .next("or start another one: --data DIR --api 127.0.0.1:0 --broker 127.0.0.1:0")
+        }
+        HubError::NotLoopback { .. } => failure("NOT_LOOPBACK"),
+        HubError::Listen { .. } | HubError::Broker(_) => {
+            failure("ADDRESS").next("--api 127.0.0.1:0 --broker 127.0.0.1:0")
+        }
+        HubError::Store(_) | HubError::Keys(_) | HubError::Artifacts(_) | HubError::Name(_) => failure("DATA"),
+        HubError::System { .. } => failure("SYSTEM"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_free_port_stays_the_one_that_the_device_knows() {
+        let known = Some("mqtt://127.0.0.1:4711");
+        assert_eq!(address("--broker", "127.0.0.1:0", known).unwrap().port(), 4711);
+        assert_eq!(address("--broker", "127.0.0.1:4711", known).unwrap().port(), 4711);
+        assert_eq!(address("--broker", "127.0.0.1:0", None).unwrap().port(), 0);
+        assert!(address("--broker", "127.0.0.1:1883", known).unwrap_err().next[0].contains("127.0.0.1:4711"));
+        assert_eq!(address("--api", "here", None).unwrap_err().exit, Exit::Usage);
+    }
+}
