@@ -18,6 +18,9 @@ pub const EMITS_PER_SECOND: u64 = 20;
 pub const EMITS_BURST: u64 = 40;
 /// Deliveries of one event.
 pub const FAN_OUT_MAX: usize = 256;
+/// Effects that may wait when one more event is delivered: while the link is slower than the fleet talks, events are dropped
+/// and counted, or they would fill the memory.
+pub const BACKLOG_MAX: usize = 8_192;
 /// Bytes of an encoded input around topic and payload.
 const INPUT_OVERHEAD_BYTES: usize = 128;
 
@@ -55,6 +58,10 @@ impl Engine {
             }
         }
         for (holder, workload) in deliveries.into_iter().take(FAN_OUT_MAX) {
+            if self.effects.len() >= BACKLOG_MAX {
+                self.messages_refused += 1;
+                continue;
+            }
             self.deliver(holder, workload, &event);
         }
     }

@@ -2,7 +2,9 @@
 use super::device::Double;
 use super::world::World;
 use crate::engine::port::*;
+use crate::engine::route::BACKLOG_MAX;
 use serde_json::json;
+use std::time::Duration;
 use wire::topic::Down;
 
 fn logs(follow: Follow) -> Request {
@@ -82,4 +84,30 @@ fn a_flood_of_events_is_cut() {
     }
     let limit = usize::try_from(crate::engine::route::EMITS_BURST).unwrap();
     assert_eq!(world.sent_to(two.id, Down::Input).len(), limit);
+}
+
+#[test]
+fn events_that_the_link_cannot_carry_are_dropped_and_counted() {
+    let mut world = World::new();
+    let (one, mut two) = (Double::online(&mut world, 1, "gw-1"), Double::online(&mut world, 2, "gw-2"));
+    world.run("hello", json!({"on": ["gw-2"]})).unwrap();
+    two.run_all(&mut world);
+    let refused = |world: &mut World| match world.answer(Request::Status) {
+        Ok(Answer::Status(status)) => status.messages_refused,
+        other => panic!("{other:?}"),
+    };
+    let before = refused(&mut world);
+    world.stalled = true;
+    let count = u32::try_from(BACKLOG_MAX).unwrap() + 100;
+    for sequence in 1..=count {
+        world.now.monotonic = world.now.monotonic.after(Duration::from_millis(50));
+        world.now.wall_ms += 50;
+        one.emit(&mut world, sequence, "alarm/fire");
+    }
+    world.stalled = false;
+    world.settle();
+    let delivered = world.sent_to(two.id, Down::Input).len() as u64;
+    let refused = refused(&mut world) - before;
+    assert!(refused >= 100 && delivered <= BACKLOG_MAX as u64, "{refused} {delivered}");
+    assert_eq!(delivered + refused, u64::from(count));
 }

@@ -26,6 +26,8 @@ pub struct World {
     pub batches: Vec<Batch>,
     /// The broker acknowledges.
     pub acknowledges: bool,
+    /// The shell has no room: nothing is taken from the engine.
+    pub stalled: bool,
     tickets: u64,
 }
 
@@ -56,6 +58,7 @@ impl World {
             retained: BTreeMap::new(),
             batches: Vec::new(),
             acknowledges: true,
+            stalled: false,
             tickets: 0,
         };
         world.connect();
@@ -102,6 +105,9 @@ impl World {
     }
 
     pub fn settle(&mut self) {
+        if self.stalled {
+            return;
+        }
         for _ in 0..100_000 {
             if let Some(effect) = self.engine.poll(self.now) {
                 self.perform(effect);
