@@ -34,11 +34,24 @@ impl Logs {
         let ring = self.rings.entry(workload).or_default();
         self.bytes += cost(&line);
         ring.push_back(line);
-        while (ring.len() > LINES_MAX || self.bytes > LOG_BYTES_MAX)
+        while ring.len() > LINES_MAX
             && let Some(oldest) = ring.pop_front()
         {
             self.bytes -= cost(&oldest);
         }
+        while self.bytes > LOG_BYTES_MAX {
+            self.halve_longest();
+        }
+    }
+
+    /// Who wrote most gives way, so that a quiet workload keeps its lines. Half at once: the search is rare then.
+    fn halve_longest(&mut self) {
+        let Some(ring) = self.rings.values_mut().max_by_key(|ring| ring.len()) else {
+            self.bytes = 0;
+            return;
+        };
+        let half = ring.len().div_ceil(2);
+        self.bytes = self.bytes.saturating_sub(ring.drain(..half).map(|line| cost(&line)).sum::<usize>());
     }
 
     pub fn tail(&self, workload: u32, device: Option<&str>, tail: usize) -> Vec<LogLine> {
@@ -149,5 +162,23 @@ mod tests {
         assert_eq!(tail.first().map(|line| line.text.as_str()), Some("1"));
         logs.forget(1);
         assert_eq!(logs.bytes, 0);
+    }
+
+    #[test]
+    fn loud_workloads_do_not_take_the_lines_of_quiet_ones() {
+        let mut logs = Logs::default();
+        let loud = "x".repeat(LOG_BYTES_MAX / LINES_MAX / 4);
+        logs.push(1, line("quiet"));
+        for workload in 2..10 {
+            for _ in 0..LINES_MAX {
+                logs.push(workload, line(&loud));
+            }
+        }
+        logs.push(1, line("still here"));
+        assert!(logs.bytes <= LOG_BYTES_MAX);
+        let kept: usize = logs.rings.values().flatten().map(cost).sum();
+        assert_eq!(kept, logs.bytes);
+        let quiet: Vec<String> = logs.tail(1, None, 9).into_iter().map(|line| line.text).collect();
+        assert_eq!(quiet, ["quiet", "still here"]);
     }
 }
