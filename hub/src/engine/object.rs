@@ -254,8 +254,11 @@ impl Engine {
             Release::Event(Draft::normal("Deleted", key, format!("deleted by {actor}"))),
         ];
         if key.kind == Kind::Device
-            && let Some(device) = self.state.devices.index_named(&key.name).and_then(|i| self.state.devices.get(i))
+            && let Some(index) = self.state.devices.index_named(&key.name)
+            && let Some(device) = self.state.devices.get(index)
         {
+            // The next device with this index asked for nothing.
+            self.waiting.remove(&index);
             let id = device.id();
             writes.extend([
                 Write::DesiredDelete { device: id },
