@@ -219,11 +219,11 @@ fn a_clock_in_doubt_signs_no_fresh() {
     assert_eq!(status.conditions.first().map(|condition| condition.name.as_str()), Some("ClockInDoubt"));
     world.now.wall_ms = before;
     assert!(device.try_hello(&mut world, false).is_some(), "back where it was");
-    world.now.wall_ms += 3600_000;
+    world.now.wall_ms += 3_600_000;
     assert!(device.try_hello(&mut world, false).is_none());
     world.pass(Duration::from_secs(15 * 60));
     assert!(device.hello(&mut world, false).is_ok(), "steady for long enough");
-    world.now.wall_ms += 3600_000;
+    world.now.wall_ms += 3_600_000;
     world.restart();
     assert!(device.hello(&mut world, false).is_ok(), "somebody started it again");
 }
