@@ -1,7 +1,6 @@
 //! Why a workload is where it is: the scheduler's reasons as JSON, with the text that people read.
 
 use super::Engine;
-use super::placement::view;
 use super::port::{Answer, Problem};
 use super::problem;
 use crate::model::ObjectKey;
@@ -16,7 +15,7 @@ impl Engine {
         let Some(encoded) = &body.encoded else {
             return Err(problem::invalid("/spec", "an artifact of this workload is missing".to_owned()));
         };
-        let view = view(&key, stored, body, encoded);
+        let view = self.view(&key, stored, body, encoded);
         let current = self.current(body.id);
         let snapshot = self.snapshot();
         let (value, text) = match device {

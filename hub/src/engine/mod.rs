@@ -24,6 +24,7 @@ mod session;
 mod state;
 mod status;
 mod stored;
+mod terms;
 #[cfg(test)]
 mod tests;
 

@@ -4,17 +4,15 @@
 //! workload's changes, bounded; the rest follows. A plan is made and committed in one step against current state.
 
 use super::Engine;
-use super::desired::{self, Encoded};
+use super::desired;
 use super::event::Draft;
 use super::pending::Release;
 use super::port::{Instant, Now};
 use super::stored::{Stored, WorkloadBody};
+use super::terms::fulfilment;
 use crate::commit::{AuditEntry, Write};
-use crate::geo::Distance;
-use crate::model::ObjectKey;
-use crate::scheduler::{
-    self, CurrentPlacement, DeviceIndex, Near, Needs, Runtime, Snapshot, Terms, Wanted, WorkloadSpecView,
-};
+use crate::model::{Fulfilment, ObjectKey};
+use crate::scheduler::{self, CurrentPlacement, DeviceIndex, Snapshot, Wanted, WorkloadSpecView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +38,21 @@ pub(super) struct Found {
     pub generation: u64,
     pub wanted: u32,
     pub missing: u32,
+    /// Could be placed, but others cannot.
+    pub held_back: u32,
+    pub fulfilment: Fulfilment,
     pub reason: String,
+}
+
+impl Found {
+    /// What `onShortfall` made of the shortfall, to be put behind a count.
+    pub fn held(&self) -> &'static str {
+        match self.fulfilment {
+            Fulfilment::Complete | Fulfilment::Partial => "",
+            Fulfilment::Waiting => ", nothing new starts until all can be placed (onShortfall: wait)",
+            Fulfilment::Failed => ", nothing new starts and this counts as failed (onShortfall: fail)",
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -129,6 +141,20 @@ impl Engine {
             after: None,
         };
         self.commit(writes, vec![entry], round.releases);
+        self.mark_avoiding(key.as_ref());
+    }
+
+    /// A workload moved: those that keep away from it and lack replicas may find room now. Those that must leave because of
+    /// it do so with the next look at everything, so that workloads in a circle cannot chase each other at full speed.
+    fn mark_avoiding(&mut self, key: Option<&ObjectKey>) {
+        let all = match key {
+            Some(key) => self.state.avoided_by.get(key).cloned().unwrap_or_default(),
+            // A deleted one has lost its name.
+            None => self.state.avoided_by.values().flatten().copied().collect(),
+        };
+        let lacks = |id: &u32| self.placement.found.get(id).is_some_and(|found| found.missing > 0);
+        let lacking: Vec<u32> = all.into_iter().filter(lacks).collect();
+        self.placement.mark_all(lacking.iter());
     }
 
     fn plan_removal(&mut self, workload: u32) -> Round {
@@ -146,7 +172,7 @@ impl Engine {
     fn plan(&mut self, now: Now, key: &ObjectKey, stored: &Stored, body: &WorkloadBody) -> Round {
         let mut round = Round { sets: Vec::new(), releases: Vec::new(), is_cut: false };
         let Some(encoded) = &body.encoded else { return round };
-        let view = view(key, stored, body, encoded);
+        let view = self.view(key, stored, body, encoded);
         let current = self.current(body.id);
         let snapshot = self.snapshot();
         let decision = scheduler::place(&snapshot, &view, &current);
@@ -183,17 +209,25 @@ impl Engine {
         let chosen = u32::try_from(decision.chosen.len()).unwrap_or(u32::MAX);
         let wanted = match decision.wanted {
             Wanted::Replicas(replicas) => replicas,
-            Wanted::Every => chosen,
+            // With `nearestPer` some of the devices that it follows from can be missing.
+            Wanted::Every => chosen.saturating_add(decision.held_back).saturating_add(decision.shortfall),
         };
         let reason = if decision.shortfall > 0 || chosen == 0 && wanted > 0 || !decision.unresolved.is_empty() {
             self.shortfall_reason(&view, &current)
         } else {
             String::new()
         };
-        let found = Found { generation: stored.generation, wanted, missing: decision.shortfall, reason };
+        let found = Found {
+            generation: stored.generation,
+            wanted,
+            missing: decision.shortfall,
+            held_back: decision.held_back,
+            fulfilment: fulfilment(decision.fulfilment),
+            reason,
+        };
         let before = self.placement.found.insert(body.id, found.clone());
         if found.missing > 0 && before.as_ref() != Some(&found) {
-            let text = format!("{chosen} of {wanted} placed; {}", found.reason);
+            let text = format!("{chosen} of {wanted} placed{}; {}", found.held(), found.reason);
             round.releases.push(Release::Event(Draft::warning("Shortfall", key, text)));
         }
         let _ = now;
@@ -256,26 +290,5 @@ impl Engine {
             (None, None) => ClassLimits { records: 0, memory_bytes: 0 },
         };
         Some(Write::DesiredPut { device: device.id(), revision, limits, body })
-    }
-}
-
-/// The workload as the scheduler sees it.
-pub(super) fn view(key: &ObjectKey, stored: &Stored, body: &WorkloadBody, encoded: &Encoded) -> WorkloadSpecView {
-    let placement = &body.spec.placement;
-    WorkloadSpecView {
-        uid: stored.uid.clone(),
-        name: key.name.clone(),
-        terms: Terms {
-            within: placement.within.clone(),
-            near: placement
-                .near
-                .map(|near| Near { point: near.point, distance_max: near.max_km.and_then(Distance::from_km) }),
-            labels: placement.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-            on: placement.on.clone(),
-            class: placement.class.clone(),
-            ..Terms::default()
-        },
-        wanted: body.spec.replicas.map_or(Wanted::Every, Wanted::Replicas),
-        needs: Needs { runtime: Runtime::Function, wire_min: 1, resources: encoded.resources },
     }
 }

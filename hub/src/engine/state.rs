@@ -6,12 +6,14 @@
 use super::desired::{self, Identity};
 use super::device::{Desired, Device, Devices, Durable, Known, class_name};
 use super::port::Exchange;
-use super::stored::{Body, Spec, Stored};
+use super::stored::{Body, Spec, Stored, WorkloadBody};
+use super::terms::taint;
 use crate::commit::{DeviceKeysRow, ObjectRow, TokenRow, Write};
 use crate::geo::{Distance, Region};
 use crate::model::{ArtifactReference, DevicePosition, Kind, ObjectKey};
 use crate::scheduler::{
     Admittance, DeviceFacts, DeviceIndex, Fleet, Position, PositionSource, Regions, Resources, Runtimes, WireRange,
+    WorkloadNumber,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -47,6 +49,8 @@ pub(super) struct State {
     pub workloads: BTreeMap<u32, ObjectKey>,
     /// Devices whose set holds a workload.
     pub holders: HashMap<u32, BTreeSet<u32>>,
+    /// Workloads by the one that they keep away from, which need not exist.
+    pub avoided_by: BTreeMap<ObjectKey, BTreeSet<u32>>,
     pub workload_id_next: u32,
 }
 
@@ -62,6 +66,7 @@ impl State {
             regions: Regions::new(),
             workloads: BTreeMap::new(),
             holders: HashMap::new(),
+            avoided_by: BTreeMap::new(),
             workload_id_next: 1,
         }
     }
@@ -176,9 +181,20 @@ impl State {
             Kind::Workload => {
                 if let Some(body) = before.as_deref().and_then(Stored::workload) {
                     self.workloads.remove(&body.id);
+                    for other in avoided(key, body) {
+                        if let Some(avoiding) = self.avoided_by.get_mut(&other) {
+                            avoiding.remove(&body.id);
+                            if avoiding.is_empty() {
+                                self.avoided_by.remove(&other);
+                            }
+                        }
+                    }
                 }
                 if let Some(body) = after.as_deref().and_then(Stored::workload) {
                     self.workloads.insert(body.id, key.clone());
+                    for other in avoided(key, body) {
+                        self.avoided_by.entry(other).or_default().insert(body.id);
+                    }
                 }
             }
             Kind::Artifact => {}
@@ -276,7 +292,7 @@ impl State {
         let before = old.as_ref().map(|desired| desired.assigned.clone()).unwrap_or_default();
         let place = DeviceIndex(index);
         for (workload, assigned) in before.iter().filter(|(workload, assigned)| after.get(workload) != Some(assigned)) {
-            self.fleet.release(place, assigned.holds);
+            self.fleet.release_for(place, WorkloadNumber(*workload), assigned.holds);
             if !after.contains_key(workload)
                 && let Some(holders) = self.holders.get_mut(workload)
             {
@@ -287,7 +303,7 @@ impl State {
             }
         }
         for (workload, assigned) in after.iter().filter(|(workload, assigned)| before.get(workload) != Some(assigned)) {
-            self.fleet.hold(place, assigned.holds);
+            self.fleet.hold_for(place, WorkloadNumber(*workload), assigned.holds);
             self.holders.entry(*workload).or_default().insert(index);
         }
         old
@@ -349,10 +365,18 @@ impl State {
             total: device.known.as_ref().map(desired::capacity).unwrap_or_default(),
             used,
             placements: u32::try_from(assigned.len()).unwrap_or(u32::MAX),
-            ..DeviceFacts::default()
+            site: body.and_then(|body| body.spec.site.as_deref()).map(Into::into),
+            taints: body.map(|body| body.spec.taints.iter().map(taint).collect()).unwrap_or_default(),
+            runs: assigned.keys().copied().map(WorkloadNumber).collect(),
         };
         if let Err(error) = self.fleet.put(DeviceIndex(index), facts) {
             tracing::error!(%error, "a device is beyond the fleet's limit and gets no work");
         }
     }
+}
+
+/// The workloads that this one keeps away from.
+fn avoided<'a>(key: &'a ObjectKey, body: &'a WorkloadBody) -> impl Iterator<Item = ObjectKey> {
+    let names = body.spec.placement.anti_affinity.iter().flat_map(|term| &term.workloads);
+    names.map(|name| ObjectKey::workload(&key.namespace, name))
 }

@@ -2,11 +2,12 @@
 
 use super::Engine;
 use super::device::{Device, Entry, Presence, class_name};
+use super::placement::Found;
 use super::port::Now;
 use super::stored::{DeviceBody, Spec, Stored, WorkloadBody, timestamp};
 use crate::model::{
-    Capacity, Condition, ConditionStatus, DeviceStatus, DeviceWorkload, ObjectKey, Online, OnlineState, RevisionStatus,
-    Shortfall, WorkloadDevice, WorkloadSpec, WorkloadStatus,
+    Capacity, Condition, ConditionStatus, DeviceStatus, DeviceWorkload, Fulfilment, ObjectKey, Online, OnlineState,
+    RevisionStatus, Shortfall, WorkloadDevice, WorkloadSpec, WorkloadStatus,
 };
 use crate::scheduler::PositionSource;
 use serde_json::Value;
@@ -237,7 +238,7 @@ impl Engine {
         let observed_generation = found.map_or(0, |found| found.generation);
         let is_observed = observed_generation == stored.generation;
         let conditions = vec![
-            synced_condition(is_observed, wanted, placed, synced, &reason),
+            synced_condition(found.filter(|_| is_observed), wanted, placed, synced),
             healthy_condition(&body.spec, worst, wanted, running, shown.first().map(|(_, shown)| shown)),
         ];
         let devices_omitted = u32::try_from(shown.len().saturating_sub(DEVICES_SHOWN_MAX)).unwrap_or(u32::MAX);
@@ -246,6 +247,8 @@ impl Engine {
             desired: wanted,
             placed,
             running,
+            fulfilment: found.filter(|_| is_observed).map(|found| found.fulfilment),
+            held_back: found.filter(|_| is_observed).map_or(0, |found| found.held_back),
             shortfall: (missing > 0 && is_observed).then_some(Shortfall { missing, reason }),
             observed_generation,
             conditions,
@@ -255,19 +258,24 @@ impl Engine {
     }
 }
 
-fn synced_condition(is_observed: bool, wanted: u32, placed: u32, synced: u32, reason: &str) -> Condition {
+fn synced_condition(found: Option<&Found>, wanted: u32, placed: u32, synced: u32) -> Condition {
     let name = "Synced";
-    if !is_observed {
+    let Some(found) = found else {
         return condition(
             name,
             ConditionStatus::False,
             "NotPlacedYet",
             "placement has not looked at this generation yet",
         );
-    }
+    };
     if placed < wanted {
-        let text = format!("{placed} of {wanted} placed; {reason}");
-        return condition(name, ConditionStatus::False, "Shortfall", text);
+        let text = format!("{placed} of {wanted} placed{}; {}", found.held(), found.reason);
+        let reason = match found.fulfilment {
+            Fulfilment::Complete | Fulfilment::Partial => "Shortfall",
+            Fulfilment::Waiting => "WaitsForAll",
+            Fulfilment::Failed => "Unplaceable",
+        };
+        return condition(name, ConditionStatus::False, reason, text);
     }
     let text = format!("{synced} of {placed} devices hold the newest set");
     match synced == placed {

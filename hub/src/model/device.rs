@@ -3,6 +3,8 @@
 //! A device is made by joining, never by a manifest. Nothing here may decide whether it is alive.
 
 use super::metadata::Condition;
+use super::placement::TaintEffect;
+use super::placement_read::{EFFECTS, TAINTS_MAX, items, read_key, read_value};
 use super::read::{Reader, Shape};
 use crate::geo::Point;
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,18 @@ pub struct DeviceSpec {
     pub site: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+    /// Keep work off that does not tolerate them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<DeviceTaint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeviceTaint {
+    pub key: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    pub effect: TaintEffect,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,9 +149,11 @@ pub struct DeviceManifest {
     pub approved: Option<bool>,
     pub site: Option<String>,
     pub pool: Option<String>,
+    pub taints: Vec<DeviceTaint>,
 }
 
-const SPEC: Shape = Shape { known: &["position", "cordoned", "approved", "site", "pool"], not_built: &["taints"] };
+const SPEC: Shape = Shape { known: &["position", "cordoned", "approved", "site", "pool", "taints"], not_built: &[] };
+const TAINT: Shape = Shape { known: &["key", "value", "effect"], not_built: &[] };
 const POSITION: Shape = Shape { known: &["point", "uncertaintyM"], not_built: &[] };
 
 pub(super) fn read_device(reader: &mut Reader, pointer: &str, value: &Value) -> Option<DeviceManifest> {
@@ -149,7 +165,33 @@ pub(super) fn read_device(reader: &mut Reader, pointer: &str, value: &Value) -> 
         approved: field("approved").and_then(|(place, value)| reader.boolean(&place, value)),
         site: field("site").and_then(|(place, value)| reader.label(&place, value)),
         pool: field("pool").and_then(|(place, value)| reader.label(&place, value)),
+        taints: field("taints").and_then(|(place, value)| read_taints(reader, &place, value)).unwrap_or_default(),
     })
+}
+
+fn read_taints(reader: &mut Reader, pointer: &str, value: &Value) -> Option<Vec<DeviceTaint>> {
+    let taints = items(reader, pointer, value, TAINTS_MAX, read_taint)?;
+    for (i, taint) in taints.iter().enumerate() {
+        if taints.iter().take(i).any(|other| (&other.key, other.effect) == (&taint.key, taint.effect)) {
+            reader.error::<()>(&format!("{pointer}/{i}/key"), format!("{:?} has this effect already", taint.key));
+        }
+    }
+    Some(taints)
+}
+
+fn read_taint(reader: &mut Reader, pointer: &str, value: &Value) -> Option<DeviceTaint> {
+    let map = reader.object(pointer, value, &TAINT)?;
+    let key = read_key(reader, pointer, map.get("key"));
+    let value = match map.get("value") {
+        Some(value) => read_value(reader, &format!("{pointer}/value"), value),
+        None => Some(String::new()),
+    };
+    let place = format!("{pointer}/effect");
+    let effect = match map.get("effect") {
+        Some(value) => reader.choice(&place, value, &EFFECTS),
+        None => reader.error(&place, "missing; NoSchedule keeps new work off, NoExecute takes running work off too"),
+    };
+    Some(DeviceTaint { key: key?, value: value?, effect: effect? })
 }
 
 fn read_position(reader: &mut Reader, pointer: &str, value: &Value) -> Option<DevicePosition> {

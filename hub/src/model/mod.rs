@@ -7,6 +7,8 @@ mod artifact;
 mod device;
 mod manifest;
 mod metadata;
+mod placement;
+mod placement_read;
 mod quantity;
 mod read;
 mod region;
@@ -18,20 +20,23 @@ mod workload_read;
 
 pub use artifact::{ARTIFACT_VERSIONS_MAX, ArtifactReference, ArtifactSpec, ArtifactVersion};
 pub use device::{
-    Capacity, DeviceManifest, DevicePosition, DeviceSpec, DeviceStatus, DeviceWorkload, Online, OnlineState,
-    RevisionStatus,
+    Capacity, DeviceManifest, DevicePosition, DeviceSpec, DeviceStatus, DeviceTaint, DeviceWorkload, Online,
+    OnlineState, RevisionStatus,
 };
 pub use manifest::{Manifest, ManifestSpec};
 pub use metadata::{Condition, ConditionStatus, FieldError, Kind, Metadata, Object, ObjectKey};
+pub use placement::{
+    AntiAffinity, AntiAffinityDomain, DevicesByLabel, LabelSelector, Near, NearestPer, OnShortfall, PlacementSpec,
+    Spread, SpreadBy, TaintEffect, Toleration, TolerationOperator,
+};
 pub use quantity::{QuantityError, Size, Span};
 pub use read::{FIELD_ERRORS_MAX, Refusal};
 pub(crate) use read::{Reader, at as pointer_at};
 pub use region::RegionSpec;
-pub use selector::{Selector, SelectorError};
+pub use selector::{Expression, Operator, Selector, SelectorError};
 pub use workload::{
-    ComponentSpec, ComponentType, ComponentView, FunctionLimitsSpec, FunctionSpec, Near, PartitionPolicy,
-    PlacementSpec, RetrySpec, Role, Shortfall, Triggers, Unconfirmed, WorkloadDevice, WorkloadSpec, WorkloadStatus,
-    config_bytes,
+    ComponentSpec, ComponentType, ComponentView, Fulfilment, FunctionLimitsSpec, FunctionSpec, PartitionPolicy,
+    RetrySpec, Role, Shortfall, Triggers, Unconfirmed, WorkloadDevice, WorkloadSpec, WorkloadStatus, config_bytes,
 };
 pub use workload_read::CAPABILITIES;
 

@@ -5,7 +5,7 @@
 
 use super::metadata::FieldError;
 use super::quantity::{Size, Span};
-use super::selector::is_key;
+use super::selector::{is_key, is_value};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -222,7 +222,6 @@ impl Reader {
 
     /// Labels: keys as in selectors, values of the same letters or empty.
     pub fn labels(&mut self, pointer: &str, value: &Value) -> BTreeMap<String, String> {
-        let is_value = |text: &str| text.is_empty() || is_key(text);
         self.pairs(pointer, value, is_value, "letters, digits, `-`, `_`, `.`, `/`, at most 63 bytes")
     }
 

@@ -71,9 +71,11 @@ fn what_is_not_built_is_refused_and_never_ignored() {
         (json!({"partition": {"stopAfter": "30s"}}), "/spec/partition/stopAfter"),
         (json!({"secrets": []}), "/spec/secrets"),
         (json!({"rollout": {}}), "/spec/rollout"),
-        (json!({"placement": {"on": ["a"], "spread": {}}}), "/spec/placement/spread"),
+        (json!({"placement": {"on": ["a"], "coverage": {}}}), "/spec/placement/coverage"),
+        (json!({"placement": {"on": ["a"], "follow": {}}}), "/spec/placement/follow"),
+        (json!({"placement": {"on": ["a"], "prefer": []}}), "/spec/placement/prefer"),
+        (json!({"priority": 1}), "/spec/priority"),
         (json!({"placement": {"on": ["a"], "residency": {}}}), "/spec/placement/residency"),
-        (json!({"placement": {"on": ["a"], "onShortfall": "fail"}}), "/spec/placement/onShortfall"),
         (json!({"artifact": "oci://r/a@sha256:0"}), "/spec/artifact"),
     ] {
         let mut spec = minimal();
@@ -88,7 +90,15 @@ fn what_is_not_built_is_refused_and_never_ignored() {
 
 #[test]
 fn a_placement_needs_an_anchor() {
-    for placement in [json!({}), json!({"class": ["mcu"]}), json!({"within": []}), json!({"labels": {}})] {
+    for placement in [
+        json!({}),
+        json!({"class": ["mcu"]}),
+        json!({"within": []}),
+        json!({"labels": {}}),
+        json!({"selector": {"matchLabels": {}}}),
+        json!({"selector": ""}),
+        json!({"minDistanceKm": 5, "spread": {"by": "site"}, "onShortfall": "wait"}),
+    ] {
         let mut spec = minimal();
         spec["placement"] = placement;
         assert_eq!(pointers(&workload(spec).unwrap_err()), ["/spec/placement"]);
@@ -169,4 +179,149 @@ fn anything_at_all_is_judged_without_a_panic() {
             assert!(Manifest::read(&key, &value).is_err());
         }
     }
+}
+
+fn placed(placement: Value) -> Result<WorkloadSpec, Refusal> {
+    let mut spec = minimal();
+    spec["placement"] = placement;
+    workload(spec).map(spec_of)
+}
+
+#[test]
+fn every_term_of_a_placement_is_stored_with_its_defaults() {
+    let spec = placed(json!({
+        "labels": {"zone": "a"},
+        "selector": {"matchLabels": {"tier": "edge"}, "matchExpressions": [
+            {"key": "rack", "operator": "In", "values": ["1", "2"]}, {"key": "old", "operator": "DoesNotExist"}]},
+        "tolerations": [{"key": "lab"}, {"key": "gpu", "value": "a", "effect": "NoExecute"}, {"operator": "Exists"}],
+        "minDistanceKm": 5,
+        "spread": {"by": "site"},
+        "antiAffinity": {"workloads": ["other"]},
+    }))
+    .unwrap();
+    let stored = serde_json::to_value(&spec).unwrap();
+    let placement = &stored["placement"];
+    assert_eq!(placement["spread"], json!({"by": "site", "maxSkew": 1}));
+    assert_eq!(placement["antiAffinity"], json!({"workloads": ["other"], "domain": "device"}));
+    assert_eq!(placement["onShortfall"], "partial");
+    assert_eq!(placement["minDistanceKm"], 5.0);
+    assert_eq!(
+        placement["tolerations"],
+        json!([
+            {"key": "lab", "operator": "Exists"},
+            {"key": "gpu", "operator": "Equal", "value": "a", "effect": "NoExecute"},
+            {"operator": "Exists"},
+        ])
+    );
+    assert_eq!(serde_json::from_value::<WorkloadSpec>(stored.clone()).unwrap(), spec);
+    assert_eq!(spec_of(workload(stored).unwrap()), spec, "what is shown can be applied again");
+}
+
+#[test]
+fn a_selector_is_written_as_an_object_or_as_on_the_command_line() {
+    let object = placed(json!({"selector": {"matchExpressions": [
+        {"key": "zone", "operator": "In", "values": ["a", "b"]}, {"key": "old", "operator": "DoesNotExist"}]}}));
+    let text = placed(json!({"selector": "zone in (a, b), !old"}));
+    assert_eq!(text.unwrap(), object.unwrap());
+    assert_eq!(pointers(&placed(json!({"selector": "zone inn (a)"})).unwrap_err()), ["/spec/placement/selector"]);
+}
+
+#[test]
+fn what_replicas_spread_over_has_three_forms() {
+    for (by, expected) in [
+        (json!("site"), SpreadBy::Site),
+        (json!("cell:7"), SpreadBy::Cell(7)),
+        (json!({"regions": ["a", "b"]}), SpreadBy::Regions(vec!["a".to_owned(), "b".to_owned()])),
+    ] {
+        let spec = placed(json!({"on": ["a"], "spread": {"by": by, "maxSkew": 2}})).unwrap();
+        assert_eq!(spec.placement.spread.as_ref().unwrap().by, expected);
+        let stored = serde_json::to_value(&spec).unwrap();
+        assert_eq!(stored["placement"]["spread"], json!({"by": by, "maxSkew": 2}));
+        assert_eq!(serde_json::from_value::<WorkloadSpec>(stored).unwrap(), spec);
+    }
+    for (by, at) in [
+        (json!("region"), "by"),
+        (json!("cell:21"), "by"),
+        (json!("cell:"), "by"),
+        (json!("zone"), "by"),
+        (json!(3), "by"),
+        (json!({"regions": []}), "by/regions"),
+        (json!({}), "by/regions"),
+    ] {
+        let refusal = placed(json!({"on": ["a"], "spread": {"by": by}})).unwrap_err();
+        assert_eq!(pointers(&refusal), [format!("/spec/placement/spread/{at}")], "{by}");
+    }
+}
+
+#[test]
+fn the_number_near_each_device_follows_from_the_devices() {
+    let placement = json!({"nearestPer": {"devices": {"labels": {"sensor": "pm25"}}}});
+    let mut spec = minimal();
+    spec["placement"] = placement;
+    let read = spec_of(workload(spec.clone()).unwrap());
+    assert_eq!((read.replicas, read.placement.nearest_per.as_ref().unwrap().k.get()), (None, 1));
+    let stored = serde_json::to_value(&read).unwrap();
+    assert_eq!(spec_of(workload(stored).unwrap()), read);
+    spec["replicas"] = json!(4);
+    assert_eq!(spec_of(workload(spec).unwrap()).replicas, Some(4));
+}
+
+#[test]
+fn mistakes_in_terms_are_all_reported_with_their_pointers() {
+    let refusal = placed(json!({
+        "near": {"point": [8.0, 50.0]},
+        "nearestPer": {"devices": {}, "k": 0},
+        "selector": {"matchExpressions": [
+            {"key": "a", "operator": "In"},
+            {"key": "a b", "operator": "Exists"},
+            {"key": "a", "operator": "Exists", "values": ["x"]},
+            {"operator": "Like"},
+        ]},
+        "tolerations": [{}, {"value": "x"}, {"key": "a", "operator": "Exists", "value": "x"},
+            {"key": "a", "operator": "Equal"}, {"key": "a", "effect": "Evict"}],
+        "minDistanceKm": 0,
+        "spread": {"by": "site", "maxSkew": 0},
+        "antiAffinity": {"workloads": [], "domain": "rack"},
+        "onShortfall": "panic",
+    }))
+    .unwrap_err();
+    let found = pointers(&refusal);
+    let expected = [
+        "nearestPer/devices",
+        "nearestPer/k",
+        "nearestPer",
+        "selector/matchExpressions/0/values",
+        "selector/matchExpressions/1/key",
+        "selector/matchExpressions/2/values",
+        "selector/matchExpressions/3/key",
+        "selector/matchExpressions/3/operator",
+        "tolerations/0/key",
+        "tolerations/1/key",
+        "tolerations/2/value",
+        "tolerations/3/value",
+        "tolerations/4/effect",
+        "minDistanceKm",
+        "spread/maxSkew",
+        "antiAffinity/domain",
+        "antiAffinity/workloads",
+        "onShortfall",
+    ];
+    assert_eq!(found, expected.map(|field| format!("/spec/placement/{field}")));
+    assert!(!refusal.not_built);
+}
+
+#[test]
+fn taints_of_a_device_have_a_key_and_an_effect() {
+    let read = |taints: Value| {
+        let document =
+            json!({"apiVersion": "fulmar/v1", "kind": "Device", "metadata": {"name": "d"}, "spec": {"taints": taints}});
+        Manifest::read(&ObjectKey::device("d"), &document)
+    };
+    let manifest = read(json!([{"key": "lab", "effect": "NoSchedule"}, {"key": "lab", "effect": "NoExecute"}]));
+    let ManifestSpec::Device(device) = manifest.unwrap().spec else { panic!("not a device") };
+    assert_eq!(device.taints.len(), 2);
+    let refusal = read(json!([{"key": "a", "effect": "Evict"}, {"effect": "NoExecute"}, {"key": "a"}])).unwrap_err();
+    assert_eq!(pointers(&refusal), ["/spec/taints/0/effect", "/spec/taints/1/key", "/spec/taints/2/effect"]);
+    let twice = read(json!([{"key": "a", "effect": "NoExecute"}, {"key": "a", "value": "b", "effect": "NoExecute"}]));
+    assert_eq!(pointers(&twice.unwrap_err()), ["/spec/taints/1/key"]);
 }

@@ -4,11 +4,10 @@
 
 use super::artifact::ArtifactReference;
 use super::metadata::Condition;
+use super::placement::PlacementSpec;
 use super::quantity::{Size, Span};
-use crate::geo::Point;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// Written either as one component (`artifact` and `function`) or as a list of `components`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -131,34 +130,6 @@ impl Default for FunctionLimitsSpec {
     }
 }
 
-/// At least one of `within`, `near`, `labels`, `on`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PlacementSpec {
-    /// Regions; certainly inside one of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub within: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub near: Option<Near>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-    /// `mcu`, `gateway`; empty: any.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub class: Vec<String>,
-    /// Devices by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub on: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Near {
-    /// `[longitude, latitude]` in degrees.
-    pub point: Point,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_km: Option<f64>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RetrySpec {
@@ -184,6 +155,12 @@ pub struct WorkloadStatus {
     pub placed: u32,
     /// Devices where every component of this generation runs, or is complete if that is its purpose.
     pub running: u32,
+    /// What became of the wish; empty before placement has looked at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fulfilment: Option<Fulfilment>,
+    /// Could be placed, and are held back because others cannot (`onShortfall: wait` and `fail`).
+    #[serde(default)]
+    pub held_back: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shortfall: Option<Shortfall>,
     /// Generation that placement has looked at.
@@ -194,6 +171,19 @@ pub struct WorkloadStatus {
     /// Devices left out of the list above because of its limit.
     #[serde(default)]
     pub devices_omitted: u32,
+}
+
+/// What became of the wish for replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Fulfilment {
+    Complete,
+    /// Some are missing; the others are placed.
+    Partial,
+    /// Some are missing, so none is started.
+    Waiting,
+    /// As `Waiting`, and it counts as a failure.
+    Failed,
 }
 
 /// How many devices are missing, and why.

@@ -3,11 +3,11 @@
 //! Whether an artifact exists is not known here; the engine checks it at admission.
 
 use super::artifact::ArtifactReference;
-use super::device::read_point;
+use super::placement_read::read_placement;
 use super::read::{Reader, Shape, shown};
 use super::workload::{
-    ComponentSpec, ComponentType, FunctionLimitsSpec, FunctionSpec, Near, PartitionPolicy, PlacementSpec, RetrySpec,
-    Role, Triggers, Unconfirmed, WorkloadSpec,
+    ComponentSpec, ComponentType, FunctionLimitsSpec, FunctionSpec, PartitionPolicy, RetrySpec, Role, Triggers,
+    Unconfirmed, WorkloadSpec,
 };
 use serde_json::{Map, Value};
 use wire::limits::{
@@ -16,10 +16,6 @@ use wire::limits::{
 use wire::record::CapabilitySet;
 
 pub const REPLICAS_MAX: u64 = 100_000;
-/// Regions of one placement.
-pub const WITHIN_MAX: usize = 16;
-/// Devices named by one placement.
-pub const ON_MAX: usize = 256;
 /// Shortest and longest period of a timer trigger, in milliseconds.
 pub const EVERY_MS: std::ops::RangeInclusive<u64> = 10..=30 * 24 * 3_600_000;
 const U32: u64 = u32::MAX as u64;
@@ -75,30 +71,13 @@ const LIMITS: Shape = Shape {
     known: &["memory", "fuel", "hostCalls", "stateBytes", "logBytes", "emitBytes"],
     not_built: &["timeout", "flash"],
 };
-const PLACEMENT: Shape = Shape {
-    known: &["within", "near", "labels", "class", "on", "onShortfall"],
-    not_built: &[
-        "nearestPer",
-        "spread",
-        "minDistanceKm",
-        "coverage",
-        "follow",
-        "residency",
-        "antiAffinity",
-        "tolerations",
-        "prefer",
-        "require",
-        "stickiness",
-    ],
-};
-const NEAR: Shape = Shape { known: &["point", "maxKm"], not_built: &[] };
 const RETRY: Shape = Shape { known: &["attempts", "window"], not_built: &["base", "max", "jitter"] };
 const PARTITION: Shape = Shape { known: &["autonomous"], not_built: &["exclusive", "stopAfter", "replace", "grace"] };
 
 type Fields = Map<String, Value>;
 
 /// Reads one field if it is there; a mistake counts as its default, since the document is refused anyway.
-fn field<T>(
+pub(super) fn field<T>(
     reader: &mut Reader,
     pointer: &str,
     map: &Fields,
@@ -128,11 +107,13 @@ pub(super) fn read_workload(reader: &mut Reader, pointer: &str, value: &Value) -
     if every && replicas.is_some() {
         reader.error::<()>(&format!("{pointer}/replicas"), "either `replicas` or `every: true`, not both");
     }
-    let replicas = if every { None } else { Some(replicas.unwrap_or(1)) };
     let placement = match map.get("placement") {
         Some(value) => read_placement(reader, &format!("{pointer}/placement"), value),
         None => reader.error(&format!("{pointer}/placement"), "missing; one of within, near, labels, on says where"),
     };
+    // How many `nearestPer` makes follows from the devices that it counts from; a number is only their limit.
+    let follows = placement.as_ref().is_some_and(|placement| placement.nearest_per.is_some());
+    let replicas = if every { None } else { replicas.or((!follows).then_some(1)) };
     let partition = field(reader, pointer, map, "partition", read_partition).unwrap_or_default();
     let retry = field(reader, pointer, map, "retry", read_retry).unwrap_or_default();
     let choices = [("wait", Unconfirmed::Wait), ("run", Unconfirmed::Run)];
@@ -301,62 +282,6 @@ fn read_limits(reader: &mut Reader, pointer: &str, value: &Value) -> Option<Func
         log_bytes: size(reader, "logBytes", default.log_bytes, 0..=U32),
         emit_bytes: size(reader, "emitBytes", default.emit_bytes, 0..=U32),
     })
-}
-
-fn read_placement(reader: &mut Reader, pointer: &str, value: &Value) -> Option<PlacementSpec> {
-    let map = reader.object(pointer, value, &PLACEMENT)?;
-    let within = field(reader, pointer, map, "within", |r, p, v| r.texts(p, v, WITHIN_MAX, Reader::label));
-    let near = field(reader, pointer, map, "near", read_near);
-    let labels = field(reader, pointer, map, "labels", |r, p, v| Some(r.labels(p, v)));
-    let class = field(reader, pointer, map, "class", |r, p, v| {
-        let choices = [("mcu", "mcu"), ("gateway", "gateway")];
-        let list = r.list(p, v, choices.len())?;
-        let read: Vec<_> =
-            list.iter().enumerate().map(|(i, item)| r.choice(&format!("{p}/{i}"), item, &choices)).collect();
-        read.into_iter().map(|class| class.map(str::to_owned)).collect::<Option<Vec<_>>>()
-    });
-    let on = field(reader, pointer, map, "on", |r, p, v| r.texts(p, v, ON_MAX, Reader::label));
-    field(reader, pointer, map, "onShortfall", |r, p, v| match v.as_str() {
-        Some("wait" | "fail") => r.not_built(p, "`onShortfall` other than `partial`"),
-        _ => r.choice(p, v, &[("partial", ())]),
-    });
-    let is_named = |name: &str| map.get(name).is_some_and(|value| !is_empty(value));
-    if !["within", "near", "labels", "on"].into_iter().any(is_named) {
-        reader.error::<()>(
-            pointer,
-            "needs at least one of `within`, `near`, `labels`, `on`: nothing is placed just anywhere",
-        );
-    }
-    Some(PlacementSpec {
-        within: within.unwrap_or_default(),
-        near,
-        labels: labels.unwrap_or_default(),
-        class: class.unwrap_or_default(),
-        on: on.unwrap_or_default(),
-    })
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
-}
-
-fn read_near(reader: &mut Reader, pointer: &str, value: &Value) -> Option<Near> {
-    let map = reader.object(pointer, value, &NEAR)?;
-    let max_km = field(reader, pointer, map, "maxKm", Reader::number);
-    if max_km.is_some_and(|km| km <= 0.0) {
-        reader.error::<()>(&format!("{pointer}/maxKm"), "must be more than 0");
-    }
-    let place = format!("{pointer}/point");
-    let point = match map.get("point") {
-        Some(value) => read_point(reader, &place, value),
-        None => reader.error(&place, "missing; write point: [longitude, latitude]"),
-    };
-    Some(Near { point: point?, max_km })
 }
 
 fn read_partition(reader: &mut Reader, pointer: &str, value: &Value) -> Option<PartitionPolicy> {

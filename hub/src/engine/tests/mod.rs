@@ -9,5 +9,6 @@ mod object;
 mod placement;
 mod replay;
 mod session;
+mod terms;
 mod world;
 mod writer;
