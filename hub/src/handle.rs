@@ -43,6 +43,8 @@ pub struct Following {
     items: Receiver<StreamItem>,
     ticket: Ticket,
     queue: Sender<Message>,
+    /// Nobody has to hear of the end: the question is answered, and nothing follows.
+    is_over: bool,
 }
 
 impl Handle {
@@ -78,9 +80,10 @@ impl Handle {
             TrySendError::Closed(_) => stopping(),
         })?;
         // Made before the wait: if the caller goes away meanwhile, the engine hears of it.
-        let following = Following { items, ticket, queue: self.queue.clone() };
-        let answer = answers.recv().await.map_err(|_| stopping())??;
-        Ok((answer, follows.then_some(following)))
+        let mut following = Following { items, ticket, queue: self.queue.clone(), is_over: false };
+        let answer = answers.recv().await.map_err(|_| stopping()).flatten();
+        following.is_over = !follows || answer.is_err();
+        Ok((answer?, follows.then_some(following)))
     }
 }
 
@@ -93,6 +96,9 @@ impl Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
         // If the queue is full the switchboard notices at the next item that nobody listens.
         let _ = self.queue.try_send(Message::Input(Input::Cancel { ticket: self.ticket }));
     }
@@ -200,6 +206,28 @@ mod tests {
             drop(following);
             assert!(matches!(board.accept(messages.recv().await.unwrap()), Some(Input::Cancel { .. })));
             assert!(board.stream(ticket, StreamItem::End).is_none());
+        });
+    }
+
+    #[test]
+    fn an_answered_question_says_nothing_more_and_a_dropped_one_is_cancelled() {
+        smol::block_on(async {
+            let (handle, messages) = Handle::new();
+            let mut board = Switchboard::default();
+            let ask = |handle: Handle| smol::spawn(async move { handle.request("test", Request::Status).await });
+            for result in [Ok(Answer::Deleted), Err(busy())] {
+                let asking = ask(handle.clone());
+                let Some(Input::Request { ticket, .. }) = board.accept(messages.recv().await.unwrap()) else {
+                    panic!("a question is an input");
+                };
+                board.answer(ticket, result.clone());
+                assert_eq!(asking.await, result);
+                assert!(messages.is_empty(), "each answered question would be a second message");
+            }
+            let asking = ask(handle.clone());
+            board.accept(messages.recv().await.unwrap());
+            asking.cancel().await;
+            assert!(matches!(board.accept(messages.recv().await.unwrap()), Some(Input::Cancel { .. })));
         });
     }
 
