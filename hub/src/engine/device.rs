@@ -170,11 +170,15 @@ pub(super) struct Observed {
     pub fresh_asked: Option<Instant>,
     pub log: Option<(BootId, u32)>,
     pub event: Option<(BootId, u32)>,
+    /// Gaps in the sequence of its events, since the hub started. A new boot leaves the tail of the old one unknown.
+    pub events_missing: u32,
     pub input_sequence: u32,
     pub bad_tags: u32,
     pub bad_tags_told: Option<Instant>,
     pub is_ahead: bool,
     pub position_stored: Option<Instant>,
+    /// When the device was last heard to be where the stored position says; `None`: it has moved, or not said so yet.
+    pub position_heard_ms: Option<u64>,
     pub emits: Bucket,
 }
 

@@ -1,14 +1,20 @@
 //! Why a workload is where it is: the scheduler's reasons as JSON, with the text that people read.
 
 use super::Engine;
-use super::port::{Answer, Problem};
+use super::port::{Answer, Now, Problem};
 use super::problem;
 use crate::model::ObjectKey;
 use crate::scheduler::{DeviceIndex, explain_device, plan, text};
 use serde_json::Value;
 
 impl Engine {
-    pub(super) fn explain(&self, namespace: &str, name: &str, device: Option<&str>) -> Result<Answer, Problem> {
+    pub(super) fn explain(
+        &self,
+        now: Now,
+        namespace: &str,
+        name: &str,
+        device: Option<&str>,
+    ) -> Result<Answer, Problem> {
         let key = ObjectKey::workload(namespace, name);
         let stored = self.state.objects.get(&key).ok_or_else(|| problem::not_found(&key))?;
         let body = stored.workload().ok_or_else(|| problem::not_found(&key))?;
@@ -17,7 +23,7 @@ impl Engine {
         };
         let view = self.view(&key, stored, body, encoded);
         let current = self.current(body.id);
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot(now);
         let (value, text) = match device {
             None => {
                 let plan = plan(&snapshot, &view, &current);

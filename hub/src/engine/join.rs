@@ -171,7 +171,7 @@ impl Engine {
             return Err(JoinRefusal::Busy);
         }
         let credential_sha256 = Digest::of(data_encoding::HEXLOWER.encode(&credential).as_bytes()).0;
-        let body = self.joined_body(&name, claim, &row);
+        let body = self.joined_body(now, &name, claim, &row);
         let approved = matches!(&body.spec, Spec::Device(device) if device.spec.approved);
         let unsealed = Accepted {
             nonce: claim.nonce,
@@ -228,7 +228,7 @@ impl Engine {
     }
 
     /// A device that comes again keeps what operators said of it.
-    fn joined_body(&self, name: &str, claim: &JoinClaim<'_>, token: &TokenRow) -> Body {
+    fn joined_body(&self, now: Now, name: &str, claim: &JoinClaim<'_>, token: &TokenRow) -> Body {
         let position = claim.position.and_then(|position| {
             let point = Point::from_e7(position.longitude_e7, position.latitude_e7).ok()?;
             Some(DevicePosition { point, uncertainty_m: position.uncertainty_m })
@@ -237,7 +237,11 @@ impl Engine {
         if let Some(before) = self.state.objects.get(&ObjectKey::device(name)) {
             let mut body = before.body.clone();
             if let Spec::Device(device) = &mut body.spec {
-                device.reported = Reported { class, position: position.or(device.reported.position) };
+                let was = &device.reported;
+                device.reported = match position {
+                    Some(_) => Reported { class, position, position_ms: now.wall_ms },
+                    None => Reported { class, position: was.position, position_ms: was.position_ms },
+                };
                 device.spec.approved |= token.approve;
             }
             return body;
@@ -247,7 +251,7 @@ impl Engine {
             annotations: BTreeMap::new(),
             spec: Spec::Device(DeviceBody {
                 spec: DeviceSpec { approved: token.approve, ..DeviceSpec::default() },
-                reported: Reported { class, position },
+                reported: Reported { class, position, position_ms: now.wall_ms },
             }),
         }
     }

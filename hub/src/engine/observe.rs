@@ -93,6 +93,9 @@ impl Engine {
         device.observed.sequence = Some(heartbeat.sequence);
         if device.observed.reported.as_ref().is_none_or(|reported| reported.content != heartbeat.status) {
             self.ask(now, index, Asks::STATUS);
+        } else if device.observed.position_heard_ms.is_some() {
+            // Nothing has changed since the status, so it is where that said.
+            self.state.position_heard(index, Some(now.wall_ms));
         }
     }
 
@@ -149,11 +152,16 @@ impl Engine {
             Distance::between(old.point, point) > slack || old.uncertainty_m.abs_diff(reported.uncertainty_m) > MOVED_M
         });
         let is_paused = device.observed.position_stored.is_some_and(|at| now.monotonic.since(at) < POSITION_PAUSE);
-        if !is_moved || is_paused || self.pipeline.is_full() {
-            return;
+        if !is_moved {
+            return self.state.position_heard(index, Some(now.wall_ms));
+        }
+        if is_paused || self.pipeline.is_full() {
+            return self.state.position_heard(index, None);
         }
         device.observed.position_stored = Some(now.monotonic);
+        device.observed.position_heard_ms = Some(now.wall_ms);
         spec.reported.position = Some(reported);
+        spec.reported.position_ms = now.wall_ms;
         let mut writes = Vec::new();
         let actor = format!("device:{}", stored.key.name);
         let audit = self.put_writes(now, &Act { actor: &actor, action: "position" }, &key, body, &mut writes);

@@ -174,7 +174,7 @@ impl Engine {
         let Some(encoded) = &body.encoded else { return round };
         let view = self.view(key, stored, body, encoded);
         let current = self.current(body.id);
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot(now);
         let decision = scheduler::place(&snapshot, &view, &current);
         for removed in &decision.removed {
             let index = removed.device.0;
@@ -213,7 +213,7 @@ impl Engine {
             Wanted::Every => chosen.saturating_add(decision.held_back).saturating_add(decision.shortfall),
         };
         let reason = if decision.shortfall > 0 || chosen == 0 && wanted > 0 || !decision.unresolved.is_empty() {
-            self.shortfall_reason(&view, &current)
+            self.shortfall_reason(now, &view, &current)
         } else {
             String::new()
         };
@@ -230,18 +230,18 @@ impl Engine {
             let text = format!("{chosen} of {wanted} placed{}; {}", found.held(), found.reason);
             round.releases.push(Release::Event(Draft::warning("Shortfall", key, text)));
         }
-        let _ = now;
         round
     }
 
-    fn shortfall_reason(&self, view: &WorkloadSpecView, current: &[CurrentPlacement]) -> String {
-        scheduler::text::shortfall_line(view, &scheduler::plan(&self.snapshot(), view, current))
+    fn shortfall_reason(&self, now: Now, view: &WorkloadSpecView, current: &[CurrentPlacement]) -> String {
+        scheduler::text::shortfall_line(view, &scheduler::plan(&self.snapshot(now), view, current))
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot<'_> {
+    /// Times are of the wall clock: positions are known from before a restart.
+    pub(super) fn snapshot(&self, now: Now) -> Snapshot<'_> {
         Snapshot {
             revision: self.pipeline.next() - 1,
-            taken_at: Duration::ZERO,
+            taken_at: Duration::from_millis(now.wall_ms),
             fleet: &self.state.fleet,
             regions: &self.state.regions,
         }

@@ -26,7 +26,7 @@ impl Engine {
             Request::List { kind, namespace, selector, limit, after } => {
                 self.list(now, *kind, namespace.as_deref(), selector, *limit, after.as_deref())
             }
-            Request::Explain { namespace, name, device } => self.explain(namespace, name, device.as_deref()),
+            Request::Explain { namespace, name, device } => self.explain(now, namespace, name, device.as_deref()),
             Request::Logs { namespace, name, device, tail, follow } => {
                 return self.logs_request(
                     ticket,

@@ -6,7 +6,7 @@
 use super::desired::{self, Identity};
 use super::device::{Desired, Device, Devices, Durable, Known, class_name};
 use super::port::Exchange;
-use super::stored::{Body, Spec, Stored, WorkloadBody};
+use super::stored::{Body, DeviceBody, Spec, Stored, WorkloadBody};
 use super::terms::taint;
 use crate::commit::{DeviceKeysRow, ObjectRow, TokenRow, Write};
 use crate::geo::{Distance, Region};
@@ -328,6 +328,20 @@ impl State {
         operator.or_else(|| body.reported.position.map(|position| (position, PositionSource::Reported)))
     }
 
+    /// Notes when a device was last where its stored position says, or that it is not.
+    pub fn position_heard(&mut self, index: u32, wall_ms: Option<u64>) {
+        let Some(device) = self.devices.get_mut(index) else { return };
+        device.observed.position_heard_ms = wall_ms;
+        let Some(device) = self.devices.get(index) else { return };
+        let stored = self.objects.get(&ObjectKey::device(&device.keys.name));
+        let body = stored.and_then(|stored| stored.device());
+        let place = DeviceIndex(index);
+        if let Some(position) = self.fleet.get(place).and_then(|device| device.position) {
+            let known_at = known_at(position.source, body, device);
+            self.fleet.relocate(place, Some(Position { known_at, ..position }));
+        }
+    }
+
     /// Gives the scheduler the present facts of a device.
     fn refresh(&mut self, index: u32) {
         let Some(device) = self.devices.get(index) else { return };
@@ -338,7 +352,7 @@ impl State {
             point: position.point,
             uncertainty: Distance::from_metres(position.uncertainty_m),
             source,
-            known_at: Duration::ZERO,
+            known_at: known_at(source, body, device),
         });
         let admittance = match body.map(|body| (body.spec.approved, body.spec.cordoned)) {
             Some((true, false)) => Admittance::Open,
@@ -371,6 +385,18 @@ impl State {
         };
         if let Err(error) = self.fleet.put(DeviceIndex(index), facts) {
             tracing::error!(%error, "a device is beyond the fleet's limit and gets no work");
+        }
+    }
+}
+
+/// When a position was last true, as far as the hub knows, on the scale of `Engine::snapshot`.
+fn known_at(source: PositionSource, body: Option<&DeviceBody>, device: &Device) -> Duration {
+    match source {
+        // The operator's word holds until it is changed.
+        PositionSource::Operator | PositionSource::Static => Duration::MAX,
+        PositionSource::Reported => {
+            let stored = body.map_or(0, |body| body.reported.position_ms);
+            Duration::from_millis(stored.max(device.observed.position_heard_ms.unwrap_or_default()))
         }
     }
 }

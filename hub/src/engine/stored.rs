@@ -52,6 +52,9 @@ pub(super) struct Reported {
     pub class: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<DevicePosition>,
+    /// When it was stored, in milliseconds since 1970.
+    #[serde(default)]
+    pub position_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]

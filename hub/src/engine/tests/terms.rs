@@ -232,3 +232,29 @@ fn terms_that_make_no_sense_together_are_refused() {
     assert_eq!((problem.status, problem.code), (422, "INVALID"));
     assert_eq!(problem.errors[0].pointer, "/spec/placement/antiAffinity/workloads");
 }
+
+#[test]
+fn the_age_of_a_reported_position_is_told_across_a_restart() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "a");
+    world.put(&ObjectKey::region("r"), region("r", [8.68, 50.11], 20.0)).unwrap();
+    put(&mut world, "hello", json!({"within": ["r"]}), None).unwrap();
+    let age = |world: &mut World| {
+        let (namespace, name) = ("default".to_owned(), "hello".to_owned());
+        let request = Request::Explain { namespace, name, device: Some("a".to_owned()) };
+        let Ok(Answer::Explanation(value)) = world.answer(request) else { panic!() };
+        let checks = value["checks"].as_array().unwrap().clone();
+        let inside = checks.into_iter().find(|check| check["code"] == "OUTSIDE_REGION").unwrap();
+        inside["figures"]["position"]["ageSeconds"].as_u64().unwrap()
+    };
+    assert_eq!(age(&mut world), 0);
+    world.pass(Duration::from_secs(40));
+    assert_eq!(age(&mut world), 40);
+    device.heartbeat(&mut world, true);
+    assert_eq!(age(&mut world), 0, "it has not moved");
+    world.pass(Duration::from_secs(600));
+    world.restart();
+    assert!((600..700).contains(&age(&mut world)), "stored with the position");
+    describe(&mut world, "a", json!({}), json!({"position": {"point": [8.68, 50.11]}}));
+    assert_eq!(age(&mut world), 0, "the operator's word does not age");
+}
