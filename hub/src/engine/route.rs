@@ -39,6 +39,8 @@ impl Engine {
         if known.is_some_and(|(_, last)| event.sequence <= last) {
             return;
         }
+        let gap = known.map_or(0, |(_, last)| event.sequence.saturating_sub(last).saturating_sub(1));
+        device.observed.events_missing = device.observed.events_missing.saturating_add(gap);
         device.observed.event = Some((talk.boot, event.sequence));
         if !device.observed.emits.take(now.monotonic, EMITS_PER_SECOND, EMITS_BURST) {
             self.messages_refused += 1;

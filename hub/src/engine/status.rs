@@ -178,6 +178,12 @@ impl Engine {
             let text = format!("{} messages were not authentic since the hub started", device.observed.bad_tags);
             out.push(condition("NotAuthentic", ConditionStatus::True, "BadTag", text));
         }
+        let (lines, events) = (device.observed.lost.logs, device.observed.lost.events);
+        let events = events.max(device.observed.events_missing);
+        if lines > 0 || events > 0 {
+            let text = format!("{lines} lines and {events} events of its workloads were lost");
+            out.push(condition("Losses", ConditionStatus::True, "Lost", text));
+        }
         if device.observed.is_ahead {
             let text = "holds a revision above the hub's: was the database restored from a backup?";
             out.push(condition("RevisionAhead", ConditionStatus::True, "RevisionAhead", text));

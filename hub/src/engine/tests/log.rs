@@ -111,3 +111,21 @@ fn events_that_the_link_cannot_carry_are_dropped_and_counted() {
     assert!(refused >= 100 && delivered <= BACKLOG_MAX as u64, "{refused} {delivered}");
     assert_eq!(delivered + refused, u64::from(count));
 }
+
+#[test]
+fn events_that_never_came_are_counted_and_shown() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    let conditions =
+        |world: &mut World| world.get(&crate::model::ObjectKey::device("gw-1"))["status"]["conditions"].to_string();
+    device.emit(&mut world, 7, "alarm/fire");
+    device.emit(&mut world, 8, "alarm/fire");
+    assert!(!conditions(&mut world).contains("Losses"), "what came before the first is unknown");
+    device.emit(&mut world, 12, "alarm/fire");
+    device.emit(&mut world, 12, "alarm/fire");
+    assert!(conditions(&mut world).contains("0 lines and 3 events of its workloads were lost"));
+    device.boot = wire::BootId([42; 8]);
+    device.hello(&mut world, false).unwrap();
+    device.emit(&mut world, 3, "alarm/fire");
+    assert!(conditions(&mut world).contains(" 3 events"), "a new boot begins anew");
+}
