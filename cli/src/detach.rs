@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,6 +20,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 const LOG_FILE: &str = "up.log";
+/// Of the log of a start that failed.
+const LOG_SHOWN_BYTES_MAX: u64 = 16 * 1024;
 const NEXT: &str = "Next:";
 const POLL_PERIOD: Duration = Duration::from_millis(50);
 /// From SIGTERM to the end: the agent, the fleet and the hub each have some seconds.
@@ -32,7 +34,9 @@ pub fn detach(data: &Path, is_temporary: bool) -> Result<(), Failure> {
     crate::companion::create_directory(data).map_err(|error| system("cannot make the data directory", &error))?;
     let path = data.join(LOG_FILE);
     let unwritable = |error| system(format!("cannot write {}", path.display()), &error);
-    let log = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path).map_err(unwritable)?;
+    let mut options = OpenOptions::new();
+    let log = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&path).map_err(unwritable)?;
+    let errors = log.try_clone().map_err(unwritable)?;
     let own = std::env::current_exe().map_err(|error| system("cannot find this program's own path", &error))?;
     let mut arguments: Vec<OsString> = std::env::args_os().skip(1).filter(|word| word != "--detach").collect();
     arguments.push("--detached".into());
@@ -44,7 +48,7 @@ pub fn detach(data: &Path, is_temporary: bool) -> Result<(), Failure> {
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(log)
+        .stderr(errors)
         .spawn()
         .map_err(|error| system("cannot start this program again", &error))?;
     let (sender, lines) = channel();
@@ -70,7 +74,8 @@ pub fn detach(data: &Path, is_temporary: bool) -> Result<(), Failure> {
                 say(&format!("it runs in the background (process {}); to end it:  fulmar down{place}", child.id()));
                 return Ok(());
             }
-            Ok(text) => line(&text)?,
+            // Whoever reads this or not, it is started.
+            Ok(text) => drop(line(&text)),
             Err(RecvTimeoutError::Timeout) if stop.wait(Duration::ZERO) == Order::Stop => {
                 if let Some(id) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
                     // Not waited for yet, so that the id is its own; an error means that it has ended.
@@ -85,8 +90,12 @@ pub fn detach(data: &Path, is_temporary: bool) -> Result<(), Failure> {
         }
     }
     let status = child.wait().map_err(|error| system("cannot wait for the hub", &error))?;
-    let mut failure = Failure::new(Exit::Failure, "NOT_STARTED", format!("it did not start ({status})"));
-    let said = std::fs::read_to_string(&path).unwrap_or_default();
+    let exit =
+        Exit::ALL.into_iter().find(|exit| status.code() == Some(i32::from(exit.code()))).unwrap_or(Exit::Failure);
+    let mut failure = Failure::new(exit, "NOT_STARTED", format!("it did not start ({status})"));
+    // By the handle: the file may be gone with a temporary directory.
+    let mut said = String::new();
+    let _ = (&log).rewind().and_then(|()| (&log).take(LOG_SHOWN_BYTES_MAX).read_to_string(&mut said));
     failure.why = said.lines().map(crate::output::plain).collect();
     Err(failure)
 }

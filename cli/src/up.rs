@@ -21,6 +21,7 @@ use crate::target::Target;
 use hub::model::Kind;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Of the token with which this machine joins.
@@ -61,22 +62,27 @@ impl Drop for Temporary {
 /// The hub and its devices.
 pub fn up(global: &Global, args: &Up) -> Result<(), Failure> {
     let mut global = global.clone();
-    let mut temporary = args.temporary.then(|| Temporary(global.data.clone()));
-    if args.demo && !global.is_data_given && temporary.is_none() {
-        let directory = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir();
-        global.data = directory.map_err(|error| system("cannot make a temporary directory", &error))?.keep();
-        temporary = Some(Temporary(global.data.clone()));
+    let mut is_temporary = args.temporary;
+    if args.demo && !global.is_data_given && !is_temporary {
+        global.data = temporary_directory().map_err(|error| system("cannot make a temporary directory", &error))?;
+        is_temporary = true;
     }
     if args.detach {
-        let is_temporary = temporary.is_some();
-        // From here on it is the other process's.
-        std::mem::forget(temporary);
-        return detach::detach(&global.data, is_temporary);
+        return detach::detach(&global.data, is_temporary).inspect_err(|_| {
+            // The process that would remove it is gone, and most often did so.
+            let _ = is_temporary && std::fs::remove_dir_all(&global.data).is_ok();
+        });
     }
+    let temporary = is_temporary.then(|| Temporary(global.data.clone()));
     let outcome = run(&global, args);
     // After everything that uses it is gone.
     drop(temporary);
     outcome
+}
+
+fn temporary_directory() -> std::io::Result<PathBuf> {
+    let private = std::fs::Permissions::from_mode(0o700);
+    Ok(tempfile::Builder::new().prefix(TEMPORARY_PREFIX).permissions(private).tempdir()?.keep())
 }
 
 fn run(global: &Global, args: &Up) -> Result<(), Failure> {

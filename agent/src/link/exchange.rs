@@ -4,6 +4,7 @@
 use super::{Settings, bounded, describe, options};
 use async_compat::Compat;
 use futures_lite::FutureExt;
+use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event};
@@ -98,7 +99,9 @@ async fn farewell(client: &AsyncClient, client_loop: &mut rumqttc::v5::EventLoop
     if client.try_disconnect().is_err() {
         return;
     }
-    let polling = async { while client_loop.poll().await.is_ok() {} };
+    // What is reported as sent has been flushed.
+    let polling =
+        async { while !matches!(client_loop.poll().await, Err(_) | Ok(Event::Outgoing(Outgoing::Disconnect))) {} };
     let expired = async {
         smol::Timer::after(FAREWELL_TIMEOUT).await;
     };
