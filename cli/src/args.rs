@@ -238,6 +238,10 @@ pub enum Device {
     Cordon { name: String },
     /// Give a device work again
     Uncordon { name: String },
+    /// Take its work off a device and give it nothing new
+    Drain { name: String },
+    /// Let a drained device take work again
+    Undrain { name: String },
 }
 
 #[derive(Clone, Debug, Args)]

@@ -70,6 +70,9 @@ pub fn device_state(item: &Value) -> String {
     if !flag(item, "/spec/approved") {
         return format!("{online},NotApproved");
     }
+    if flag(item, "/spec/draining") {
+        return format!("{online},Draining");
+    }
     if flag(item, "/spec/cordoned") { format!("{online},Cordoned") } else { online }
 }
 

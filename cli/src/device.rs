@@ -1,4 +1,4 @@
-//! `device`: join tokens, approval, cordon.
+//! `device`: join tokens, approval, cordon, drain.
 
 use crate::args::{Device, Global, Output};
 use crate::client::Client;
@@ -35,6 +35,8 @@ pub fn run(global: &Global, verb: &Device) -> Result<(), Failure> {
         Device::Approve { name } => change(global, name, "approve", "approved"),
         Device::Cordon { name } => change(global, name, "cordon", "cordoned"),
         Device::Uncordon { name } => change(global, name, "uncordon", "uncordoned"),
+        Device::Drain { name } => change(global, name, "drain", "loses its work"),
+        Device::Undrain { name } => change(global, name, "undrain", "takes work again"),
     }
 }
 

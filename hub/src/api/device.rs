@@ -1,4 +1,4 @@
-//! Devices beyond their document: join tokens, approval, cordon.
+//! Devices beyond their document: join tokens, approval, cordon, drain.
 
 use super::auth::Caller;
 use super::object::unexpected;
@@ -44,6 +44,22 @@ pub(super) async fn uncordon(
     Path(name): Path<String>,
 ) -> Result {
     change(api, caller, name, DeviceChange::Uncordon).await
+}
+
+pub(super) async fn drain(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result {
+    change(api, caller, name, DeviceChange::Drain).await
+}
+
+pub(super) async fn undrain(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result {
+    change(api, caller, name, DeviceChange::Undrain).await
 }
 
 /// Body: `{expiresIn?: "1h", approve?: bool, labels?: {}}`.

@@ -61,6 +61,8 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, "/v1/devices/{name}/approve", Right::Operator, || routing::post(device::approve)),
     route(Method::Post, "/v1/devices/{name}/cordon", Right::Operator, || routing::post(device::cordon)),
     route(Method::Post, "/v1/devices/{name}/uncordon", Right::Operator, || routing::post(device::uncordon)),
+    route(Method::Post, "/v1/devices/{name}/drain", Right::Operator, || routing::post(device::drain)),
+    route(Method::Post, "/v1/devices/{name}/undrain", Right::Operator, || routing::post(device::undrain)),
     route(Method::Post, "/v1/join-tokens", Right::Operator, || routing::post(device::token_create)),
     route(Method::Get, "/v1/workloads", Right::Operator, || object::all(Kind::Workload)),
     route(Method::Get, "/v1/namespaces/{namespace}/workloads", Right::Operator, || object::all(Kind::Workload)),

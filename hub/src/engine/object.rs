@@ -390,6 +390,14 @@ impl Engine {
                 device.spec.cordoned = false;
                 "uncordon"
             }
+            DeviceChange::Drain => {
+                device.spec.draining = true;
+                "drain"
+            }
+            DeviceChange::Undrain => {
+                device.spec.draining = false;
+                "undrain"
+            }
         };
         if body == before.body {
             let document = self.document(now, &before);
@@ -402,6 +410,8 @@ impl Engine {
             DeviceChange::Approve => "Approved",
             DeviceChange::Cordon => "Cordoned",
             DeviceChange::Uncordon => "Uncordoned",
+            DeviceChange::Drain => "Drained",
+            DeviceChange::Undrain => "Undrained",
         };
         let draft = Draft::normal(reason, &key, format!("{} by {actor}", reason.to_lowercase()));
         self.pipeline.release_last(Release::Event(draft));
@@ -433,6 +443,7 @@ fn merged(before: &DeviceSpec, manifest: DeviceManifest) -> DeviceSpec {
     DeviceSpec {
         position: manifest.position,
         cordoned: manifest.cordoned.unwrap_or(before.cordoned),
+        draining: manifest.draining.unwrap_or(before.draining),
         approved: manifest.approved.unwrap_or(before.approved),
         site: manifest.site,
         pool: manifest.pool,

@@ -208,6 +208,8 @@ pub enum DeviceChange {
     Approve,
     Cordon,
     Uncordon,
+    Drain,
+    Undrain,
 }
 
 /// A question or an order of an edge.

@@ -354,10 +354,11 @@ impl State {
             source,
             known_at: known_at(source, body, device),
         });
-        let admittance = match body.map(|body| (body.spec.approved, body.spec.cordoned)) {
-            Some((true, false)) => Admittance::Open,
-            Some((true, true)) => Admittance::Cordoned,
-            Some((false, _)) | None => Admittance::Pending,
+        let admittance = match body.map(|body| (body.spec.approved, body.spec.draining, body.spec.cordoned)) {
+            Some((true, false, false)) => Admittance::Open,
+            Some((true, false, true)) => Admittance::Cordoned,
+            Some((true, true, _)) => Admittance::Draining,
+            Some((false, _, _)) | None => Admittance::Pending,
         };
         let reported_class = body.map(|body| body.reported.class.as_str()).unwrap_or_default();
         let class = device.known.as_ref().map_or(reported_class, |known| class_name(known.class));

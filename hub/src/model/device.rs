@@ -22,6 +22,9 @@ pub struct DeviceSpec {
     /// Takes nothing new; what it has stays.
     #[serde(default)]
     pub cordoned: bool,
+    /// Takes nothing new and loses what it has.
+    #[serde(default)]
+    pub draining: bool,
     /// May receive work at all.
     #[serde(default)]
     pub approved: bool,
@@ -146,13 +149,15 @@ pub struct DeviceWorkload {
 pub struct DeviceManifest {
     pub position: Option<DevicePosition>,
     pub cordoned: Option<bool>,
+    pub draining: Option<bool>,
     pub approved: Option<bool>,
     pub site: Option<String>,
     pub pool: Option<String>,
     pub taints: Vec<DeviceTaint>,
 }
 
-const SPEC: Shape = Shape { known: &["position", "cordoned", "approved", "site", "pool", "taints"], not_built: &[] };
+const SPEC: Shape =
+    Shape { known: &["position", "cordoned", "draining", "approved", "site", "pool", "taints"], not_built: &[] };
 const TAINT: Shape = Shape { known: &["key", "value", "effect"], not_built: &[] };
 const POSITION: Shape = Shape { known: &["point", "uncertaintyM"], not_built: &[] };
 
@@ -162,6 +167,7 @@ pub(super) fn read_device(reader: &mut Reader, pointer: &str, value: &Value) -> 
     Some(DeviceManifest {
         position: field("position").and_then(|(place, value)| read_position(reader, &place, value)),
         cordoned: field("cordoned").and_then(|(place, value)| reader.boolean(&place, value)),
+        draining: field("draining").and_then(|(place, value)| reader.boolean(&place, value)),
         approved: field("approved").and_then(|(place, value)| reader.boolean(&place, value)),
         site: field("site").and_then(|(place, value)| reader.label(&place, value)),
         pool: field("pool").and_then(|(place, value)| reader.label(&place, value)),

@@ -258,3 +258,27 @@ fn the_age_of_a_reported_position_is_told_across_a_restart() {
     describe(&mut world, "a", json!({}), json!({"position": {"point": [8.68, 50.11]}}));
     assert_eq!(age(&mut world), 0, "the operator's word does not age");
 }
+
+#[test]
+fn a_drained_device_loses_its_work_to_another_until_it_is_undrained() {
+    let mut world = World::new();
+    fleet(&mut world, &["a", "b"]);
+    put(&mut world, "hello", json!({"near": {"point": [1.0, 50.0]}}), None).unwrap();
+    assert_eq!(placed_on(&mut world, "hello"), ["a"]);
+    let change = |change| Request::DeviceChange { name: "a".to_owned(), change };
+    world.answer(change(DeviceChange::Drain)).unwrap();
+    assert_eq!(placed_on(&mut world, "hello"), ["b"]);
+    assert!(world.events("Removed").iter().any(|line| line.message.contains("DRAINING")));
+    assert_eq!(failed(&explained(&mut world, "hello"), "DRAINING"), 1);
+    // Uncordoning is not undraining, and a manifest leaves both switches alone.
+    world.answer(change(DeviceChange::Uncordon)).unwrap();
+    describe(&mut world, "a", json!({}), json!({"position": at(1.0)}));
+    world.restart();
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.get(&ObjectKey::device("a"))["spec"]["draining"], true);
+    assert_eq!(placed_on(&mut world, "hello"), ["b"]);
+    world.answer(change(DeviceChange::Undrain)).unwrap();
+    assert_eq!(placed_on(&mut world, "hello"), ["b"], "what runs is not moved");
+    put(&mut world, "late", json!({"on": ["a"]}), None).unwrap();
+    assert_eq!(placed_on(&mut world, "late"), ["a"]);
+}
