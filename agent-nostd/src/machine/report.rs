@@ -17,12 +17,14 @@ use wire::topic::Up;
 use wire::transfer::{CommandOutcome, CommandResult};
 use wire::{CommandId, DigestPrefix, Fence, Kind, LiveContext, WorkloadId};
 
-/// Changes are collected for this long before a status is sent.
-pub const STATUS_COALESCE: Duration = Duration::from_millis(200);
+/// Changes are collected for this long before a status is sent: one turn of a shell makes several.
+pub const STATUS_COALESCE: Duration = Duration::from_millis(10);
 /// A device that moves says so at most this often.
 pub const POSITION_PAUSE: Duration = Duration::from_secs(30);
-/// Two statuses are at least this far apart.
+/// Statuses are at least this far apart in the long run.
 pub const STATUS_PAUSE: Duration = Duration::from_secs(1);
+/// So many may follow each other without the pause: the steps of one change, told while somebody waits for them.
+pub const STATUS_BURST: u32 = 5;
 pub const HEARTBEAT_MIN: Duration = Duration::from_secs(5);
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3600);
 /// Bytes of an encoded log or event record before it is queued.
@@ -40,7 +42,8 @@ pub(crate) struct Report {
     /// A status is wanted whether or not it changed.
     asked: bool,
     status_at: Option<Instant>,
-    status_sent_at: Option<Instant>,
+    /// Up to when the statuses that were sent have used up the long-run rate.
+    status_paid_until: Instant,
     /// Content of the last status that was sent, and of the last that was acknowledged.
     sent: DigestPrefix,
     acknowledged: Option<DigestPrefix>,
@@ -156,8 +159,9 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             report.asked = true;
         }
         if (report.changed || report.asked) && report.status_at.is_none() {
-            let paused_until = report.status_sent_at.map_or(now, |at| at.after(STATUS_PAUSE));
-            report.status_at = Some(now.after(STATUS_COALESCE).max(paused_until));
+            let ahead = report.status_paid_until.since(now);
+            let pause = ahead.saturating_sub(STATUS_PAUSE * (STATUS_BURST - 1));
+            report.status_at = Some(now.after(STATUS_COALESCE.max(pause)));
         }
         if report.status_at.is_none_or(|at| at > now) {
             return None;
@@ -171,7 +175,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
         }
         report.asked = false;
         report.sent = content;
-        report.status_sent_at = Some(now);
+        report.status_paid_until = report.status_paid_until.max(now).after(STATUS_PAUSE);
         let ticket = self.ticket();
         self.report.status_flight = Some((ticket, content, now.after(self.acknowledge_within())));
         Some(Todo::Publish { topic: Up::Status, length, quality: Quality::AtLeastOnce, ticket })

@@ -1,8 +1,10 @@
 //! Status, heartbeats, logs and events: what is said, when, and that losses are counted exactly.
 use super::rig::*;
 use crate::machine::port::*;
+use crate::machine::report::STATUS_BURST;
 use wire::event::Level;
 use wire::hello::Asks;
+use wire::status::State;
 
 fn joined() -> Rig {
     let mut rig = Rig::new();
@@ -29,16 +31,28 @@ fn a_status_is_sent_on_change_and_on_ask_and_not_otherwise() {
 }
 
 #[test]
-fn many_changes_make_few_statuses() {
+fn many_changes_make_a_short_burst_of_statuses_and_then_one_a_second() {
     let mut rig = joined();
+    rig.run(secs(30));
     let before = statuses(&rig);
-    for counter in 2..12 {
+    for counter in 2..102 {
         rig.publish(set(counter, &[service(1, 0, "a").generation(counter as u32)]));
-        rig.run(ms(50));
+        rig.run(ms(100));
     }
-    rig.run(secs(5));
-    assert!(statuses(&rig) - before <= 3, "{}", statuses(&rig) - before);
-    assert_eq!(rig.entry(1, 0).running, 11);
+    rig.run(secs(2));
+    let sent = statuses(&rig) - before;
+    let allowed = STATUS_BURST as usize + 12;
+    assert!((10..=allowed).contains(&sent), "{sent}");
+    assert_eq!(rig.entry(1, 0).running, 101);
+}
+
+#[test]
+fn the_steps_of_one_change_are_told_at_once() {
+    let mut rig = joined();
+    rig.run(secs(30));
+    rig.publish(set(2, &[service(1, 0, "a"), service(2, 0, "b")]));
+    rig.run(ms(400));
+    assert_eq!(rig.entry(2, 0).state, State::Running);
 }
 
 #[test]
