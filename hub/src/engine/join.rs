@@ -33,6 +33,9 @@ pub const TOKENS_MAX: usize = 100_000;
 pub const DEVICES_MAX: usize = 1_000_000;
 /// Joins that may be tried per second, over all tokens: a signature costs more than a message.
 const JOINS_PER_SECOND: u64 = 200;
+/// Refusals that become events; the others are counted, or they would push out what matters.
+const REFUSALS_TOLD_PER_SECOND: u64 = 1;
+const REFUSALS_TOLD_BURST: u64 = 20;
 const JOIN_ANSWER_BYTES_MAX: usize = 1024;
 const CREDENTIAL_DOMAIN: &[u8] = b"fulmar/v1/broker-credential\0";
 
@@ -136,8 +139,9 @@ impl Engine {
         let nonce = request.claim.nonce;
         if let Err(reason) = self.admit(now, token, &request) {
             self.messages_refused += 1;
-            let draft = Draft::hub("JoinRefused", format!("token {token}: {reason:?}"));
-            self.tell(now, draft);
+            if self.joins_told.take(now.monotonic, REFUSALS_TOLD_PER_SECOND, REFUSALS_TOLD_BURST) {
+                self.tell(now, Draft::hub("JoinRefused", format!("token {token}: {reason:?}")));
+            }
             if let Some((topic, payload)) = self.join_answer(token, &JoinAnswer::Refused { nonce, reason }) {
                 self.publish(topic, payload, false);
             }

@@ -16,6 +16,9 @@ pub const LINES_MAX: usize = 2_000;
 pub const LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What one line costs beyond its text.
 const LINE_OVERHEAD_BYTES: usize = 128;
+/// Warnings of one agent that become events; beyond it they would push out those of others.
+pub const WARNINGS_PER_SECOND: u64 = 1;
+pub const WARNINGS_BURST: u64 = 20;
 /// The number under which an agent speaks of itself.
 const AGENT_WORKLOAD: u32 = 0;
 
@@ -101,7 +104,9 @@ impl Engine {
             let time_ms = now.wall_ms.saturating_sub(age);
             let id = record.workload.0;
             if id == AGENT_WORKLOAD {
-                if record.level >= Level::Warn {
+                let Some(device) = self.state.devices.get_mut(index) else { return };
+                let warnings = &mut device.observed.warnings;
+                if record.level >= Level::Warn && warnings.take(now.monotonic, WARNINGS_PER_SECOND, WARNINGS_BURST) {
                     let key = ObjectKey::device(&name);
                     self.tell(now, Draft::warning("AgentWarning", &key, record.text).on(&name));
                 }

@@ -65,6 +65,7 @@ pub struct Engine {
     /// Unapproved devices that said Hello, by index.
     waiting: HashMap<u32, Waiting>,
     joins: Bucket,
+    joins_told: Bucket,
     sweep_at: Option<Instant>,
     clock: WallClock,
     messages_refused: u64,
@@ -131,6 +132,7 @@ impl Engine {
             placement: Placement::default(),
             waiting: HashMap::new(),
             joins: Bucket::default(),
+            joins_told: Bucket::default(),
             sweep_at: None,
             clock: WallClock::default(),
             messages_refused: 0,

@@ -270,15 +270,13 @@ impl Double {
     }
 
     pub fn log(&self, world: &mut World, sequence: u32, workload: u32, lines: &[&str]) {
+        self.log_at(world, Level::Info, sequence, workload, lines);
+    }
+
+    pub fn log_at(&self, world: &mut World, level: Level, sequence: u32, workload: u32, lines: &[&str]) {
         let records: Vec<LogRecord<'_>> = lines
             .iter()
-            .map(|text| LogRecord {
-                workload: WorkloadId(workload),
-                component: 0,
-                level: Level::Info,
-                uptime_ms: 1,
-                text,
-            })
+            .map(|text| LogRecord { workload: WorkloadId(workload), component: 0, level, uptime_ms: 1, text })
             .collect();
         let count = u8::try_from(lines.len()).unwrap();
         let fixed = LogFixed { session: self.session, sequence, uptime_ms: 1, count };

@@ -105,3 +105,16 @@ fn an_expired_token_is_forgotten_by_the_broker_too() {
     assert!(world.access.iter().any(|change| matches!(change, AccessChange::JoinRemove { .. })));
     assert!(world.writer.database.tokens.is_empty());
 }
+
+#[test]
+fn a_flood_of_refused_joins_does_not_push_out_all_other_events() {
+    let mut world = World::new();
+    let token = world.token(true);
+    assert_eq!(Double::new(1).join(&mut world, &token, "gw-1"), Some(Ok(true)));
+    let mut other = Double::new(2);
+    for _ in 0..100 {
+        assert_eq!(other.join(&mut world, &token, "gw-2"), Some(Err(JoinRefusal::TokenUsed)));
+    }
+    assert_eq!(world.events("JoinRefused").len(), 20);
+    assert_eq!(world.events("Joined").len(), 1);
+}

@@ -129,3 +129,16 @@ fn events_that_never_came_are_counted_and_shown() {
     device.emit(&mut world, 3, "alarm/fire");
     assert!(conditions(&mut world).contains(" 3 events"), "a new boot begins anew");
 }
+
+#[test]
+fn one_agents_warnings_do_not_push_out_all_other_events() {
+    let mut world = World::new();
+    let device = Double::online(&mut world, 1, "gw-1");
+    for sequence in 1..200 {
+        device.log_at(&mut world, wire::event::Level::Warn, sequence, 0, &["no space"]);
+    }
+    assert_eq!(world.events("AgentWarning").len() as u64, crate::engine::log::WARNINGS_BURST);
+    world.pass(Duration::from_secs(2));
+    device.log_at(&mut world, wire::event::Level::Warn, 200, 0, &["still none"]);
+    assert_eq!(world.events("AgentWarning").pop().unwrap().message, "still none");
+}
