@@ -109,7 +109,8 @@ impl Running {
     pub fn wait_online(&mut self, names: &BTreeSet<String>, stop: &Stop) -> Result<usize, Failure> {
         let begin = Instant::now();
         loop {
-            let devices = get::list(&self.client, Kind::Device, None, None)?;
+            // A list that fails is asked for again.
+            let devices = get::list(&self.client, Kind::Device, None, None).unwrap_or_default();
             let is_online = |device: &&Value| {
                 text(device, "/status/online/state") == "Online" && names.contains(&text(device, "/metadata/name"))
             };
@@ -141,7 +142,8 @@ impl Running {
     pub fn show(&mut self, output: Output, arrived: Option<&Arrived>) -> Result<(), Failure> {
         let endpoints = self.hub.endpoints();
         if output == Output::Json {
-            let mut shown = json!({"api": endpoints.api, "broker": endpoints.broker, "data": self.hub.data()});
+            let mut shown =
+                json!({"api": endpoints.api, "broker": endpoints.broker, "data": self.hub.data(), "device": null});
             if let Some(Arrived { own, simulated, online, .. }) = arrived {
                 let all = simulated + usize::from(own.is_some());
                 shown["device"] = json!(own.as_ref().map(|name| json!({"name": name, "online": *online == all})));

@@ -3,18 +3,23 @@
 //! A device that cannot join or start is reported and costs the others nothing. Must never use a token twice for two devices.
 use crate::place::Place;
 use crate::roster::{Roster, RosterError, device_directory, read_tokens};
-use agent::{AgentConfig, AgentError, Crowd, JoinOptions, Member};
+use agent::{AgentConfig, AgentError, Crowd, JoinError, JoinOptions, Joined, Member};
 use futures_lite::{FutureExt, Stream, StreamExt};
 use smol::lock::Semaphore;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use wire::hello::DeviceClass;
+use wire::join::JoinRefusal;
 
 /// Below the data directory.
 const ARTIFACTS_DIRECTORY: &str = "artifacts";
 /// Devices that join at the same time: each takes a thread while it does.
 const JOINS_MAX: usize = 8;
+/// Questions of one device; the pause grows with each.
+const TRIES_MAX: u32 = 5;
+const TRY_PAUSE: Duration = Duration::from_secs(1);
 const MEBIBYTE: u64 = 1024 * 1024;
 
 /// Why there is no fleet.
@@ -118,7 +123,7 @@ impl Crew {
                 let _permit = permits.acquire_arc().await;
                 let options =
                     JoinOptions { token, name: Some(name), position: Some(place.position), class: place.class, data };
-                let outcome = smol::unblock(move || agent::join(&options)).await;
+                let outcome = join(options).await;
                 // Nobody listens any more at a stop.
                 let _ = done.send((place, outcome)).await;
             }));
@@ -135,5 +140,81 @@ impl Crew {
             }
         }
         all
+    }
+}
+
+/// Joins, more than once if the hub could not listen: as often as it takes, always as the same device.
+async fn join(options: JoinOptions) -> Result<Joined, JoinError> {
+    let mut tries = 1;
+    loop {
+        let again = options.clone();
+        let outcome = smol::unblock(move || agent::join(&again)).await;
+        match outcome {
+            Err(ref error) if is_passing(error) && tries < TRIES_MAX => {
+                tracing::warn!(name = options.name, %error, tries, "a device could not join yet");
+                smol::Timer::after(TRY_PAUSE * tries).await;
+                tries += 1;
+            }
+            Ok(_) | Err(_) => return outcome,
+        }
+    }
+}
+
+/// Whether the same question may get another answer.
+const fn is_passing(error: &JoinError) -> bool {
+    match error {
+        JoinError::Unreachable { .. } | JoinError::NoAnswer | JoinError::Refused(JoinRefusal::Busy) => true,
+        JoinError::Refused(
+            JoinRefusal::TokenUsed
+            | JoinRefusal::TokenExpired
+            | JoinRefusal::NotAuthentic
+            | JoinRefusal::NameTaken
+            | JoinRefusal::Malformed,
+        )
+        | JoinError::Token(_)
+        | JoinError::Fleet(_)
+        | JoinError::Endpoint(_)
+        | JoinError::Name(_)
+        | JoinError::Position
+        | JoinError::AlreadyJoined { .. }
+        | JoinError::Lock(_)
+        | JoinError::Identity(_)
+        | JoinError::NotAuthorized { .. }
+        | JoinError::BrokerRefused { .. }
+        | JoinError::WrongHub
+        | JoinError::Answer(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_fleet_without_members_and_tokens_says_what_to_do() {
+        let data = tempfile::tempdir().unwrap();
+        let crew = Crew::new(data.path()).unwrap();
+        let error = crew.run(None, futures_lite::stream::pending::<()>()).unwrap_err();
+        assert!(matches!(error, CrewError::Nobody) && error.to_string().contains("fulmar up --demo"));
+    }
+
+    #[test]
+    fn a_token_of_a_device_that_cannot_join_is_not_used_up() {
+        let data = tempfile::tempdir().unwrap();
+        let crew = Crew::new(data.path()).unwrap();
+        let waiting = BTreeMap::from([("sim-fra-01".to_owned(), "nonsense".to_owned())]);
+        let mut members = Vec::new();
+        assert!(!crew.crowd.run(crew.enrol(waiting, &mut members)));
+        assert!(members.is_empty());
+        assert!(crew.crowd.run(crew.enrol(BTreeMap::new(), &mut members)));
+    }
+
+    #[test]
+    fn only_a_hub_that_could_not_listen_is_asked_again() {
+        assert!(is_passing(&JoinError::NoAnswer));
+        assert!(is_passing(&JoinError::Refused(JoinRefusal::Busy)));
+        assert!(!is_passing(&JoinError::Refused(JoinRefusal::NameTaken)));
+        assert!(!is_passing(&JoinError::WrongHub));
     }
 }

@@ -287,3 +287,24 @@ fn a_stopped_store_gives_up_fetching() {
     world.server.will(Answer::Serve, &bytes);
     assert_eq!(world.fetch(&bytes), Err(FetchFailure::Unreachable));
 }
+
+#[test]
+fn devices_that_share_a_shelf_fetch_an_artifact_once() {
+    let server = Server::start();
+    let directory = tempfile::tempdir().unwrap();
+    let shelf = Arc::new(Shelf::open(directory.path(), 1 << 20).unwrap());
+    let bytes = content(100_000);
+    let digest = Digest::of(&bytes);
+    // One answer: a second question would wait for ever.
+    server.will(Answer::Serve, &bytes);
+    let stores: Vec<Store> = (0..4).map(|_| Store::on(&shelf, 1 << 18, Some(server.account()))).collect();
+    std::thread::scope(|scope| {
+        for store in &stores {
+            scope.spawn(|| assert_eq!(store.fetch(&digest, 100_000, Source::Anywhere), Ok(())));
+        }
+    });
+    assert!(stores.iter().all(|store| store.free_bytes() == (1 << 18) - 100_000));
+    // Each device lets go for itself; the last one deletes.
+    let removed: Vec<usize> = stores.iter().map(|store| store.collect(|_| false).unwrap()).collect();
+    assert_eq!(removed, [0, 0, 0, 1]);
+}
