@@ -12,6 +12,7 @@ pub use hub::{Hub, Workload};
 use std::fmt::Debug;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Long enough for a loaded machine; a passing test never waits for it.
@@ -41,7 +42,20 @@ pub fn program(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is not built; run: cargo build --workspace"))
 }
 
-/// A port that was free a moment ago, for programs that must find it again after a restart.
+/// A port that was free a moment ago, for programs that must find it again after a restart. Below those that the system gives
+/// to outgoing connections, which would take it in between; each is tried once in this process.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    // Test programs that run side by side begin far from each other.
+    let begin = std::process::id().wrapping_mul(997);
+    for _ in 0..COUNT {
+        let tried = TRIED.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST + begin.wrapping_add(tried) % COUNT).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
