@@ -30,7 +30,7 @@ const DOWN_TIMEOUT: Duration = Duration::from_secs(60);
 const PROGRAM: &str = "fulmar";
 
 /// Starts this command line in the background and shows what it says until it is ready.
-pub fn detach(data: &Path, is_temporary: bool) -> Result<(), Failure> {
+pub fn detach(data: &Path, is_temporary: bool, stop: &Stop) -> Result<(), Failure> {
     crate::companion::create_directory(data).map_err(|error| system("cannot make the data directory", &error))?;
     let path = data.join(LOG_FILE);
     let unwritable = |error| system(format!("cannot write {}", path.display()), &error);
@@ -43,7 +43,6 @@ pub fn detach(data: &Path, is_temporary: bool) -> Result<(), Failure> {
     if is_temporary {
         arguments.extend(["--temporary".into(), "--data".into(), data.into()]);
     }
-    let stop = Stop::listen()?;
     let mut child = Command::new(own)
         .args(arguments)
         .stdin(Stdio::null())

@@ -61,6 +61,8 @@ impl Drop for Temporary {
 
 /// The hub and its devices.
 pub fn up(global: &Global, args: &Up) -> Result<(), Failure> {
+    // First of all, so that no signal can leave something behind.
+    let stop = Stop::listen()?;
     let mut global = global.clone();
     let mut is_temporary = args.temporary;
     if args.demo && !global.is_data_given && !is_temporary {
@@ -68,13 +70,13 @@ pub fn up(global: &Global, args: &Up) -> Result<(), Failure> {
         is_temporary = true;
     }
     if args.detach {
-        return detach::detach(&global.data, is_temporary).inspect_err(|_| {
+        return detach::detach(&global.data, is_temporary, &stop).inspect_err(|_| {
             // The process that would remove it is gone, and most often did so.
             let _ = is_temporary && std::fs::remove_dir_all(&global.data).is_ok();
         });
     }
     let temporary = is_temporary.then(|| Temporary(global.data.clone()));
-    let outcome = run(&global, args);
+    let outcome = run(&global, args, &stop);
     // After everything that uses it is gone.
     drop(temporary);
     outcome
@@ -85,7 +87,7 @@ fn temporary_directory() -> std::io::Result<PathBuf> {
     Ok(tempfile::Builder::new().prefix(TEMPORARY_PREFIX).permissions(private).tempdir()?.keep())
 }
 
-fn run(global: &Global, args: &Up) -> Result<(), Failure> {
+fn run(global: &Global, args: &Up, stop: &Stop) -> Result<(), Failure> {
     if args.detached {
         detach::begin_session()?;
     }
@@ -105,14 +107,13 @@ fn run(global: &Global, args: &Up) -> Result<(), Failure> {
         }
         false => None,
     };
-    let stop = Stop::listen()?;
     let member = program.as_ref().and_then(|_| local_agent::membership(&agent_data));
     let known = member
         .as_ref()
         .map(|member| Known { broker: member.broker.clone(), artifacts: member.artifacts.clone() })
         .or_else(|| fleet.as_ref().and_then(|(_, plan)| plan.known()));
     let mut running = Running::start(global, &args.hub, known.as_ref())?;
-    running.wait_ready(&stop)?;
+    running.wait_ready(stop)?;
     let mut names = BTreeSet::new();
     if let Some((program, plan)) = &fleet {
         names = start_fleet(&mut running, program, plan, &fleet_data)?;
@@ -131,7 +132,7 @@ fn run(global: &Global, args: &Up) -> Result<(), Failure> {
     if names.is_empty() {
         running.show(global.output, None)?;
     } else {
-        let online = running.wait_online(&names, &stop)?;
+        let online = running.wait_online(&names, stop)?;
         let arrived = Arrived { own, simulated, online, after: running.elapsed() };
         running.show(global.output, Some(&arrived))?;
     }
@@ -144,7 +145,7 @@ fn run(global: &Global, args: &Up) -> Result<(), Failure> {
     } else {
         say(&next);
     }
-    running.serve(&stop)
+    running.serve(stop)
 }
 
 /// The fleet's process; gives the names of its devices.
