@@ -7,14 +7,15 @@
 use agent_nostd::machine::Agent;
 use agent_nostd::machine::port::{Buffers, Config, Effect, Input, OUTGOING_BYTES_MIN, Restored, SET_OVERHEAD_BYTES};
 use agent_nostd::machine::time::Instant;
-use wire::limits::BODY_BYTES_MAX_SMALL;
+use wire::limits::{BODY_BYTES_MAX_SMALL, EVENT_BYTES_MAX, TOPIC_BYTES_MAX};
 
 /// Components at the same time.
 pub const SLOTS: usize = 8;
 /// One stored set of the smallest class.
 pub const SET_BYTES: usize = SET_OVERHEAD_BYTES + BODY_BYTES_MAX_SMALL;
-/// Records on their way out, or to functions.
-pub const RING_BYTES: usize = 2048;
+/// Records on their way out, or to functions: the longest event (`EVENT_BYTES_MAX`, `TOPIC_BYTES_MAX`) fits once.
+pub const RING_BYTES: usize = 1280;
+const _: () = assert!(RING_BYTES >= EVENT_BYTES_MAX + TOPIC_BYTES_MAX + 96);
 /// All memory of the agent, its own state included: the goal for the smallest class is 28 KB with stack and network.
 pub const RAM_BYTES: usize = 3 * SET_BYTES + OUTGOING_BYTES_MIN + 3 * RING_BYTES + size_of::<Agent<'_, SLOTS>>();
 const _: () = assert!(RAM_BYTES < 20 * 1024);
