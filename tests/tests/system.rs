@@ -416,3 +416,26 @@ fn what_is_not_built_is_refused_and_named() {
     let (code, _, error) = site.hub.cli(&["get", "workload", "w"]);
     assert_eq!(code, 8, "{error}");
 }
+
+/// The example of docs/placement.md, word for word, in a manifest.
+#[test]
+fn the_example_of_the_placement_page_is_accepted() {
+    let site = Site::new();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = std::fs::read_to_string(root.join("docs/placement.md")).unwrap();
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let spec: String = example.lines().map(|line| format!("  {line}\n")).collect();
+    let module = root.join("functions/hello/hello.wasm");
+    let manifest = format!(
+        "apiVersion: fulmar/v1\nkind: Region\nmetadata: {{name: vineyard-north}}\nspec:\n  circle: {{center: [8.0, 50.0], radiusKm: 9}}\n\
+         ---\napiVersion: fulmar/v1\nkind: Workload\nmetadata: {{name: page}}\nspec:\n  type: function\n  artifact: file:{}\n  \
+         function: {{triggers: {{every: 1s}}, capabilities: [state]}}\n{spec}",
+        module.display()
+    );
+    let path = site.directory.path().join("page.yaml");
+    std::fs::write(&path, &manifest).unwrap();
+    let (code, out, error) = site.hub.cli(&["apply", "-f", path.to_str().unwrap()]);
+    assert_eq!(code, 0, "{out}{error}\n{manifest}");
+    let page = site.hub.wait_workload("page", "is judged", |workload| workload["status"]["observedGeneration"] == 1);
+    assert_eq!((&page["status"]["fulfilment"], &page["status"]["desired"]), (&json!("waiting"), &json!(3)), "{page:#}");
+}
