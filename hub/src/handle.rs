@@ -45,7 +45,13 @@ pub struct Following {
     queue: Sender<Message>,
     /// Nobody has to hear of the end: the question is answered, and nothing follows.
     is_over: bool,
+    /// The engine gives a watcher no more than it has taken and was credited for.
+    is_watch: bool,
+    taken: u32,
 }
+
+/// Items that a watcher takes before it says so.
+const TOOK_AT: u32 = crate::engine::WATCHER_CREDIT_MAX / 2;
 
 impl Handle {
     /// The handle and the engine thread's end of the queue.
@@ -69,8 +75,12 @@ impl Handle {
         let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
         let follows = matches!(
             &request,
-            Request::Logs { follow: Follow::Follow, .. } | Request::Events { follow: Follow::Follow, .. }
+            Request::Logs { follow: Follow::Follow, .. }
+                | Request::Events { follow: Follow::Follow, .. }
+                | Request::Watch { .. }
+                | Request::EventsWatch { .. }
         );
+        let is_watch = matches!(&request, Request::Watch { .. });
         let (answer, answers) = async_channel::bounded(1);
         let (stream, items) = async_channel::bounded(FOLLOWER_QUEUE_MAX);
         let message =
@@ -80,7 +90,7 @@ impl Handle {
             TrySendError::Closed(_) => stopping(),
         })?;
         // Made before the wait: if the caller goes away meanwhile, the engine hears of it.
-        let mut following = Following { items, ticket, queue: self.queue.clone(), is_over: false };
+        let mut following = Following { items, ticket, queue: self.queue.clone(), is_over: false, is_watch, taken: 0 };
         let answer = answers.recv().await.map_err(|_| stopping()).flatten();
         following.is_over = !follows || answer.is_err();
         Ok((answer?, follows.then_some(following)))
@@ -89,8 +99,15 @@ impl Handle {
 
 impl Following {
     /// The next item; `None` when the hub stops or the followed object is gone.
-    pub async fn next(&self) -> Option<StreamItem> {
-        self.items.recv().await.ok()
+    pub async fn next(&mut self) -> Option<StreamItem> {
+        let item = self.items.recv().await.ok()?;
+        self.taken += u32::from(self.is_watch);
+        if self.taken >= TOOK_AT {
+            let took = Input::Took { ticket: self.ticket, items: std::mem::take(&mut self.taken) };
+            // The engine never waits for a watcher, so this one may wait for it.
+            self.queue.send(Message::Input(took)).await.ok()?;
+        }
+        Some(item)
     }
 }
 
@@ -145,7 +162,7 @@ impl Switchboard {
 
     /// Hands an item on. Returns an input for the engine when the follower is gone or too slow to be kept.
     pub fn stream(&mut self, ticket: Ticket, item: StreamItem) -> Option<Input> {
-        let is_end = matches!(item, StreamItem::End);
+        let is_end = matches!(item, StreamItem::End | StreamItem::Ended(_));
         let kept = match self.streams.get(&ticket) {
             Some(follower) => follower.try_send(item).is_ok(),
             None => return None,
@@ -200,7 +217,7 @@ mod tests {
             board.answer(ticket, Ok(Answer::Events(Vec::new())));
             let (answer, following) = asking.await.unwrap();
             assert_eq!(answer, Answer::Events(Vec::new()));
-            let following = following.unwrap();
+            let mut following = following.unwrap();
             assert!(board.stream(ticket, StreamItem::Dropped(3)).is_none());
             assert_eq!(following.next().await, Some(StreamItem::Dropped(3)));
             drop(following);

@@ -7,6 +7,8 @@ mod artifact;
 mod auth;
 mod body;
 mod device;
+mod geojson;
+mod list;
 mod object;
 mod problem;
 mod route;

@@ -2,9 +2,9 @@
 
 use super::auth::Caller;
 use super::problem::{Refused, Result, invalid, problem};
-use super::{Api, PAGE_MAX, body};
+use super::{Api, body};
 use crate::engine::port::{Answer, Mode, Outcome, Request};
-use crate::model::{Kind, ObjectKey, Selector};
+use crate::model::{Kind, ObjectKey};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -12,16 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 use serde::Deserialize;
-use serde_json::{Value, json};
-
-/// Query of a list.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct ListQuery {
-    label_selector: Option<String>,
-    limit: Option<usize>,
-    r#continue: Option<String>,
-}
+use serde_json::Value;
 
 /// Query of a write.
 #[derive(Debug, Deserialize)]
@@ -37,7 +28,7 @@ pub(super) struct PlacementQuery {
     device: Option<String>,
 }
 
-type Caught<T> = std::result::Result<Query<T>, axum::extract::rejection::QueryRejection>;
+pub(super) type Caught<T> = std::result::Result<Query<T>, axum::extract::rejection::QueryRejection>;
 
 /// A query whose mistakes are problems like all others.
 pub(super) fn query<T>(caught: Caught<T>) -> Result<T> {
@@ -109,6 +100,11 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// What a path of a list names.
+    pub fn namespace(self) -> Option<String> {
+        self.namespace
+    }
+
     fn key(self, kind: Kind) -> ObjectKey {
         ObjectKey { kind, namespace: self.namespace.unwrap_or_default(), name: self.name }
     }
@@ -157,16 +153,6 @@ pub(super) fn remove(kind: Kind) -> MethodRouter<Api> {
     )
 }
 
-/// GET of the objects of a kind: of one namespace if the path names it, of all otherwise.
-pub(super) fn all(kind: Kind) -> MethodRouter<Api> {
-    routing::get(
-        async move |State(api): State<Api>,
-                    Extension(caller): Extension<Caller>,
-                    Path(names): Path<Names>,
-                    q: Caught<ListQuery>| { list(api, caller, kind, names.namespace, query(q)?).await },
-    )
-}
-
 async fn put(api: Api, caller: Caller, key: ObjectKey, query: PutQuery, headers: &HeaderMap, body: Body) -> Result {
     let mode = match query.dry_run.as_deref() {
         None => Mode::Commit,
@@ -194,28 +180,6 @@ async fn put(api: Api, caller: Caller, key: ObjectKey, query: PutQuery, headers:
                 }
             }
             Ok(response)
-        }
-        _ => Err(unexpected()),
-    }
-}
-
-async fn list(api: Api, caller: Caller, kind: Kind, namespace: Option<String>, query: ListQuery) -> Result {
-    let selector = match &query.label_selector {
-        Some(text) => Selector::parse(text).map_err(|error| invalid("", format!("labelSelector: {error}")))?,
-        None => Selector::default(),
-    };
-    let limit = query.limit.unwrap_or(PAGE_MAX);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Refused(invalid("", format!("limit is {limit}, but a page has 1 to {PAGE_MAX} objects"))));
-    }
-    let request = Request::List { kind, namespace, selector, limit, after: query.r#continue };
-    match api.handle.request(&caller.actor(), request).await? {
-        Answer::List { items, next, resource_version } => {
-            let mut metadata = json!({"resourceVersion": resource_version.to_string()});
-            if let Some(next) = next {
-                metadata["continue"] = Value::String(next);
-            }
-            Ok(axum::Json(json!({"apiVersion": crate::model::API_VERSION, "kind": format!("{}List", kind.name()), "metadata": metadata, "items": items})).into_response())
         }
         _ => Err(unexpected()),
     }

@@ -4,7 +4,7 @@ use crate::engine::port::Problem;
 use crate::model::FieldError;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Makes the problem of an edge: the engine makes its own.
 pub(super) fn problem(
@@ -31,6 +31,24 @@ pub(super) fn invalid(pointer: &str, detail: impl Into<String>) -> Problem {
     }
 }
 
+/// The problem as RFC 9457 writes it.
+pub(super) fn problem_body(problem: &Problem) -> Value {
+    let mut body = json!({
+        "type": format!("urn:fulmar:problem:{}", problem.code),
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+    });
+    if !problem.errors.is_empty() {
+        body["errors"] = json!(problem.errors);
+    }
+    if !problem.next.is_empty() {
+        body["next"] = json!(problem.next);
+    }
+    body
+}
+
 /// The problem as a response.
 pub(super) struct Refused(pub Problem);
 
@@ -44,19 +62,7 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let problem = self.0;
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut body = json!({
-            "type": format!("urn:fulmar:problem:{}", problem.code),
-            "title": problem.title,
-            "status": status.as_u16(),
-            "detail": problem.detail,
-            "code": problem.code,
-        });
-        if !problem.errors.is_empty() {
-            body["errors"] = json!(problem.errors);
-        }
-        if !problem.next.is_empty() {
-            body["next"] = json!(problem.next);
-        }
+        let body = problem_body(&problem);
         let mut response =
             (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {

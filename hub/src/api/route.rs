@@ -2,7 +2,7 @@
 
 use super::auth::authorise;
 use super::problem::{Refused, problem};
-use super::{Api, URL_BYTES_MAX, artifact, device, object, stream};
+use super::{Api, URL_BYTES_MAX, artifact, device, list, object, stream};
 use crate::model::Kind;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -50,11 +50,11 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/healthz", Right::Anyone, || routing::get(object::healthz)),
     route(Method::Get, "/readyz", Right::Anyone, || routing::get(object::readyz)),
     route(Method::Get, "/v1/status", Right::Operator, || routing::get(object::status)),
-    route(Method::Get, "/v1/regions", Right::Operator, || object::all(Kind::Region)),
+    route(Method::Get, "/v1/regions", Right::Operator, || list::all(Kind::Region)),
     route(Method::Get, REGION, Right::Operator, || object::read(Kind::Region)),
     route(Method::Put, REGION, Right::Operator, || object::write(Kind::Region)),
     route(Method::Delete, REGION, Right::Operator, || object::remove(Kind::Region)),
-    route(Method::Get, "/v1/devices", Right::Operator, || object::all(Kind::Device)),
+    route(Method::Get, "/v1/devices", Right::Operator, || list::all(Kind::Device)),
     route(Method::Get, DEVICE, Right::Operator, || object::read(Kind::Device)),
     route(Method::Put, DEVICE, Right::Operator, || object::write(Kind::Device)),
     route(Method::Delete, DEVICE, Right::Operator, || object::remove(Kind::Device)),
@@ -64,8 +64,8 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, "/v1/devices/{name}/drain", Right::Operator, || routing::post(device::drain)),
     route(Method::Post, "/v1/devices/{name}/undrain", Right::Operator, || routing::post(device::undrain)),
     route(Method::Post, "/v1/join-tokens", Right::Operator, || routing::post(device::token_create)),
-    route(Method::Get, "/v1/workloads", Right::Operator, || object::all(Kind::Workload)),
-    route(Method::Get, "/v1/namespaces/{namespace}/workloads", Right::Operator, || object::all(Kind::Workload)),
+    route(Method::Get, "/v1/workloads", Right::Operator, || list::all(Kind::Workload)),
+    route(Method::Get, "/v1/namespaces/{namespace}/workloads", Right::Operator, || list::all(Kind::Workload)),
     route(Method::Get, WORKLOAD, Right::Operator, || object::read(Kind::Workload)),
     route(Method::Put, WORKLOAD, Right::Operator, || object::write(Kind::Workload)),
     route(Method::Delete, WORKLOAD, Right::Operator, || object::remove(Kind::Workload)),
@@ -75,8 +75,8 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/v1/namespaces/{namespace}/workloads/{name}/logs", Right::Operator, || {
         routing::get(stream::logs)
     }),
-    route(Method::Get, "/v1/artifacts", Right::Operator, || object::all(Kind::Artifact)),
-    route(Method::Get, "/v1/namespaces/{namespace}/artifacts", Right::Operator, || object::all(Kind::Artifact)),
+    route(Method::Get, "/v1/artifacts", Right::Operator, || list::all(Kind::Artifact)),
+    route(Method::Get, "/v1/namespaces/{namespace}/artifacts", Right::Operator, || list::all(Kind::Artifact)),
     route(Method::Get, ARTIFACT, Right::Operator, || object::read(Kind::Artifact)),
     route(Method::Post, ARTIFACT, Right::Operator, || routing::post(artifact::upload)),
     route(Method::Delete, ARTIFACT, Right::Operator, || object::remove(Kind::Artifact)),

@@ -1,16 +1,17 @@
 //! Logs and events: a JSON list, or server-sent events when followed.
 
 use super::auth::Caller;
+use super::list::resumed;
 use super::object::{query, unexpected};
-use super::problem::{Refused, Result, invalid};
+use super::problem::{Refused, Result, invalid, problem_body};
 use super::{Api, TAIL_DEFAULT, TAIL_MAX};
-use crate::engine::port::{Answer, EventLine, Follow, LogLine, Request, StreamItem};
+use crate::engine::port::{Answer, ChangeKind, EventLine, Follow, LogLine, Position, Request, StreamItem};
 use crate::handle::Following;
 use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures_lite::{FutureExt, Stream};
 use serde::{Deserialize, Serialize};
@@ -33,12 +34,15 @@ pub(super) struct LogsQuery {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct EventsQuery {
     object: Option<String>,
     tail: Option<usize>,
     #[serde(default)]
     follow: bool,
+    #[serde(default)]
+    watch: bool,
+    resource_version: Option<String>,
 }
 
 fn tail(wanted: Option<usize>) -> Result<usize> {
@@ -63,7 +67,7 @@ pub(super) async fn logs(
     let request = Request::Logs { namespace, name, device: q.device, tail: tail(q.tail)?, follow: follow(q.follow) };
     match api.handle.ask(&caller.actor(), request).await? {
         (Answer::Logs(lines), None) => Ok(axum::Json(json!({"items": lines})).into_response()),
-        (Answer::Logs(lines), Some(following)) => Ok(sse(lines.iter().map(log).collect(), following)),
+        (Answer::Logs(lines), Some(following)) => Ok(sse(lines.iter().map(log).collect(), following, Style::Lines)),
         _ => Err(unexpected()),
     }
 }
@@ -72,13 +76,60 @@ pub(super) async fn events(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     q: std::result::Result<Query<EventsQuery>, QueryRejection>,
+    headers: HeaderMap,
 ) -> Result {
     let q = query(q)?;
+    if q.watch {
+        return events_watch(api, caller, q, &headers).await;
+    }
     let request = Request::Events { object: q.object, tail: tail(q.tail)?, follow: follow(q.follow) };
     match api.handle.ask(&caller.actor(), request).await? {
         (Answer::Events(lines), None) => Ok(axum::Json(json!({"items": lines})).into_response()),
-        (Answer::Events(lines), Some(following)) => Ok(sse(lines.iter().map(event).collect(), following)),
+        (Answer::Events(lines), Some(following)) => Ok(sse(lines.iter().map(event).collect(), following, Style::Lines)),
         _ => Err(unexpected()),
+    }
+}
+
+async fn events_watch(api: Api, caller: Caller, q: EventsQuery, headers: &HeaderMap) -> Result {
+    let from = resumed(headers, q.resource_version.as_deref())?;
+    let request = Request::EventsWatch { object: q.object, tail: tail(q.tail)?, from };
+    match api.handle.ask(&caller.actor(), request).await? {
+        (Answer::WatchingEvents { lines, incarnation }, Some(following)) => {
+            let first = lines.iter().map(|line| watched_event(incarnation, line)).collect();
+            Ok(sse(first, following, Style::Watch(incarnation)))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+/// A started watch as a response.
+pub(super) fn watching(following: Following) -> Response {
+    sse(VecDeque::new(), following, Style::Watch(0))
+}
+
+/// How events are written: as lines, or as changes with their position in an incarnation.
+#[derive(Clone, Copy)]
+enum Style {
+    Lines,
+    Watch(u32),
+}
+
+fn watched(position: Option<Position>, kind: &str, data: &impl Serialize) -> Bytes {
+    let data = serde_json::to_string(data).unwrap_or_default();
+    let id = position.map(|position| format!("id: {position}\n")).unwrap_or_default();
+    Bytes::from(format!("{id}event: {kind}\ndata: {data}\n\n"))
+}
+
+fn watched_event(incarnation: u32, line: &EventLine) -> Bytes {
+    watched(Some(Position { incarnation, sequence: line.sequence }), "ADDED", line)
+}
+
+fn change_name(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Added => "ADDED",
+        ChangeKind::Modified => "MODIFIED",
+        ChangeKind::Deleted => "DELETED",
+        ChangeKind::Bookmark => "BOOKMARK",
     }
 }
 
@@ -96,18 +147,23 @@ fn event(line: &EventLine) -> Bytes {
     frame("event", line)
 }
 
-fn item(item: &StreamItem) -> Bytes {
+fn item(item: &StreamItem, style: Style) -> Bytes {
     match item {
         StreamItem::Log(line) => log(line),
-        StreamItem::Event(line) => event(line),
+        StreamItem::Event(line) => match style {
+            Style::Lines => event(line),
+            Style::Watch(incarnation) => watched_event(incarnation, line),
+        },
+        StreamItem::Change { position, kind, document } => watched(*position, change_name(*kind), document),
+        StreamItem::Ended(problem) => frame("END", &problem_body(problem)),
         StreamItem::Dropped(count) => frame("dropped", &json!({"count": count})),
         StreamItem::End => frame("end", &json!({})),
     }
 }
 
-fn sse(first: VecDeque<Bytes>, following: Following) -> Response {
+fn sse(first: VecDeque<Bytes>, following: Following, style: Style) -> Response {
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-    (headers, Body::from_stream(frames(first, following))).into_response()
+    (headers, Body::from_stream(frames(first, following, style))).into_response()
 }
 
 enum Turn {
@@ -115,12 +171,16 @@ enum Turn {
     Quiet,
 }
 
-fn frames(first: VecDeque<Bytes>, following: Following) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
-    futures_lite::stream::unfold((first, Some(following)), |(mut first, following)| async move {
+fn frames(
+    first: VecDeque<Bytes>,
+    following: Following,
+    style: Style,
+) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
+    futures_lite::stream::unfold((first, Some(following)), move |(mut first, following)| async move {
         if let Some(ready) = first.pop_front() {
             return Some((Ok(ready), (first, following)));
         }
-        let following = following?;
+        let mut following = following?;
         let next = async { Turn::Item(following.next().await) };
         let quiet = async {
             smol::Timer::after(KEEP_ALIVE).await;
@@ -128,8 +188,10 @@ fn frames(first: VecDeque<Bytes>, following: Following) -> impl Stream<Item = st
         };
         match next.or(quiet).await {
             Turn::Quiet => Some((Ok(Bytes::from_static(b": still here\n\n")), (first, Some(following)))),
-            Turn::Item(Some(StreamItem::End)) => Some((Ok(item(&StreamItem::End)), (first, None))),
-            Turn::Item(Some(other)) => Some((Ok(item(&other)), (first, Some(following)))),
+            Turn::Item(Some(last @ (StreamItem::End | StreamItem::Ended(_)))) => {
+                Some((Ok(item(&last, style)), (first, None)))
+            }
+            Turn::Item(Some(other)) => Some((Ok(item(&other, style)), (first, Some(following)))),
             Turn::Item(None) => None,
         }
     })

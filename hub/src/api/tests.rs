@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::broker::{ClientName, Verdict};
-use crate::engine::port::{Answer, Input, LogLine, Outcome, Request, StreamItem};
+use crate::engine::port::{Answer, Input, LogLine, Outcome, Position, Request, StreamItem};
 use crate::handle::{Handle, Message, Switchboard};
 use crate::keys::secret_hash;
 use serde_json::{Value, json};
@@ -69,8 +69,15 @@ fn engine(messages: async_channel::Receiver<Message>, asked: Arc<Mutex<Vec<Strin
             }
             Request::Status => board.answer(ticket, Ok(Answer::Status(crate::engine::port::HubStatus::default()))),
             Request::List { .. } => {
-                board
-                    .answer(ticket, Ok(Answer::List { items: vec![json!({"a": 1})], next: None, resource_version: 7 }));
+                board.answer(
+                    ticket,
+                    Ok(Answer::List {
+                        items: vec![json!({"a": 1})],
+                        next: None,
+                        resource_version: 7,
+                        position: Position { incarnation: 3, sequence: 7 },
+                    }),
+                );
             }
             Request::Delete { .. } => board.answer(ticket, Ok(Answer::Deleted)),
             Request::Put { .. } => board.answer(ticket, Ok(object(Outcome::Created))),
@@ -348,7 +355,7 @@ fn a_list_is_paged_and_selected() {
     let reply = rig.admin("GET", "/v1/devices?labelSelector=a%3D1,b&limit=500", b"").json();
     assert_eq!(
         (reply["kind"].as_str(), reply["metadata"]["resourceVersion"].as_str()),
-        (Some("DeviceList"), Some("7"))
+        (Some("DeviceList"), Some("3.7"))
     );
     for query in ["limit=0", "limit=501", "labelSelector=%3D"] {
         assert_eq!(rig.admin("GET", &format!("/v1/devices?{query}"), b"").problem().0, 422, "{query}");
@@ -376,7 +383,10 @@ fn the_reference_is_the_table() {
     }
     text.push_str(&format!(
         "\nWrites take `If-Match` with an ETag (412 if the object moved on) and `?dryRun=server`; the header `Fulmar-Outcome` says\n\
-         `created`, `updated` or `unchanged`, `Fulmar-Warning` repeats. Lists take `labelSelector`, `limit` and `continue`.\n\
+         `created`, `updated` or `unchanged`, `Fulmar-Warning` repeats. Lists take `labelSelector`, `fieldSelector` (`status.online.state=Online,spec.cordoned!=true`), `limit` and `continue`;\n\
+         devices also `within=<region>` and `near=<lon>,<lat>,<km>`, devices and regions `format=geojson`.\n\
+         With `watch=true` a list answers server-sent events `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` and, when the hub ends it,\n\
+         `END` with a problem; `resourceVersion=<position>` or `Last-Event-ID` resumes, 410 `WATCH_EXPIRED` says to list again.\n\
          Logs and events take `tail`, and with `follow=true` answer server-sent events: `log`, `event`, `dropped`, `end`.\n\n\
          | limit | value |\n|---|---|\n| JSON body | {BODY_BYTES_MAX} bytes, {BODY_DEPTH_MAX} levels |\n\
          | artifact | {} bytes |\n| headers | {HEADER_BYTES_MAX} bytes, within {} s |\n| path and query | {URL_BYTES_MAX} bytes |\n\

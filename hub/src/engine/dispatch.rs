@@ -280,6 +280,8 @@ impl Engine {
             return;
         }
         let name = device.keys.name.clone();
+        self.touch_device(now, index);
+        let Some(device) = self.state.devices.get(index) else { return };
         if device.dispatch.too_large {
             let limit = device.observed.packet_bytes_max.unwrap_or_default();
             let text = format!("its set does not fit into its largest packet of {limit} bytes and is not sent");

@@ -3,7 +3,8 @@
 //! Events are not durable and are never a reason for a decision.
 
 use super::Engine;
-use super::port::{EventLine, LogLine, Now, Severity, StreamItem};
+use super::port::{Answer, EventLine, LogLine, Now, Position, Problem, Severity, StreamItem, Ticket};
+use super::problem;
 use crate::model::ObjectKey;
 use std::collections::VecDeque;
 
@@ -66,6 +67,16 @@ impl Events {
         }
         self.ring.push_back(line.clone());
         line
+    }
+
+    /// Those about an object after a sequence, oldest first; `None` when some may be gone already.
+    fn since(&self, object: Option<&str>, sequence: u64) -> Option<Vec<EventLine>> {
+        let oldest = self.ring.front().map_or(self.next, |line| line.sequence - 1);
+        if !(oldest..=self.next).contains(&sequence) {
+            return None;
+        }
+        let later = self.ring.iter().filter(|line| line.sequence > sequence && is_about(line, object));
+        Some(later.cloned().collect())
     }
 
     /// The last `tail` about an object, oldest first.
@@ -142,6 +153,30 @@ impl Engine {
                 follower.push(StreamItem::Event(line.clone()));
             }
         }
+    }
+
+    pub(super) fn events_watch(
+        &mut self,
+        ticket: Ticket,
+        object: Option<String>,
+        tail: usize,
+        from: Option<Position>,
+    ) -> Result<Answer, Problem> {
+        if self.followers.len() >= FOLLOWERS_MAX {
+            return Err(problem::busy(&format!("{FOLLOWERS_MAX} streams are followed already, the most at one time")));
+        }
+        let lines = match from {
+            None => self.events.tail(object.as_deref(), tail.min(super::request::TAIL_MAX)),
+            Some(from) if from.incarnation != self.incarnation => {
+                return Err(problem::watch_expired("the hub was started again since"));
+            }
+            Some(from) => {
+                let lines = self.events.since(object.as_deref(), from.sequence);
+                lines.ok_or_else(|| problem::watch_expired("more has happened since than the hub remembers"))?
+            }
+        };
+        self.followers.insert(ticket, Follower::new(Interest::Events { object }));
+        Ok(Answer::WatchingEvents { lines, incarnation: self.incarnation })
     }
 
     pub(super) fn tell_log(&mut self, workload: u32, line: &LogLine) {

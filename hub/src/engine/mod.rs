@@ -3,6 +3,7 @@
 //! `handle(now, input)`, then `poll(now)` until `None`, then `poll_timeout()`. Answers and publications that a change
 //! causes leave only when the change is durable.
 
+mod changes;
 mod clock;
 mod desired;
 mod device;
@@ -20,6 +21,7 @@ pub mod port;
 mod problem;
 mod request;
 mod route;
+mod selection;
 mod session;
 mod state;
 mod status;
@@ -27,13 +29,18 @@ mod stored;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod watcher;
+
+pub use watcher::WATCHER_CREDIT_MAX;
 
 pub use port::{
-    AccessChange, Answer, DeviceChange, Effect, EngineConfig, EventLine, Exchange, Follow, HubStatus, Input, Instant,
-    LogLine, Mode, Now, Outcome, Problem, Publication, Request, Severity, StreamItem, Ticket,
+    AccessChange, Answer, ChangeKind, DeviceChange, Effect, EngineConfig, EventLine, Exchange, Follow, HubStatus,
+    Input, Instant, LogLine, Mode, Now, Outcome, Place, Position, Problem, Publication, Request, Selection, Severity,
+    StreamItem, Ticket,
 };
 
 use crate::commit::{Loaded, Write};
+use changes::Changes;
 use clock::WallClock;
 use device::Bucket;
 use dispatch::Link;
@@ -46,6 +53,7 @@ use session::Waiting;
 use state::State;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
+use watcher::Watcher;
 use wire::sign::PublicKey;
 
 /// The engine. Its parts are in the files of this folder, one concern each.
@@ -57,6 +65,8 @@ pub struct Engine {
     pipeline: Pipeline,
     effects: VecDeque<Effect>,
     followers: BTreeMap<Ticket, Follower>,
+    changes: Changes,
+    watchers: BTreeMap<Ticket, Watcher>,
     events: Events,
     logs: Logs,
     link: Link,
@@ -125,6 +135,8 @@ impl Engine {
             pipeline: Pipeline::new(loaded.sequence),
             effects: VecDeque::new(),
             followers: BTreeMap::new(),
+            changes: Changes::default(),
+            watchers: BTreeMap::new(),
             events: Events::default(),
             logs: Logs::default(),
             link: Link::default(),
@@ -145,6 +157,7 @@ impl Engine {
         match input {
             Input::Request { ticket, actor, request } => self.request(now, ticket, &actor, request),
             Input::Cancel { ticket } => self.cancel(ticket),
+            Input::Took { ticket, items } => self.watcher_took(ticket, items),
             Input::Up { device, topic, payload, retained } => self.up(now, device, topic, &payload, retained),
             Input::Join { token, payload, retained, entropy: _ } => self.join(now, token, &payload, retained),
             Input::LinkUp => self.link_up(now),
@@ -165,6 +178,7 @@ impl Engine {
         self.placement_run(now);
         self.dispatch_run(now);
         self.presence_run(now);
+        self.changes_run(now);
         match self.sweep_at {
             Some(at) if at <= now.monotonic => {
                 self.sweep();
@@ -174,7 +188,7 @@ impl Engine {
             Some(_) => {}
             None => self.sweep_at = Some(now.monotonic.after(self.config.sweep)),
         }
-        self.effects.pop_front().or_else(|| self.next_item())
+        self.effects.pop_front().or_else(|| self.next_item()).or_else(|| self.watchers_run(now))
     }
 
     fn next_item(&mut self) -> Option<Effect> {
@@ -188,7 +202,13 @@ impl Engine {
 
     /// When `poll` must be called at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let times = [self.placement.timeout(), self.dispatch_timeout(), self.presence_timeout(), self.sweep_at];
+        let times = [
+            self.placement.timeout(),
+            self.dispatch_timeout(),
+            self.presence_timeout(),
+            self.sweep_at,
+            self.changes.timeout(),
+        ];
         times.into_iter().flatten().min()
     }
 }

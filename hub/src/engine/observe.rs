@@ -50,6 +50,8 @@ impl Engine {
         };
         let before = device.observed.reported.replace(reported);
         self.tell_transitions(now, index, before.as_ref());
+        self.touch_device(now, index);
+        self.touch_when_settled(now, index);
         if let Some(position) = status.fixed.position {
             self.on_position(now, index, position);
         }
@@ -127,6 +129,7 @@ impl Engine {
         }
         device.observed.presence = Presence::Unknown;
         let name = device.keys.name.clone();
+        self.touch_device(now, index);
         let text = format!("{why}; what it runs goes on running, nothing is moved");
         self.tell(now, Draft::warning("Unknown", &ObjectKey::device(&name), text).on(&name));
     }

@@ -4,12 +4,14 @@
 //! the one before. No answer may leave that shows what is not durable.
 
 use super::Engine;
+use super::changes::Did;
 use super::device::Durable;
 use super::event::Draft;
 use super::port::{AccessChange, Answer, Effect, Now, Problem, Request, Ticket};
 use super::problem;
 use super::state::Undo;
 use crate::commit::{AuditEntry, Batch, CommitFailure, Write};
+use crate::model::ObjectKey;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use wire::DeviceId;
@@ -51,6 +53,8 @@ struct Pending {
     /// Bodies that become publishable with their signed headers.
     bodies: BTreeMap<DeviceId, Arc<[u8]>>,
     removed: Vec<DeviceId>,
+    /// What becomes of objects.
+    done: Vec<(ObjectKey, Did)>,
 }
 
 /// The pipeline.
@@ -96,6 +100,8 @@ impl Engine {
     /// Applies and sends one batch. The sequence is `self.pipeline.next()` as of before.
     pub(super) fn commit(&mut self, writes: Vec<Write>, audit: Vec<AuditEntry>, releases: Vec<Release>) {
         let sequence = self.pipeline.next();
+        let done = self.done_by(&writes);
+        self.changes.begin(&done);
         let undo = writes.iter().map(|write| self.state.apply(write)).collect();
         let mut bodies = BTreeMap::new();
         let mut removed = Vec::new();
@@ -116,7 +122,15 @@ impl Engine {
                 | Write::WorkloadIdNext { .. } => {}
             }
         }
-        self.pipeline.pending.push_back(Pending { sequence, undo, releases, parked: Vec::new(), bodies, removed });
+        self.pipeline.pending.push_back(Pending {
+            sequence,
+            undo,
+            releases,
+            parked: Vec::new(),
+            bodies,
+            removed,
+            done,
+        });
         let era = self.pipeline.era;
         self.effects.push_back(Effect::Commit(Batch { sequence, era, writes, audit }));
     }
@@ -137,6 +151,7 @@ impl Engine {
 
     pub(super) fn cancel(&mut self, ticket: Ticket) {
         self.followers.remove(&ticket);
+        self.watchers.remove(&ticket);
         for pending in &mut self.pipeline.pending {
             pending.parked.retain(|parked| parked.ticket != ticket);
             pending.releases.retain(|release| !matches!(release, Release::Answer(of, _) if *of == ticket));
@@ -157,6 +172,11 @@ impl Engine {
                 device.durable = Some(Durable { signed: header, body: body.clone() });
                 self.dispatch_changed(index);
             }
+            self.touch_device(now, index);
+        }
+        for (key, did) in done.done {
+            self.changes.end(&key);
+            self.changes.push(key, did);
         }
         for id in done.removed {
             if let Some(device) = self.state.devices.index_of(id).and_then(|index| self.state.devices.get_mut(index)) {
@@ -190,6 +210,10 @@ impl Engine {
         while let Some(last) = self.pipeline.pending.pop_back_if(|last| last.sequence >= sequence) {
             for undo in last.undo.into_iter().rev() {
                 self.state.undo(undo);
+            }
+            for (key, _) in last.done {
+                self.changes.end(&key);
+                self.touch(now, key);
             }
             for release in last.releases {
                 if let Release::Answer(ticket, _) = release {

@@ -226,6 +226,9 @@ impl Engine {
             reason,
         };
         let before = self.placement.found.insert(body.id, found.clone());
+        if before.as_ref() != Some(&found) {
+            self.touch(now, key.clone());
+        }
         if found.missing > 0 && before.as_ref() != Some(&found) {
             let text = format!("{chosen} of {wanted} placed{}; {}", found.held(), found.reason);
             round.releases.push(Release::Event(Draft::warning("Shortfall", key, text)));

@@ -3,7 +3,8 @@
 //! Nothing here may decide. Edges translate HTTP, MQTT and the store into these and back.
 
 use crate::commit::{Batch, CommitFailure};
-use crate::model::{Condition, FieldError, Kind, ObjectKey, Selector};
+use crate::geo::{Distance, Point};
+use crate::model::{Condition, FieldError, FieldSelector, Kind, ObjectKey, Selector};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -110,6 +111,11 @@ pub enum Input {
     Cancel {
         ticket: Ticket,
     },
+    /// A watcher has taken so many items.
+    Took {
+        ticket: Ticket,
+        items: u32,
+    },
     /// A message of a device; the broker has checked that the device may publish on this topic.
     Up {
         device: DeviceId,
@@ -160,7 +166,7 @@ pub enum Effect {
         ticket: Ticket,
         result: Result<Answer, Problem>,
     },
-    /// Only for tickets that were answered with `Answer::Logs` or `Answer::Events` and asked to follow.
+    /// Only for tickets that were answered with lines or `Answer::Watching` and asked to follow.
     Stream {
         ticket: Ticket,
         item: StreamItem,
@@ -226,13 +232,18 @@ pub enum Request {
     Get {
         key: ObjectKey,
     },
-    /// `namespace` `None`: all. `after`: the `next` of the page before.
+    /// `after`: the `next` of the page before.
     List {
         kind: Kind,
-        namespace: Option<String>,
-        selector: Selector,
+        selection: Selection,
         limit: usize,
         after: Option<String>,
+    },
+    /// Changes of a kind as `StreamItem::Change`, from a position on; `None`: the present objects first.
+    Watch {
+        kind: Kind,
+        selection: Selection,
+        from: Option<Position>,
     },
     Delete {
         key: ObjectKey,
@@ -274,11 +285,58 @@ pub enum Request {
         tail: usize,
         follow: Follow,
     },
+    /// Events as a watch: those after a position first, or the last `tail`; then what comes.
+    EventsWatch {
+        object: Option<String>,
+        tail: usize,
+        from: Option<Position>,
+    },
     /// A desired body by its hash, for devices that fetch it over HTTP.
     Body {
         digest: Digest,
     },
     Status,
+}
+
+/// Which objects of a kind are meant. The default: all.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// `None`: all.
+    pub namespace: Option<String>,
+    pub labels: Selector,
+    pub fields: FieldSelector,
+    pub place: Option<Place>,
+}
+
+/// Where objects must be.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Name of a region.
+    pub within: Option<String>,
+    /// A point, and the greatest distance from it.
+    pub near: Option<(Point, Distance)>,
+}
+
+/// A place in the stream of changes; in text `<incarnation>.<sequence>`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    pub incarnation: u32,
+    pub sequence: u64,
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.incarnation, self.sequence)
+    }
+}
+
+impl Position {
+    pub fn parse(text: &str) -> Option<Self> {
+        let (incarnation, sequence) = text.split_once('.')?;
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let position = Self { incarnation: incarnation.parse().ok()?, sequence: sequence.parse().ok()? };
+        (is_number(incarnation) && is_number(sequence)).then_some(position)
+    }
 }
 
 /// What became of an object.
@@ -305,6 +363,15 @@ pub enum Answer {
         items: Vec<Value>,
         next: Option<String>,
         resource_version: u64,
+        /// Where a watch goes on from this list.
+        position: Position,
+    },
+    /// The changes come as `Effect::Stream`.
+    Watching,
+    /// The answer to `EventsWatch`; the rest comes as `Effect::Stream`. Positions are of this incarnation.
+    WatchingEvents {
+        lines: Vec<EventLine>,
+        incarnation: u32,
     },
     Deleted,
     Token {
@@ -339,10 +406,30 @@ pub struct Problem {
 pub enum StreamItem {
     Log(LogLine),
     Event(EventLine),
+    /// `position`: where to go on after it; `None` while the objects of the start are given.
+    Change {
+        position: Option<Position>,
+        kind: ChangeKind,
+        document: Value,
+    },
+    /// The last item of a watch that the hub ends, and why.
+    Ended(Problem),
     /// The follower was too slow: so many items are missing here.
     Dropped(u64),
     /// The last item: the followed object is gone.
     End,
+}
+
+/// What became of a watched object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// New in the selection.
+    Added,
+    Modified,
+    /// Gone, or no longer in the selection. The document holds names only.
+    Deleted,
+    /// Nothing; the position has moved on.
+    Bookmark,
 }
 
 /// A line of a workload, or the note that some are missing.

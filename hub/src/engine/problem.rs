@@ -68,6 +68,20 @@ pub(super) fn busy(detail: &str) -> Problem {
     problem(503, "BUSY", "the hub is busy", format!("{detail}; try again in a second"), Vec::new())
 }
 
+/// A position that a watch cannot go on from.
+pub(super) fn watch_expired(why: &str) -> Problem {
+    let detail = format!("the watch cannot go on from this position: {why}");
+    let next = vec!["list again, and watch from the resourceVersion of that list".to_owned()];
+    problem(410, "WATCH_EXPIRED", "the position is too old", detail, next)
+}
+
+/// A watcher that is cut; it may resume.
+pub(super) fn watch_slow(why: &str) -> Problem {
+    let detail = format!("the watch was ended by the hub: {why}");
+    let next = vec!["watch again with the id of the last event as Last-Event-ID".to_owned()];
+    problem(503, "WATCH_SLOW", "too slow", detail, next)
+}
+
 pub(super) fn commit_failed(reason: CommitFailure) -> Problem {
     match reason {
         CommitFailure::DiskFull => problem(

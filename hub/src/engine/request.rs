@@ -4,13 +4,10 @@
 
 use super::Engine;
 use super::event::{FOLLOWERS_MAX, Follower, Interest};
-use super::port::{Answer, Effect, Follow, HubStatus, Now, Outcome, Problem, Request, Ticket};
+use super::port::{Answer, Effect, Follow, HubStatus, Now, Request, Ticket};
 use super::problem;
-use crate::model::{Kind, ObjectKey, Selector};
-use std::ops::Bound;
+use crate::model::{Kind, ObjectKey};
 
-/// Objects on one page of a list.
-pub const PAGE_MAX: usize = 500;
 /// Lines of one answer.
 pub const TAIL_MAX: usize = 10_000;
 
@@ -23,8 +20,18 @@ impl Engine {
             | Request::DeviceChange { .. }
             | Request::TokenCreate { .. } => return self.write_request(now, ticket, actor, request),
             Request::Get { key } => self.get(now, key),
-            Request::List { kind, namespace, selector, limit, after } => {
-                self.list(now, *kind, namespace.as_deref(), selector, *limit, after.as_deref())
+            Request::List { kind, selection, limit, after } => {
+                self.list(now, *kind, selection, *limit, after.as_deref())
+            }
+            Request::Watch { kind, selection, from } => {
+                let result = self.watch(ticket, *kind, selection.clone(), *from);
+                self.effects.push_back(Effect::Answer { ticket, result });
+                return;
+            }
+            Request::EventsWatch { object, tail, from } => {
+                let result = self.events_watch(ticket, object.clone(), *tail, *from);
+                self.effects.push_back(Effect::Answer { ticket, result });
+                return;
             }
             Request::Explain { namespace, name, device } => self.explain(now, namespace, name, device.as_deref()),
             Request::Logs { namespace, name, device, tail, follow } => {
@@ -70,6 +77,8 @@ impl Engine {
             }
             Request::Get { .. }
             | Request::List { .. }
+            | Request::Watch { .. }
+            | Request::EventsWatch { .. }
             | Request::Explain { .. }
             | Request::Logs { .. }
             | Request::Events { .. }
@@ -80,51 +89,6 @@ impl Engine {
         if let Some(result) = done {
             self.respond(ticket, actor, request, result);
         }
-    }
-
-    fn get(&self, now: Now, key: &ObjectKey) -> Result<Answer, Problem> {
-        let stored = self.state.objects.get(key).ok_or_else(|| problem::not_found(key))?;
-        Ok(Answer::Object {
-            outcome: Outcome::Read,
-            resource_version: stored.resource_version,
-            document: self.document(now, stored),
-            warnings: Vec::new(),
-        })
-    }
-
-    fn list(
-        &self,
-        now: Now,
-        kind: Kind,
-        namespace: Option<&str>,
-        selector: &Selector,
-        limit: usize,
-        after: Option<&str>,
-    ) -> Result<Answer, Problem> {
-        let namespace = if kind.is_namespaced() { namespace } else { Some("") };
-        let (after_namespace, after_name) = match after.map(|after| after.split_once('/')) {
-            Some(Some((namespace, name))) => (namespace, name),
-            Some(None) => return Err(problem::invalid("", "the continue token is not one of this hub".to_owned())),
-            None => (namespace.unwrap_or_default(), ""),
-        };
-        let start = ObjectKey { kind, namespace: after_namespace.to_owned(), name: after_name.to_owned() };
-        let matching = self
-            .state
-            .objects
-            .range((Bound::Excluded(start), Bound::Unbounded))
-            .take_while(|(key, _)| key.kind == kind)
-            .filter(|(key, _)| namespace.is_none_or(|namespace| key.namespace == namespace))
-            .filter(|(_, stored)| selector.matches(&stored.body.labels));
-        let limit = limit.clamp(1, PAGE_MAX);
-        let mut page: Vec<_> = matching.take(limit + 1).collect();
-        let has_more = page.len() > limit;
-        page.truncate(limit);
-        let last = page.last().filter(|_| has_more);
-        Ok(Answer::List {
-            next: last.map(|(key, _)| format!("{}/{}", key.namespace, key.name)),
-            items: page.iter().map(|(_, stored)| self.document(now, stored)).collect(),
-            resource_version: self.pipeline.next() - 1,
-        })
     }
 
     fn logs_request(&mut self, ticket: Ticket, key: &ObjectKey, device: Option<String>, tail: usize, follow: Follow) {

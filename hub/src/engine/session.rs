@@ -108,6 +108,7 @@ impl Engine {
         if !is_told {
             device.observed.bad_tags_told = Some(now.monotonic);
             let (name, count) = (device.keys.name.clone(), device.observed.bad_tags);
+            self.touch_device(now, index);
             let text = format!("{count} messages were not authentic or of an old session since the hub started");
             self.tell(now, Draft::warning("BadTag", &ObjectKey::device(&name), text).on(&name));
         }
@@ -137,6 +138,7 @@ impl Engine {
         device.observed.lost = fixed.lost;
         device.observed.accepted = Some((fixed.revision, fixed.digest));
         let key = ObjectKey::device(&device.keys.name);
+        self.touch_device(now, index);
         let is_approved =
             self.state.objects.get(&key).and_then(|stored| stored.device()).is_some_and(|body| body.spec.approved);
         if is_approved {
@@ -277,6 +279,7 @@ impl Engine {
             device.observed.presence = Presence::Online;
             let name = device.keys.name.clone();
             self.watch_presence(now, index);
+            self.touch_device(now, index);
             self.tell(now, Draft::normal("Online", &ObjectKey::device(&name), "is online").on(&name));
         }
     }

@@ -6,8 +6,8 @@ use super::placement::Found;
 use super::port::Now;
 use super::stored::{DeviceBody, Spec, Stored, WorkloadBody, timestamp};
 use crate::model::{
-    Capacity, Condition, ConditionStatus, DeviceStatus, DeviceWorkload, Fulfilment, ObjectKey, Online, OnlineState,
-    RevisionStatus, Shortfall, WorkloadDevice, WorkloadSpec, WorkloadStatus,
+    Capacity, ComponentView, Condition, ConditionStatus, DeviceStatus, DeviceWorkload, Fulfilment, ObjectKey, Online,
+    OnlineState, RevisionStatus, Shortfall, WorkloadDevice, WorkloadSpec, WorkloadStatus,
 };
 use crate::scheduler::PositionSource;
 use serde_json::Value;
@@ -200,9 +200,7 @@ impl Engine {
                 let entries = reported.iter().flat_map(|reported| &reported.entries);
                 let mut own = entries.filter(|entry| (entry.workload, entry.component) == (body.id, number));
                 let entry = own.next();
-                let settles = view.function.triggers.every.map_or(RECOVERED_AFTER, |every| {
-                    every.duration().saturating_add(Duration::from_secs(1)).clamp(RECOVERED_AFTER, RECOVERED_AFTER_MAX)
-                });
+                let settles = settle_time(&view);
                 let (health, state, reason, detail) = judge(now, device, entry, body.record_generation, settles);
                 let shown = WorkloadDevice {
                     device: device.keys.name.clone(),
@@ -217,6 +215,24 @@ impl Engine {
                 (health, shown)
             })
             .collect()
+    }
+
+    /// What failed lately counts as right some time later, without a message.
+    pub(super) fn touch_when_settled(&mut self, now: Now, index: u32) {
+        let Some(device) = self.state.devices.get(index) else { return };
+        let entries = device.observed.reported.iter().flat_map(|reported| &reported.entries);
+        let recovering = entries.filter(|entry| entry.state == State::Running && entry.attempts > 0);
+        let mut later: Vec<(Duration, ObjectKey)> = Vec::new();
+        for entry in recovering {
+            let Some(key) = self.state.workloads.get(&entry.workload).cloned() else { continue };
+            let stored = self.state.objects.get(&key);
+            let Some(body) = stored.and_then(|stored| stored.workload()) else { continue };
+            let settles = body.spec.views().iter().map(settle_time).max().unwrap_or(RECOVERED_AFTER);
+            later.push((settles, key));
+        }
+        for (settles, key) in later {
+            self.touch_later(now.monotonic.after(settles), key);
+        }
     }
 
     fn workload_status(&self, now: Now, stored: &Stored, body: &WorkloadBody) -> WorkloadStatus {
@@ -321,6 +337,13 @@ fn healthy_condition(
         Health::OnItsWay => condition(name, ConditionStatus::False, "Progressing", about.unwrap_or(text)),
         Health::Unknown => condition(name, ConditionStatus::Unknown, "NotHeardOf", about.unwrap_or(text)),
     }
+}
+
+/// How long a component must run after a failure to count as right.
+fn settle_time(view: &ComponentView<'_>) -> Duration {
+    view.function.triggers.every.map_or(RECOVERED_AFTER, |every| {
+        every.duration().saturating_add(Duration::from_secs(1)).clamp(RECOVERED_AFTER, RECOVERED_AFTER_MAX)
+    })
 }
 
 /// What to show of one component, and how it counts.

@@ -5,6 +5,7 @@
 
 mod artifact;
 mod device;
+mod field;
 mod manifest;
 mod metadata;
 mod placement;
@@ -23,6 +24,7 @@ pub use device::{
     Capacity, DeviceManifest, DevicePosition, DeviceSpec, DeviceStatus, DeviceTaint, DeviceWorkload, Online,
     OnlineState, RevisionStatus,
 };
+pub use field::{FIELD_TERMS_MAX, FieldSelector, FieldSelectorError};
 pub use manifest::{Manifest, ManifestSpec};
 pub use metadata::{Condition, ConditionStatus, FieldError, Kind, Metadata, Object, ObjectKey};
 pub use placement::{

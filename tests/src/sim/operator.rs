@@ -7,8 +7,10 @@ use super::fault::Allowed;
 use super::network::hexadecimal;
 use super::random::Random;
 use super::world::{Event, FLEET, Phase, World};
-use hub::engine::{Answer, DeviceChange, Follow, Input, Mode, Outcome, Problem, Request, StreamItem, Ticket};
-use hub::model::{Kind, ObjectKey, Selector};
+use hub::engine::{
+    Answer, DeviceChange, Follow, Input, Mode, Outcome, Problem, Request, Selection, StreamItem, Ticket,
+};
+use hub::model::{Kind, ObjectKey};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -305,9 +307,7 @@ impl World<'_> {
                     "spec": {"type": "function", "partition": "exclusive", "surprise": 1}}),
             ),
             Task::Read(n) => Request::Get { key: ObjectKey::workload(NAMESPACE, &name_of(*n)) },
-            Task::List(kind) => {
-                Request::List { kind: *kind, namespace: None, selector: Selector::default(), limit: 100, after: None }
-            }
+            Task::List(kind) => Request::List { kind: *kind, selection: Selection::default(), limit: 100, after: None },
             Task::Follow => Request::Events { object: None, tail: 10, follow: Follow::Follow },
             Task::Logs(n) => Request::Logs {
                 namespace: NAMESPACE.to_owned(),
@@ -405,7 +405,11 @@ impl World<'_> {
                 }
             }
             Answer::Events(lines) => lines.into_iter().for_each(|line| self.event_told(line.sequence)),
-            Answer::Explanation(_) | Answer::Body(_) | Answer::Status(_) => {}
+            Answer::Explanation(_)
+            | Answer::Body(_)
+            | Answer::Status(_)
+            | Answer::Watching
+            | Answer::WatchingEvents { .. } => {}
         }
     }
 
@@ -448,7 +452,9 @@ impl World<'_> {
                 }
             }
             StreamItem::Dropped(_) => {}
-            StreamItem::Log(_) | StreamItem::End => self.fail(|| format!("{item:?} among events")),
+            StreamItem::Log(_) | StreamItem::End | StreamItem::Change { .. } | StreamItem::Ended(_) => {
+                self.fail(|| format!("{item:?} among events"))
+            }
         }
     }
 

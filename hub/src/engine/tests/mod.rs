@@ -10,5 +10,6 @@ mod placement;
 mod replay;
 mod session;
 mod terms;
+mod watch;
 mod world;
 mod writer;

@@ -109,7 +109,10 @@ fn a_list_comes_in_pages_and_by_labels() {
         document["metadata"]["labels"] = json!({"odd": (n % 2 == 1).to_string()});
         world.put(&ObjectKey::region(&name), document).unwrap();
     }
-    let page = |after, selector| Request::List { kind: Kind::Region, namespace: None, selector, limit: 2, after };
+    let page = |after, labels| {
+        let selection = Selection { labels, ..Selection::default() };
+        Request::List { kind: Kind::Region, selection, limit: 2, after }
+    };
     let mut names = Vec::new();
     let mut after = None;
     loop {

@@ -3,7 +3,7 @@ use super::writer::{FLEET, Said, Writer, hub_exchange};
 use crate::commit::{Batch, CommitFailure};
 use crate::engine::Engine;
 use crate::engine::port::*;
-use crate::model::{Kind, ObjectKey, Selector};
+use crate::model::{Kind, ObjectKey};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -221,8 +221,7 @@ impl World {
     }
 
     pub fn list(&mut self, kind: Kind) -> Vec<Value> {
-        let (namespace, selector) = (None, Selector::default());
-        match self.answer(Request::List { kind, namespace, selector, limit: 500, after: None }) {
+        match self.answer(Request::List { kind, selection: Selection::default(), limit: 500, after: None }) {
             Ok(Answer::List { items, .. }) => items,
             other => panic!("no list: {other:?}"),
         }

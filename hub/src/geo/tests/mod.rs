@@ -3,6 +3,7 @@
 
 mod index;
 pub(crate) mod membership;
+mod outline;
 mod text;
 
 use super::{GeometryText, Point, Region};
