@@ -29,13 +29,14 @@ pub use endpoints::{ENDPOINTS_FILE, Endpoints};
 pub use engine_thread::PUBLICATIONS_WAITING_MAX;
 pub use link_events::LINK_EVENTS_MAX;
 
-use crate::api::{self, Api};
+use crate::api::{self, Api, ApiLimits};
 use crate::broker::{AccessTable, BrokerConfig, BrokerError, BrokerLimits, HUB_USER, NameRefused};
 use crate::commit::Loaded;
 use crate::engine::Engine;
 use crate::engine::port::{EngineConfig, Exchange, Input};
 use crate::handle::{Handle, Message};
 use crate::keys::{AdminToken, Keys, KeysError};
+use crate::metrics::Metrics;
 use crate::mqtt::{Link, LinkConfig, LinkEvent};
 use crate::store::{
     ArtifactError, Artifacts, DataDirectory, Outcome, Store, StoreError, StoreLimits, StoreSettings, Writer,
@@ -67,6 +68,8 @@ pub struct HubConfig {
     pub store: StoreLimits,
     /// Limits of the broker.
     pub broker_limits: BrokerLimits,
+    /// What one client of the API may do.
+    pub api_limits: ApiLimits,
     /// Changes the engine's durations and rates; for tests.
     pub tune: fn(&mut EngineConfig),
 }
@@ -82,6 +85,7 @@ impl HubConfig {
             fleet: None,
             store: StoreLimits::default(),
             broker_limits: BrokerLimits::default(),
+            api_limits: ApiLimits::default(),
             tune: |_| (),
         }
     }
@@ -199,6 +203,7 @@ impl Hub {
             Link::start(link_config(&fleet, &broker, &access)?, events).map_err(system("a thread for the link"))?;
         let link_events =
             link_events::start(fleet, seen.clone(), handle.queue()).map_err(system("a thread for link events"))?;
+        let metrics = Metrics::new();
         let engine = EngineThread {
             engine: Engine::new(engine_config, loaded),
             messages,
@@ -206,9 +211,20 @@ impl Hub {
             link,
             access: access.clone(),
             broker: broker.clone(),
+            metrics: metrics.clone(),
         };
         let engine = engine.start().map_err(system("a thread for the engine"))?;
-        let api = Api { handle: handle.clone(), artifacts, access, admin_sha256: token.sha256 };
+        let counted = broker.clone();
+        let api = Api {
+            handle: handle.clone(),
+            artifacts,
+            access,
+            admin_sha256: token.sha256,
+            limits: config.api_limits,
+            metrics,
+            broker_sessions: Arc::new(move || counted.sessions()),
+            limiter: Arc::default(),
+        };
         let (api_stop, api_stopped) = async_channel::bounded(1);
         // From here on dropping the hub stops what was started.
         let mut hub = Self {

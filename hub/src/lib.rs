@@ -9,6 +9,7 @@ pub mod geo;
 pub mod handle;
 pub mod hub;
 pub mod keys;
+pub mod metrics;
 pub mod model;
 pub mod mqtt;
 pub mod scheduler;

@@ -1,13 +1,13 @@
 //! Artifact bytes: streamed in with a running hash, streamed out in ranges. Bodies of desired sets for devices that fetch
 //! them. Nothing is held in memory beyond one piece.
 
-use super::Api;
 use super::auth::Caller;
 use super::body::next_piece;
 use super::object::{query, unexpected};
 use super::problem::{Refused, Result, invalid, problem};
+use super::{Api, UPLOAD_BYTES_PER_SECOND_MIN, UPLOAD_GRACE};
 use crate::engine::port::{Answer, Request};
-use crate::store::{ARTIFACT_BYTES_MAX, ArtifactError, ArtifactReader};
+use crate::store::{ArtifactError, ArtifactReader};
 use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use std::io::Read;
+use std::time::{Duration, Instant};
 use wire::Digest;
 
 /// Bytes of one piece on the way out.
@@ -70,11 +71,16 @@ pub(super) async fn upload(
         Some(text) => Some(parse_digest(&text)?),
         None => None,
     };
-    let declared_bytes = declared_length(&headers)?;
-    let artifacts = api.artifacts.clone();
-    let mut upload = smol::unblock(move || artifacts.upload(ARTIFACT_BYTES_MAX)).await?;
+    let declared_bytes = declared_length(&headers, api.limits.artifact_bytes_max)?;
+    let (artifacts, limit) = (api.artifacts.clone(), api.limits.artifact_bytes_max);
+    let mut upload = smol::unblock(move || artifacts.upload(limit)).await?;
+    let (began, mut came) = (Instant::now(), 0_u64);
     let mut head = Vec::with_capacity(WASM_PREFIX.len());
-    while let Some(piece) = next_piece(&mut body).await? {
+    while let Some(piece) = next_piece(&mut body, api.limits.body_timeout).await? {
+        came += piece.len() as u64;
+        if began.elapsed() > UPLOAD_GRACE + Duration::from_secs(came / UPLOAD_BYTES_PER_SECOND_MIN) {
+            return Err(too_slow());
+        }
         head.extend_from_slice(&piece[..piece.len().min(WASM_PREFIX.len() - head.len())]);
         if !WASM_PREFIX.starts_with(&head) {
             return Err(not_wasm());
@@ -97,7 +103,7 @@ pub(super) async fn upload(
 }
 
 /// The declared length, refused before the first byte is read.
-fn declared_length(headers: &HeaderMap) -> Result<Option<u64>> {
+fn declared_length(headers: &HeaderMap, limit: u64) -> Result<Option<u64>> {
     let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
     let length: u64 = length.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
         problem(
@@ -108,10 +114,20 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>> {
             &[],
         )
     })?;
-    if length > ARTIFACT_BYTES_MAX {
-        return Err(ArtifactError::TooLarge { limit: ARTIFACT_BYTES_MAX }.into());
+    if length > limit {
+        return Err(ArtifactError::TooLarge { limit }.into());
     }
     Ok(Some(length))
+}
+
+fn too_slow() -> Refused {
+    Refused(problem(
+        StatusCode::REQUEST_TIMEOUT,
+        "BODY_SLOW",
+        "The body came too slowly",
+        format!("an upload has to come at {UPLOAD_BYTES_PER_SECOND_MIN} bytes a second or more"),
+        &["send the request again"],
+    ))
 }
 
 fn not_wasm() -> Refused {

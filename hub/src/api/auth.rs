@@ -19,6 +19,11 @@ pub(super) enum Caller {
 }
 
 impl Caller {
+    /// Holds the token of the data directory.
+    pub fn is_admin(&self) -> bool {
+        *self == Self::Operator(ADMIN.to_owned())
+    }
+
     pub fn actor(&self) -> String {
         match self {
             Self::Anyone => "anonymous".to_owned(),

@@ -1,18 +1,19 @@
 //! Reading of request bodies: bounded in bytes, depth and time, before anything looks at the content.
 
 use super::problem::{Refused, problem};
-use super::{BODY_BYTES_MAX, BODY_DEPTH_MAX, BODY_TIMEOUT};
-use axum::body::{Body, Bytes};
+use super::{BODY_BYTES_MAX, BODY_DEPTH_MAX};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::http::StatusCode;
 use futures_lite::FutureExt;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
-/// The next piece of a body; `None` at its end.
-pub(super) async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, Refused> {
+/// The next piece of a body, within the patience; `None` at its end.
+pub(super) async fn next_piece(body: &mut Body, patience: Duration) -> Result<Option<Bytes>, Refused> {
     let read = async { Some(body.frame().await) };
     let wait = async {
-        smol::Timer::after(BODY_TIMEOUT).await;
+        smol::Timer::after(patience).await;
         None
     };
     match read.or(wait).await {
@@ -30,31 +31,34 @@ pub(super) async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, Refused
             StatusCode::REQUEST_TIMEOUT,
             "BODY_SLOW",
             "The body came too slowly",
-            format!("nothing came for {} seconds", BODY_TIMEOUT.as_secs()),
+            format!("nothing came for {} seconds, or too little all the time", patience.as_secs()),
             &["send the request again"],
         ))),
     }
 }
 
-/// A whole JSON body.
-pub(super) async fn json(mut body: Body) -> Result<Value, Refused> {
+/// A whole JSON body, which has the patience once: it is small, so that a slow one is meant to be slow.
+pub(super) async fn json(mut body: Body, patience: Duration) -> Result<Value, Refused> {
+    // What is declared too large is not read at all.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
     let mut bytes = Vec::new();
-    while let Some(piece) = next_piece(&mut body).await? {
+    let deadline = Instant::now() + patience;
+    while let Some(piece) = next_piece(&mut body, deadline.saturating_duration_since(Instant::now())).await? {
         if bytes.len() + piece.len() > BODY_BYTES_MAX {
-            let detail = format!("a JSON body has at most {BODY_BYTES_MAX} bytes");
-            return Err(Refused(problem(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "BODY_TOO_LARGE",
-                "The body is too large",
-                detail,
-                &[],
-            )));
+            return Err(too_large());
         }
         bytes.extend_from_slice(&piece);
     }
     parse(&bytes).map_err(|detail| {
         Refused(problem(StatusCode::BAD_REQUEST, "NOT_JSON", "The body is not acceptable JSON", detail, &[]))
     })
+}
+
+fn too_large() -> Refused {
+    let detail = format!("a JSON body has at most {BODY_BYTES_MAX} bytes");
+    Refused(problem(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "The body is too large", detail, &[]))
 }
 
 /// JSON of bounded depth. The depth is judged on the bytes, so that nothing recurses over foreign input.

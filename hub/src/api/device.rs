@@ -64,7 +64,7 @@ pub(super) async fn undrain(
 
 /// Body: `{expiresIn?: "1h", approve?: bool, labels?: {}}`.
 pub(super) async fn token_create(State(api): State<Api>, Extension(caller): Extension<Caller>, body: Body) -> Result {
-    let wanted = body::json(body).await?;
+    let wanted = body::json(body, api.limits.body_timeout).await?;
     let Value::Object(fields) = wanted else {
         return Err(Refused(invalid(
             "",

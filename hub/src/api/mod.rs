@@ -8,9 +8,11 @@ mod auth;
 mod body;
 mod device;
 mod geojson;
+mod health;
 mod list;
 mod object;
 mod problem;
+mod rate;
 mod route;
 mod serve;
 mod stream;
@@ -18,11 +20,13 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use rate::{Limiter, RATE_CALLERS_MAX, Rate, Rates};
 pub use route::{Method, ROUTES, Right, Route};
 pub use serve::{ApiError, serve};
 
 use crate::broker::Access;
 use crate::handle::Handle;
+use crate::metrics::Metrics;
 use crate::store::Artifacts;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +52,33 @@ pub const TAIL_MAX: usize = 2000;
 /// Lines when a request does not say how many.
 pub const TAIL_DEFAULT: usize = 100;
 
+/// An upload may be slow for so long, and then has to come at `UPLOAD_BYTES_PER_SECOND_MIN` on the average.
+pub const UPLOAD_GRACE: Duration = Duration::from_secs(10);
+/// Slower uploads are cut.
+pub const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 1024;
+
+/// What one client may do; a value, so that tests can have less patience.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiLimits {
+    /// For the headers of a request.
+    pub header_timeout: Duration,
+    /// Between two pieces of a body, and for the whole of a JSON body.
+    pub body_timeout: Duration,
+    pub artifact_bytes_max: u64,
+    pub rates: Rates,
+}
+
+impl Default for ApiLimits {
+    fn default() -> Self {
+        Self {
+            header_timeout: HEADER_TIMEOUT,
+            body_timeout: BODY_TIMEOUT,
+            artifact_bytes_max: crate::store::ARTIFACT_BYTES_MAX,
+            rates: Rates::default(),
+        }
+    }
+}
+
 /// What the routes need; cheap to clone.
 #[derive(Clone)]
 pub struct Api {
@@ -57,4 +88,9 @@ pub struct Api {
     pub access: Arc<dyn Access>,
     /// SHA-256 of the administrator's bearer token.
     pub admin_sha256: [u8; 32],
+    pub limits: ApiLimits,
+    pub metrics: Metrics,
+    /// Sessions of the embedded broker.
+    pub broker_sessions: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub limiter: Arc<Limiter>,
 }

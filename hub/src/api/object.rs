@@ -48,16 +48,6 @@ pub(super) fn unexpected() -> Refused {
     ))
 }
 
-pub(super) async fn healthz() -> &'static str {
-    "ok\n"
-}
-
-/// Ready: the engine answers.
-pub(super) async fn readyz(State(api): State<Api>) -> Result {
-    api.handle.request("anonymous", Request::Status).await?;
-    Ok("ok\n".into_response())
-}
-
 pub(super) async fn status(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Result {
     match api.handle.request(&caller.actor(), Request::Status).await? {
         Answer::Status(status) => Ok(axum::Json(status).into_response()),
@@ -160,7 +150,7 @@ async fn put(api: Api, caller: Caller, key: ObjectKey, query: PutQuery, headers:
         Some(_) => return Err(Refused(invalid("", "dryRun takes `server`"))),
     };
     let if_match = if_match(headers)?;
-    let manifest = body::json(body).await?;
+    let manifest = body::json(body, api.limits.body_timeout).await?;
     let request = Request::Put { key, document: manifest, mode, if_match };
     match api.handle.request(&caller.actor(), request).await? {
         Answer::Object { outcome, resource_version, document: body, warnings } => {

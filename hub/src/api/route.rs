@@ -1,15 +1,19 @@
 //! The one table of routes: method, path, the right that it needs. A route that is not in it does not exist.
 
-use super::auth::authorise;
+use super::auth::{Caller, authorise};
 use super::problem::{Refused, problem};
-use super::{Api, URL_BYTES_MAX, artifact, device, list, object, stream};
+use super::rate::{Bucket, too_often};
+use super::serve::Peer;
+use super::{Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, device, health, list, object, stream};
 use crate::model::Kind;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
 
 /// The right that a route needs. Operators may do everything that devices may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,17 @@ pub enum Method {
     Put,
     Post,
     Delete,
+}
+
+impl Method {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Put => "PUT",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
 }
 
 /// One line of the table.
@@ -47,8 +62,9 @@ const ARTIFACT: &str = "/v1/namespaces/{namespace}/artifacts/{name}";
 
 /// Every route there is.
 pub const ROUTES: &[Route] = &[
-    route(Method::Get, "/healthz", Right::Anyone, || routing::get(object::healthz)),
-    route(Method::Get, "/readyz", Right::Anyone, || routing::get(object::readyz)),
+    route(Method::Get, "/healthz", Right::Anyone, || routing::get(health::healthz)),
+    route(Method::Get, "/readyz", Right::Anyone, || routing::get(health::readyz)),
+    route(Method::Get, "/metrics", Right::Operator, || routing::get(health::metrics)),
     route(Method::Get, "/v1/status", Right::Operator, || routing::get(object::status)),
     route(Method::Get, "/v1/regions", Right::Operator, || list::all(Kind::Region)),
     route(Method::Get, REGION, Right::Operator, || object::read(Kind::Region)),
@@ -89,19 +105,41 @@ pub const ROUTES: &[Route] = &[
 pub(super) fn router(api: Api) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
-        let right = route.right;
         let guard = api.clone();
         let guarded = (route.handler)().layer(from_fn(move |request: Request, next: Next| {
             let guard = guard.clone();
-            async move { guarded(guard, right, request, next).await }
+            async move { measured(guard, route, request, next).await }
         }));
         router = router.route(route.path, guarded);
     }
-    router.fallback(unknown).method_not_allowed_fallback(wrong_method).layer(from_fn(bounded_url)).with_state(api)
+    router.fallback(unknown).method_not_allowed_fallback(wrong_method).layer(from_fn(bounded_head)).with_state(api)
 }
 
-async fn guarded(api: Api, right: Right, mut request: Request, next: Next) -> Response {
-    match authorise(&api, right, request.headers()) {
+async fn measured(api: Api, route: &'static Route, request: Request, next: Next) -> Response {
+    let (metrics, began) = (api.metrics.clone(), Instant::now());
+    let response = guarded(api, route, request, next).await;
+    metrics.answered(route.path, route.method.name(), response.status().as_u16(), began.elapsed());
+    response
+}
+
+async fn guarded(api: Api, route: &'static Route, mut request: Request, next: Next) -> Response {
+    let authorised = authorise(&api, route.right, request.headers());
+    let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+    let bucket = match &authorised {
+        Ok(Caller::Anyone) | Err(_) => Bucket::Stranger(peer),
+        Ok(caller) if caller.is_admin() => Bucket::Admin,
+        Ok(caller) if route.method == Method::Get => Bucket::Reads(caller.actor()),
+        Ok(caller) => Bucket::Writes(caller.actor()),
+    };
+    let is_stranger = matches!(bucket, Bucket::Stranger(_));
+    if let Err(wait) = api.limiter.take(Instant::now(), bucket, &api.limits.rates) {
+        api.metrics.rate_limited(if is_stranger { "address" } else { "token" });
+        let mut response = too_often(wait).into_response();
+        let seconds = HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        return response;
+    }
+    match authorised {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -110,7 +148,14 @@ async fn guarded(api: Api, right: Right, mut request: Request, next: Next) -> Re
     }
 }
 
-async fn bounded_url(request: Request, next: Next) -> Response {
+async fn bounded_head(request: Request, next: Next) -> Response {
+    // Name, colon, space, value, line end, as the client wrote it.
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    if headers > HEADER_BYTES_MAX {
+        let detail = format!("the headers are {headers} bytes, the limit is {HEADER_BYTES_MAX}");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Refused(problem(status, "HEADERS_TOO_LARGE", "The headers are too large", detail, &[])).into_response();
+    }
     let length = request.uri().path_and_query().map_or(0, |text| text.as_str().len());
     if length > URL_BYTES_MAX {
         let detail = format!("path and query are {length} bytes, the limit is {URL_BYTES_MAX}");

@@ -1,6 +1,6 @@
 //! Accepts connections and serves the router over hyper on a smol executor; stops cleanly and in bounded time.
 
-use super::{Api, CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADER_TIMEOUT, route};
+use super::{Api, CONNECTIONS_MAX, HEADER_BYTES_MAX, URL_BYTES_MAX, route};
 use async_channel::Receiver;
 use axum::Router;
 use axum::body::Body;
@@ -11,12 +11,18 @@ use hyper::service::service_fn;
 use smol::net::TcpStream;
 use smol::{Async, Executor};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tower::ServiceExt;
 
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub IpAddr);
+
+/// Bytes of a request line and headers that are read at all; the exact limits are judged on what was read.
+const HEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + URL_BYTES_MAX + 4 * 1024;
 /// Executor threads: requests wait for the engine, not for a processor.
 const THREADS: usize = 2;
 /// Open requests have so long to end at a stop.
@@ -37,6 +43,7 @@ pub enum ApiError {
 /// When the listener cannot be used at all.
 pub fn serve(listener: TcpListener, api: Api, stop: &Receiver<()>) -> Result<(), ApiError> {
     let listener = Async::new(listener)?;
+    let header_timeout = api.limits.header_timeout;
     let router = route::router(api);
     let executor = Arc::new(Executor::new());
     std::thread::scope(|scope| {
@@ -47,7 +54,7 @@ pub fn serve(listener: TcpListener, api: Api, stop: &Receiver<()>) -> Result<(),
                 smol::block_on(executor.run(async { while end.recv().await.is_ok() {} }))
             })?;
         }
-        smol::block_on(executor.run(accept(&executor, &listener, &router, stop)));
+        smol::block_on(executor.run(accept(&executor, &listener, &router, header_timeout, stop)));
         ended.close();
         Ok(())
     })
@@ -66,6 +73,7 @@ async fn accept(
     executor: &Arc<Executor<'static>>,
     listener: &Async<TcpListener>,
     router: &Router,
+    header_timeout: Duration,
     stop: &Receiver<()>,
 ) {
     let open = Arc::new(AtomicUsize::new(0));
@@ -85,13 +93,14 @@ async fn accept(
             }
             // Over the limit the connection is closed at once: the client sees it and may try again.
             Some(Ok(_)) if open.load(Ordering::Relaxed) >= CONNECTIONS_MAX => {}
-            Some(Ok((stream, _))) => {
+            Some(Ok((stream, address))) => {
+                let peer = Peer(address.ip());
                 open.fetch_add(1, Ordering::Relaxed);
                 let place = Place(Arc::clone(&open));
                 let (router, closed) = (router.clone(), closed.clone());
                 executor
                     .spawn(async move {
-                        connection(stream, router, closed).await;
+                        connection(stream, peer, router, header_timeout, closed).await;
                         drop(place);
                     })
                     .detach();
@@ -105,15 +114,24 @@ async fn accept(
     }
 }
 
-async fn connection(stream: Async<std::net::TcpStream>, router: Router, closed: Receiver<()>) {
+async fn connection(
+    stream: Async<std::net::TcpStream>,
+    peer: Peer,
+    router: Router,
+    header_timeout: Duration,
+    closed: Receiver<()>,
+) {
     let _ = stream.get_ref().set_nodelay(true);
     let io = FuturesIo::new(TcpStream::from(stream));
-    let service = service_fn(move |request: hyper::Request<Incoming>| router.clone().oneshot(request.map(Body::new)));
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.clone().oneshot(request.map(Body::new))
+    });
     let mut serving = std::pin::pin!(
         http1::Builder::new()
             .timer(SmolTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(HEADER_BYTES_MAX)
+            .header_read_timeout(header_timeout)
+            .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(io, service)
     );
     let ended = async {

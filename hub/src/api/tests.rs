@@ -1,9 +1,12 @@
 //! The routes over a scripted engine, a real artifact directory and real sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod hostile;
+
 use super::*;
 use crate::broker::{ClientName, Verdict};
-use crate::engine::port::{Answer, Input, LogLine, Outcome, Position, Request, StreamItem};
+use crate::engine::port::{Answer, HubStatus, Input, LogLine, Outcome, Position, Request, StreamItem};
+use crate::engine::{CHANGES_MAX, WATCHERS_MAX};
 use crate::handle::{Handle, Message, Switchboard};
 use crate::keys::secret_hash;
 use serde_json::{Value, json};
@@ -67,7 +70,11 @@ fn engine(messages: async_channel::Receiver<Message>, asked: Arc<Mutex<Vec<Strin
                 board.stream(ticket, StreamItem::Dropped(2));
                 board.stream(ticket, StreamItem::End);
             }
-            Request::Status => board.answer(ticket, Ok(Answer::Status(crate::engine::port::HubStatus::default()))),
+            Request::Status => {
+                let status = HubStatus { link: true, writable: true, ..HubStatus::default() };
+                board.answer(ticket, Ok(Answer::Status(status)));
+            }
+            Request::Measure => board.answer(ticket, Ok(Answer::Measures(Box::default()))),
             Request::List { .. } => {
                 board.answer(
                     ticket,
@@ -88,6 +95,10 @@ fn engine(messages: async_channel::Receiver<Message>, asked: Arc<Mutex<Vec<Strin
 
 impl Rig {
     fn start() -> Self {
+        Self::with(ApiLimits::default())
+    }
+
+    fn with(limits: ApiLimits) -> Self {
         let data = tempfile::tempdir().unwrap();
         let device = DeviceId([9; 16]);
         let (handle, messages) = Handle::new();
@@ -97,6 +108,10 @@ impl Rig {
             artifacts: crate::store::Artifacts::open(data.path()).unwrap(),
             access: Arc::new(OneDevice(device)),
             admin_sha256: secret_hash(TOKEN.as_bytes()),
+            limits,
+            metrics: Metrics::new(),
+            broker_sessions: Arc::new(|| 0),
+            limiter: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -190,12 +205,7 @@ fn concrete(path: &str) -> String {
 }
 
 fn verb(method: Method) -> &'static str {
-    match method {
-        Method::Get => "GET",
-        Method::Put => "PUT",
-        Method::Post => "POST",
-        Method::Delete => "DELETE",
-    }
+    method.name()
 }
 
 #[test]
@@ -252,8 +262,15 @@ fn urls_and_headers_have_a_limit() {
     let path = |length: usize| format!("/v1/status?{}", "x".repeat(length - "/v1/status?".len()));
     assert_eq!(rig.admin("GET", &path(URL_BYTES_MAX), b"").status, 200);
     assert_eq!(rig.admin("GET", &path(URL_BYTES_MAX + 1), b"").problem(), (414, "URL_TOO_LONG".to_owned()));
-    let header = format!("GET /healthz HTTP/1.1\r\nHost: t\r\nX: {}\r\n\r\n", "x".repeat(HEADER_BYTES_MAX));
-    assert_eq!(rig.send(header.as_bytes()).status, 431);
+    // The rig's own header, and the one that fills up.
+    let header = |length: usize| {
+        let filled =
+            "x".repeat(length - "host".len() - "t".len() - 4 - "connection".len() - "close".len() - 4 - "x".len() - 4);
+        rig.send(format!("GET /healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\nX: {filled}\r\n\r\n").as_bytes())
+            .status
+    };
+    assert_eq!([HEADER_BYTES_MAX - 1, HEADER_BYTES_MAX, HEADER_BYTES_MAX + 1].map(header), [200, 200, 431]);
+    assert_eq!(header(HEADER_BYTES_MAX * 4), 431, "beyond what is read at all");
 }
 
 #[test]
@@ -381,6 +398,8 @@ fn the_reference_is_the_table() {
         };
         text.push_str(&format!("| {} | `{}` | {right} |\n", verb(route.method), route.path));
     }
+    let rates = Rates::default();
+    let rate = |rate: Rate| format!("{} a second, {} at once", rate.per_second, rate.burst);
     text.push_str(&format!(
         "\nWrites take `If-Match` with an ETag (412 if the object moved on) and `?dryRun=server`; the header `Fulmar-Outcome` says\n\
          `created`, `updated` or `unchanged`, `Fulmar-Warning` repeats. Lists take `labelSelector`, `fieldSelector` (`status.online.state=Online,spec.cordoned!=true`), `limit` and `continue`;\n\
@@ -391,10 +410,16 @@ fn the_reference_is_the_table() {
          | limit | value |\n|---|---|\n| JSON body | {BODY_BYTES_MAX} bytes, {BODY_DEPTH_MAX} levels |\n\
          | artifact | {} bytes |\n| headers | {HEADER_BYTES_MAX} bytes, within {} s |\n| path and query | {URL_BYTES_MAX} bytes |\n\
          | between two pieces of a body | {} s |\n| connections | {CONNECTIONS_MAX} |\n| page | {PAGE_MAX} objects |\n\
-         | tail | {TAIL_MAX} lines |\n",
+         | tail | {TAIL_MAX} lines |\n| watches | {WATCHERS_MAX}, {CHANGES_MAX} changes back |\n\
+         | reads of one token or device | {} |\n| writes of one token | {} |\n| the administrator's token of the data directory | {} |\n\
+         | one address without valid credentials | {} |\n\nOver its rate a caller gets 429 with `Retry-After`; others do not notice.\n",
         crate::store::ARTIFACT_BYTES_MAX,
         HEADER_TIMEOUT.as_secs(),
         BODY_TIMEOUT.as_secs(),
+        rate(rates.reads),
+        rate(rates.writes),
+        rate(rates.admin),
+        rate(rates.strangers),
     ));
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/api.md");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

@@ -13,6 +13,7 @@ mod explain;
 mod join;
 mod liveness;
 mod log;
+mod measure;
 mod object;
 mod observe;
 mod pending;
@@ -31,12 +32,13 @@ mod terms;
 mod tests;
 mod watcher;
 
-pub use watcher::WATCHER_CREDIT_MAX;
+pub use changes::CHANGES_MAX;
+pub use watcher::{WATCHER_CREDIT_MAX, WATCHERS_MAX};
 
 pub use port::{
     AccessChange, Answer, ChangeKind, DeviceChange, Effect, EngineConfig, EventLine, Exchange, Follow, HubStatus,
-    Input, Instant, LogLine, Mode, Now, Outcome, Place, Position, Problem, Publication, Request, Selection, Severity,
-    StreamItem, Ticket,
+    Input, Instant, LogLine, Measures, Mode, Now, Outcome, Place, Position, Problem, Publication, Request, Selection,
+    Severity, StreamItem, Ticket,
 };
 
 use crate::commit::{Loaded, Write};
@@ -198,6 +200,11 @@ impl Engine {
             self.followers.remove(&ticket);
         }
         Some(Effect::Stream { ticket, item })
+    }
+
+    /// How many workloads the scheduler has looked at; the shell takes the time.
+    pub fn scheduler_runs(&self) -> u64 {
+        self.placement.runs
     }
 
     /// When `poll` must be called at the latest.

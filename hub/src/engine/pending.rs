@@ -64,6 +64,8 @@ pub(super) struct Pipeline {
     /// Of the last durable batch.
     durable: u64,
     era: u32,
+    /// The last batch that came to an end was taken back.
+    has_failed: bool,
 }
 
 impl Pipeline {
@@ -73,6 +75,10 @@ impl Pipeline {
 
     pub fn durable(&self) -> u64 {
         self.durable
+    }
+
+    pub fn is_writable(&self) -> bool {
+        !self.has_failed
     }
 
     pub fn len(&self) -> usize {
@@ -165,6 +171,7 @@ impl Engine {
         }
         let Some(done) = self.pipeline.pending.pop_front() else { return };
         self.pipeline.durable = sequence;
+        self.pipeline.has_failed = false;
         self.link.is_state_stale = true;
         for (id, header) in signed {
             let Some(index) = self.state.devices.index_of(id) else { continue };
@@ -206,6 +213,7 @@ impl Engine {
             return;
         }
         self.pipeline.era += 1;
+        self.pipeline.has_failed = true;
         let mut again = Vec::new();
         while let Some(last) = self.pipeline.pending.pop_back_if(|last| last.sequence >= sequence) {
             for undo in last.undo.into_iter().rev() {

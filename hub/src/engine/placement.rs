@@ -62,6 +62,10 @@ pub(super) struct Placement {
     again_at: Option<Instant>,
     retry_at: Option<Instant>,
     pub found: BTreeMap<u32, Found>,
+    /// Counts since start, for who measures.
+    pub runs: u64,
+    pub placed: u64,
+    pub removed: u64,
 }
 
 impl Placement {
@@ -113,6 +117,7 @@ impl Engine {
     }
 
     fn place(&mut self, now: Now, workload: u32) {
+        self.placement.runs += 1;
         let key = self.state.workloads.get(&workload).cloned();
         let stored = key.as_ref().and_then(|key| self.state.objects.get(key)).cloned();
         let (object, round) = match (&key, stored.as_deref().map(|stored| (stored, stored.workload()))) {
@@ -179,6 +184,7 @@ impl Engine {
         for removed in &decision.removed {
             let index = removed.device.0;
             round.sets.push((index, self.set_without(index, body.id)));
+            self.placement.removed += 1;
             let name = removed.name.clone().unwrap_or_default();
             let text = format!("taken off {name}: {}", removed.code.as_str());
             round.releases.push(Release::Event(Draft::normal("Removed", key, text).on(&name)));
@@ -193,6 +199,7 @@ impl Engine {
             set.insert(body.id);
             round.sets.push((index, set));
             if held.is_none() {
+                self.placement.placed += 1;
                 let far = chosen.distance.map(|distance| format!(", {:.1} km away", distance.km())).unwrap_or_default();
                 let text = format!("placed on {}{far}", chosen.name);
                 round.releases.push(Release::Event(Draft::normal("Placed", key, text).on(&chosen.name)));

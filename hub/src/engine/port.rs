@@ -296,6 +296,8 @@ pub enum Request {
         digest: Digest,
     },
     Status,
+    /// The engine's counts, for `/metrics`.
+    Measure,
 }
 
 /// Which objects of a kind are meant. The default: all.
@@ -385,6 +387,7 @@ pub enum Answer {
     Events(Vec<EventLine>),
     Body(Arc<[u8]>),
     Status(HubStatus),
+    Measures(Box<Measures>),
 }
 
 /// Why a request was not done; becomes `application/problem+json` (RFC 9457).
@@ -477,6 +480,28 @@ pub enum Severity {
     Warning,
 }
 
+/// What the engine counts; arrays are of status True, False, Unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
+    pub commits_pending: u64,
+    pub devices_online: u64,
+    pub devices_unknown: u64,
+    pub devices_never: u64,
+    pub devices_unapproved: u64,
+    pub workloads_healthy: [u64; 3],
+    pub workloads_synced: [u64; 3],
+    pub placements: u64,
+    pub placed: u64,
+    pub removed: u64,
+    pub scheduler_runs: u64,
+    pub messages_refused: u64,
+    pub link: bool,
+    pub watchers: u64,
+    pub followers: u64,
+    pub artifacts: u64,
+    pub artifact_bytes: u64,
+}
+
 /// The hub about itself: `GET /v1/status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -496,6 +521,9 @@ pub struct HubStatus {
     pub messages_refused: u64,
     /// Batches that wait for the writer.
     pub commits_pending: u32,
+    /// The last batch became durable, or none was tried yet.
+    #[serde(default)]
+    pub writable: bool,
     /// What needs attention.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -53,6 +53,7 @@ impl Engine {
                 None => Err(problem::body_not_found()),
             },
             Request::Status => Ok(Answer::Status(self.hub_status())),
+            Request::Measure => Ok(Answer::Measures(Box::new(self.measures(now)))),
         };
         self.respond(ticket, actor, request, result);
     }
@@ -83,7 +84,8 @@ impl Engine {
             | Request::Logs { .. }
             | Request::Events { .. }
             | Request::Body { .. }
-            | Request::Status => return,
+            | Request::Status
+            | Request::Measure => return,
         };
         // What changed nothing is answered like a read.
         if let Some(result) = done {
@@ -135,6 +137,7 @@ impl Engine {
             artifacts: narrow(count(Kind::Artifact)),
             messages_refused: self.messages_refused,
             commits_pending: narrow(self.pipeline.len()),
+            writable: self.pipeline.is_writable(),
             conditions: self.clock_condition().into_iter().collect(),
         }
     }

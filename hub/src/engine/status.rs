@@ -235,7 +235,7 @@ impl Engine {
         }
     }
 
-    fn workload_status(&self, now: Now, stored: &Stored, body: &WorkloadBody) -> WorkloadStatus {
+    pub(super) fn workload_status(&self, now: Now, stored: &Stored, body: &WorkloadBody) -> WorkloadStatus {
         let holders = self.state.holders.get(&body.id);
         let mut shown = Vec::new();
         let (mut placed, mut running, mut synced) = (0_u32, 0_u32, 0_u32);

@@ -45,6 +45,11 @@ impl BrokerSlot {
         }
     }
 
+    /// Sessions now; none between two brokers.
+    pub(super) fn sessions(&self) -> u64 {
+        self.current().as_ref().map_or(0, |broker| broker.counters().sessions)
+    }
+
     /// Ends the broker if it runs, and starts a new one.
     pub(super) fn restart(&self) -> Result<(), BrokerError> {
         let _restarting = self.restarting.lock().unwrap_or_else(PoisonError::into_inner);

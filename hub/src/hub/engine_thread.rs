@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{self, Duration, SystemTime};
 
 use async_channel::Receiver;
 use futures_lite::future;
@@ -18,6 +18,7 @@ use crate::commit::{Batch, CommitFailure};
 use crate::engine::Engine;
 use crate::engine::port::{AccessChange, Effect, Input, Instant, Now, Publication};
 use crate::handle::{Message, Switchboard};
+use crate::metrics::Metrics;
 use crate::mqtt::{self, Link, PublishError};
 use crate::store::{SubmitError, Writer};
 
@@ -36,6 +37,7 @@ pub(super) struct EngineThread {
     pub(super) link: Link,
     pub(super) access: Arc<AccessTable>,
     pub(super) broker: Arc<BrokerSlot>,
+    pub(super) metrics: Metrics,
 }
 
 struct Running {
@@ -44,6 +46,8 @@ struct Running {
     /// The link was full: these go first.
     waiting: VecDeque<Publication>,
     began: Duration,
+    /// Batches at the writer, and since when.
+    submitted: VecDeque<(u64, time::Instant)>,
 }
 
 /// Time since the machine started. Counts suspend, as wall time does: a sleep must not look like a jump of the clock, and
@@ -64,8 +68,13 @@ enum Woken {
 impl EngineThread {
     pub(super) fn start(self) -> std::io::Result<thread::JoinHandle<()>> {
         thread::Builder::new().name("engine".to_owned()).spawn(move || {
-            let running =
-                Running { owned: self, board: Switchboard::default(), waiting: VecDeque::new(), began: boot_time() };
+            let running = Running {
+                owned: self,
+                board: Switchboard::default(),
+                waiting: VecDeque::new(),
+                began: boot_time(),
+                submitted: VecDeque::new(),
+            };
             running.run();
         })
     }
@@ -108,7 +117,7 @@ impl Running {
             }
         }
         while self.has_room() {
-            let Some(effect) = self.owned.engine.poll(self.now()) else { return };
+            let Some(effect) = self.poll() else { return };
             match effect {
                 Effect::Commit(batch) => self.commit(batch),
                 Effect::Publish(publication) if self.waiting.is_empty() => {
@@ -127,14 +136,43 @@ impl Running {
         }
     }
 
+    fn poll(&mut self) -> Option<Effect> {
+        let (runs, began) = (self.owned.engine.scheduler_runs(), time::Instant::now());
+        let effect = self.owned.engine.poll(self.now());
+        if self.owned.engine.scheduler_runs() != runs {
+            self.owned.metrics.scheduled(began.elapsed());
+        }
+        effect
+    }
+
+    /// Hands an input to the engine, and notes what it says about time.
+    fn handle(&mut self, input: Input) {
+        let metrics = &self.owned.metrics;
+        match &input {
+            Input::Up { .. } | Input::Join { .. } => metrics.message_in(),
+            Input::Committed { sequence, .. } => {
+                while let Some((_, since)) = self.submitted.pop_front_if(|(at, _)| *at <= *sequence) {
+                    metrics.committed(since.elapsed());
+                }
+            }
+            Input::Failed { .. } => {
+                metrics.commit_failed();
+                self.submitted.clear();
+            }
+            _ => {}
+        }
+        let now = self.now();
+        self.owned.engine.handle(now, input);
+    }
+
     fn commit(&mut self, batch: Batch) {
         let sequence = batch.sequence;
+        self.submitted.push_back((sequence, time::Instant::now()));
         if let Err(error) = self.owned.writer.submit(batch) {
             // Room was checked and nobody else submits: only a writer that is gone comes here.
             let (SubmitError::Full(_) | SubmitError::Ended(_)) = error;
             tracing::error!(sequence, "the writer takes no batch");
-            let failed = Input::Failed { sequence, reason: CommitFailure::Io };
-            self.owned.engine.handle(self.now(), failed);
+            self.handle(Input::Failed { sequence, reason: CommitFailure::Io });
         }
     }
 
@@ -142,7 +180,10 @@ impl Running {
     fn publish(&mut self, publication: Publication) -> Option<Publication> {
         let Publication { publication: ticket, topic, payload, retain, qos1 } = publication;
         match self.owned.link.publish(mqtt::Publication { topic, payload, retain, qos1, ticket }) {
-            Ok(()) => None,
+            Ok(()) => {
+                self.owned.metrics.message_out();
+                None
+            }
             Err(PublishError::Full(back)) => {
                 let mqtt::Publication { topic, payload, retain, qos1, ticket } = back;
                 Some(Publication { publication: ticket, topic, payload, retain, qos1 })
@@ -224,15 +265,15 @@ impl Running {
                 // What the link did not take is forgotten like what it took.
                 self.waiting.clear();
             }
-            let now = self.now();
-            self.owned.engine.handle(now, input);
+            self.handle(input);
             next = self.owned.messages.try_recv().ok();
         }
         match next {
-            Some(message) => self.board.accept(message).map(|input| {
-                let now = self.now();
-                self.owned.engine.handle(now, input);
-            }),
+            Some(message) => {
+                let input = self.board.accept(message)?;
+                self.handle(input);
+                Some(())
+            }
             None => Some(()),
         }
     }
