@@ -11,6 +11,7 @@ mod geojson;
 mod health;
 mod list;
 mod object;
+mod openapi;
 mod problem;
 mod rate;
 mod route;
@@ -20,6 +21,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use openapi::text_of_document as openapi_text;
 pub use rate::{Limiter, RATE_CALLERS_MAX, Rate, Rates};
 pub use route::{Method, ROUTES, Right, Route};
 pub use serve::{ApiError, serve};

@@ -4,7 +4,7 @@ use super::auth::{Caller, authorise};
 use super::problem::{Refused, problem};
 use super::rate::{Bucket, too_often};
 use super::serve::Peer;
-use super::{Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, device, health, list, object, stream};
+use super::{Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, device, health, list, object, openapi, stream};
 use crate::model::Kind;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -64,6 +64,7 @@ const ARTIFACT: &str = "/v1/namespaces/{namespace}/artifacts/{name}";
 pub const ROUTES: &[Route] = &[
     route(Method::Get, "/healthz", Right::Anyone, || routing::get(health::healthz)),
     route(Method::Get, "/readyz", Right::Anyone, || routing::get(health::readyz)),
+    route(Method::Get, "/openapi.json", Right::Anyone, || routing::get(openapi::openapi)),
     route(Method::Get, "/metrics", Right::Operator, || routing::get(health::metrics)),
     route(Method::Get, "/v1/status", Right::Operator, || routing::get(object::status)),
     route(Method::Get, "/v1/regions", Right::Operator, || list::all(Kind::Region)),

@@ -5,6 +5,7 @@
 use crate::commit::{Batch, CommitFailure};
 use crate::geo::{Distance, Point};
 use crate::model::{Condition, FieldError, FieldSelector, Kind, ObjectKey, Selector};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -436,7 +437,7 @@ pub enum ChangeKind {
 }
 
 /// A line of a workload, or the note that some are missing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogLine {
     /// Unix time at which the hub received it, moved back by the age that the device stated.
@@ -457,7 +458,7 @@ fn is_zero(value: &u32) -> bool {
 }
 
 /// Something that an operator may want to know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventLine {
     /// Of this hub's run; not durable.
@@ -474,7 +475,7 @@ pub struct EventLine {
     pub message: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Severity {
     Normal,
     Warning,
@@ -503,7 +504,7 @@ pub struct Measures {
 }
 
 /// The hub about itself: `GET /v1/status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HubStatus {
     pub fleet: String,

@@ -2,13 +2,14 @@
 //!
 //! A name keeps its last versions, because workloads are pinned to hashes and not to names.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use wire::Digest;
 
 /// Versions that one name keeps; the oldest goes first.
 pub const ARTIFACT_VERSIONS_MAX: usize = 64;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ArtifactSpec {
     /// Of the newest version: `sha256:<hexadecimal>`.
@@ -19,7 +20,7 @@ pub struct ArtifactSpec {
     pub versions: Vec<ArtifactVersion>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ArtifactVersion {
     pub digest: String,

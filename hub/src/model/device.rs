@@ -7,13 +7,14 @@ use super::placement::TaintEffect;
 use super::placement_read::{EFFECTS, TAINTS_MAX, items, read_key, read_value};
 use super::read::{Reader, Shape};
 use crate::geo::Point;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Largest uncertainty of a position: beyond half the circumference a position says nothing.
 pub const UNCERTAINTY_M_MAX: u64 = 20_015_000;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeviceSpec {
     /// The operator's word; wins over what the device reports.
@@ -37,7 +38,7 @@ pub struct DeviceSpec {
     pub taints: Vec<DeviceTaint>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeviceTaint {
     pub key: String,
@@ -46,7 +47,7 @@ pub struct DeviceTaint {
     pub effect: TaintEffect,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DevicePosition {
     /// `[longitude, latitude]` in degrees.
@@ -56,7 +57,7 @@ pub struct DevicePosition {
     pub uncertainty_m: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceStatus {
     /// Base32; client id, user name and topic level.
@@ -81,7 +82,7 @@ pub struct DeviceStatus {
     pub conditions: Vec<Condition>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnlineState {
     Online,
     /// Not heard of in time. What it runs goes on running.
@@ -90,7 +91,7 @@ pub enum OnlineState {
     Never,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Online {
     pub state: OnlineState,
@@ -102,7 +103,7 @@ pub struct Online {
 }
 
 /// `<incarnation>.<counter>`; empty: none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevisionStatus {
     pub desired: String,
@@ -111,7 +112,7 @@ pub struct RevisionStatus {
     pub synced: bool,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Capacity {
     pub memory_bytes: u64,
@@ -125,7 +126,7 @@ pub struct Capacity {
 }
 
 /// One component as the device reports it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceWorkload {
     pub namespace: String,

@@ -74,7 +74,7 @@ impl Term {
         });
         let is_it = match found {
             Some(Value::String(text)) => *text == self.value,
-            Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string() == self.value,
+            Some(value @ (Value::Bool(_) | Value::Number(_))) => format!("{value}") == self.value,
             Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => false,
         };
         is_it == self.is_equal

@@ -13,6 +13,7 @@ mod placement_read;
 mod quantity;
 mod read;
 mod region;
+mod schema;
 mod selector;
 #[cfg(test)]
 mod tests;

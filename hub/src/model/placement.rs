@@ -4,12 +4,13 @@
 
 use super::selector::Expression;
 use crate::geo::Point;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 /// At least one of `within`, `near`, `nearestPer`, `labels`, `selector`, `on`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlacementSpec {
     /// Regions; certainly inside one of them.
@@ -54,7 +55,7 @@ impl PlacementSpec {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Near {
     /// `[longitude, latitude]` in degrees.
@@ -64,7 +65,7 @@ pub struct Near {
 }
 
 /// Labels that must be equal, and demands on sets of values; all of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelSelector {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -74,14 +75,14 @@ pub struct LabelSelector {
 }
 
 /// The `k` nearest devices of each of these devices.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NearestPer {
     pub devices: DevicesByLabel,
     pub k: NonZeroU32,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DevicesByLabel {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -90,7 +91,7 @@ pub struct DevicesByLabel {
     pub selector: Option<LabelSelector>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TaintEffect {
     /// Takes nothing new, keeps what it has.
     NoSchedule,
@@ -98,7 +99,7 @@ pub enum TaintEffect {
     NoExecute,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TolerationOperator {
     Equal,
     /// Whatever the value.
@@ -106,7 +107,7 @@ pub enum TolerationOperator {
 }
 
 /// A taint that the workload bears. Without a key: all taints; without an effect: both.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Toleration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,7 +120,7 @@ pub struct Toleration {
 }
 
 /// Replicas per site, region or cell differ by at most `max_skew`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spread {
     pub by: SpreadBy,
@@ -174,7 +175,7 @@ impl TryFrom<SpreadByText> for SpreadBy {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum AntiAffinityDomain {
     #[default]
@@ -184,7 +185,7 @@ pub enum AntiAffinityDomain {
 }
 
 /// Not on the same device, or in the same site, as these workloads of its namespace. The others need not keep away too.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AntiAffinity {
     pub workloads: Vec<String>,
@@ -192,7 +193,7 @@ pub struct AntiAffinity {
 }
 
 /// What happens when not all replicas can be placed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum OnShortfall {
     /// Those that can be are.

@@ -1,0 +1,216 @@
+//! Component schemas: the model's types as they are shown, and as manifests may write them.
+//!
+//! A manifest may leave out what has a default, so that nothing of a spec is required there by its form.
+
+use super::parts::reference;
+use crate::engine::port::{EventLine, HubStatus, LogLine};
+use crate::model::{
+    API_VERSION, ArtifactSpec, DeviceSpec, DeviceStatus, FieldError, Kind, Metadata, RegionSpec, WorkloadSpec,
+    WorkloadStatus,
+};
+use schemars::SchemaGenerator;
+use schemars::generate::{Contract, SchemaSettings};
+use serde_json::{Map, Value, json};
+
+/// Behind the names of what manifests may write.
+const INPUT: &str = "Input";
+
+fn generator(contract: Contract) -> SchemaGenerator {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+        settings.contract = contract;
+    });
+    settings.into_generator()
+}
+
+/// Takes `required` out and lets references lead to the input forms.
+fn as_input(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            // A schema's own list, not a property that has this name.
+            if map.get("required").is_some_and(Value::is_array) {
+                map.remove("required");
+            }
+            if let Some(Value::String(target)) = map.get_mut("$ref") {
+                target.push_str(INPUT);
+            }
+            map.values_mut().for_each(as_input);
+        }
+        Value::Array(list) => list.iter_mut().for_each(as_input),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn shown_of(kind: Kind, spec: &str, status: Option<&str>) -> Value {
+    let mut properties = json!({
+        "apiVersion": {"const": API_VERSION},
+        "kind": {"const": kind.name()},
+        "metadata": reference("Metadata"),
+        "spec": reference(spec),
+    });
+    if let Some(status) = status {
+        properties["status"] = reference(status);
+    }
+    json!({"type": "object", "required": ["apiVersion", "kind", "metadata", "spec"], "properties": properties})
+}
+
+fn manifest_of(kind: Kind, spec: &str) -> Value {
+    let mut metadata = json!({
+        "name": {"type": "string"},
+        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        "annotations": {"type": "object", "additionalProperties": {"type": "string"}},
+        "uid": {"description": "Taken from what was read; ignored"},
+        "generation": {"description": "Taken from what was read; ignored"},
+        "resourceVersion": {"description": "Taken from what was read; ignored"},
+        "creationTimestamp": {"description": "Taken from what was read; ignored"},
+    });
+    if kind.is_namespaced() {
+        metadata["namespace"] = json!({"type": "string"});
+    }
+    json!({
+        "type": "object", "required": ["apiVersion", "kind", "metadata", "spec"], "additionalProperties": false,
+        "properties": {
+            "apiVersion": {"const": API_VERSION},
+            "kind": {"const": kind.name()},
+            "metadata": {
+                "type": "object", "required": ["name"], "additionalProperties": false, "properties": metadata,
+            },
+            "spec": reference(&format!("{spec}{INPUT}")),
+            "status": {"description": "Taken from what was read; ignored"},
+        },
+    })
+}
+
+fn list_of(kind: Kind) -> Value {
+    json!({
+        "type": "object", "required": ["apiVersion", "kind", "metadata", "items"],
+        "properties": {
+            "apiVersion": {"const": API_VERSION},
+            "kind": {"const": format!("{}List", kind.name())},
+            "metadata": reference("ListMetadata"),
+            "items": {"type": "array", "items": reference(kind.name())},
+        },
+    })
+}
+
+/// Spec and status of each kind, by the names of their types.
+fn types(kind: Kind) -> (&'static str, Option<&'static str>) {
+    match kind {
+        Kind::Region => ("RegionSpec", None),
+        Kind::Device => ("DeviceSpec", Some("DeviceStatus")),
+        Kind::Workload => ("WorkloadSpec", Some("WorkloadStatus")),
+        Kind::Artifact => ("ArtifactSpec", None),
+    }
+}
+
+pub(super) fn all() -> Map<String, Value> {
+    let mut shown = generator(Contract::Serialize);
+    shown.subschema_for::<Metadata>();
+    shown.subschema_for::<RegionSpec>();
+    shown.subschema_for::<DeviceSpec>();
+    shown.subschema_for::<DeviceStatus>();
+    shown.subschema_for::<WorkloadSpec>();
+    shown.subschema_for::<WorkloadStatus>();
+    shown.subschema_for::<ArtifactSpec>();
+    shown.subschema_for::<FieldError>();
+    shown.subschema_for::<LogLine>();
+    shown.subschema_for::<EventLine>();
+    shown.subschema_for::<HubStatus>();
+    let mut all = shown.take_definitions(true);
+    let mut written = generator(Contract::Deserialize);
+    written.subschema_for::<RegionSpec>();
+    written.subschema_for::<DeviceSpec>();
+    written.subschema_for::<WorkloadSpec>();
+    for (name, mut schema) in written.take_definitions(true) {
+        as_input(&mut schema);
+        all.insert(format!("{name}{INPUT}"), schema);
+    }
+    for kind in Kind::ALL {
+        let (spec, status) = types(kind);
+        all.insert(kind.name().to_owned(), shown_of(kind, spec, status));
+        all.insert(format!("{}List", kind.name()), list_of(kind));
+        if all.contains_key(&format!("{spec}{INPUT}")) {
+            all.insert(format!("{}Manifest", kind.name()), manifest_of(kind, spec));
+        }
+    }
+    for (name, schema) in by_hand() {
+        all.insert(name.to_owned(), schema);
+    }
+    all.sort_keys();
+    all
+}
+
+fn by_hand() -> [(&'static str, Value); 7] {
+    let string = || json!({"type": "string"});
+    [
+        (
+            "ListMetadata",
+            json!({
+                "type": "object", "required": ["resourceVersion"],
+                "properties": {
+                    "resourceVersion": {"type": "string", "pattern": "^[0-9]+\\.[0-9]+$", "description": "Where a watch goes on"},
+                    "continue": {"type": "string", "description": "For the next page; absent at the end"},
+                },
+            }),
+        ),
+        (
+            "Problem",
+            json!({
+                "type": "object", "required": ["type", "title", "status", "detail", "code"],
+                "description": "RFC 9457.",
+                "properties": {
+                    "type": string(), "title": string(), "status": {"type": "integer"}, "detail": string(),
+                    "code": {"type": "string", "description": "Stable"},
+                    "errors": {"type": "array", "items": reference("FieldError")},
+                    "next": {"type": "array", "items": string(), "description": "What to do; commands can be pasted"},
+                },
+            }),
+        ),
+        (
+            "FeatureCollection",
+            json!({
+                "type": "object", "required": ["type", "features"], "description": "RFC 7946.",
+                "properties": {
+                    "type": {"const": "FeatureCollection"},
+                    "metadata": reference("ListMetadata"),
+                    "features": {"type": "array", "items": {
+                        "type": "object", "required": ["type", "id", "geometry", "properties"],
+                        "properties": {
+                            "type": {"const": "Feature"}, "id": string(), "properties": {"type": "object"},
+                            "geometry": {"type": ["object", "null"], "properties": {
+                                "type": {"enum": ["Point", "Polygon", "MultiPolygon"]}, "coordinates": {"type": "array"},
+                            }},
+                        },
+                    }},
+                },
+            }),
+        ),
+        (
+            "JoinTokenRequest",
+            json!({
+                "type": "object", "additionalProperties": false,
+                "properties": {
+                    "expiresIn": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$"},
+                    "approve": {"type": "boolean"},
+                    "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                },
+            }),
+        ),
+        (
+            "JoinToken",
+            json!({
+                "type": "object", "required": ["token", "id", "expiresMs"],
+                "properties": {"token": string(), "id": string(), "expiresMs": {"type": "integer"}},
+            }),
+        ),
+        (
+            "UploadedArtifact",
+            json!({
+                "type": "object", "required": ["reference", "digest", "bytes"],
+                "properties": {"reference": string(), "digest": string(), "bytes": {"type": "integer"}},
+            }),
+        ),
+        ("Explanation", json!({"type": "object", "required": ["text"], "properties": {"text": string()}})),
+    ]
+}

@@ -1,0 +1,100 @@
+//! Operations whose form their path does not say.
+
+use super::Operation;
+use super::parts::{document_answer, json_answer, json_body, named, query, reference, text};
+use crate::api::route::Method;
+use crate::model::Kind;
+use serde_json::{Value, json};
+
+fn plain(description: &str) -> Value {
+    json!({"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}})
+}
+
+fn bytes(description: &str, media: &str) -> Value {
+    json!({"description": description, "content": {media: {}}})
+}
+
+fn lines(description: &str, item: &str) -> Value {
+    let list = json!({
+        "type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": reference(item)}},
+    });
+    let content = json!({
+        "application/json": {"schema": list},
+        "text/event-stream": {"schema": {"type": "string"}},
+    });
+    json!({"description": description, "content": content})
+}
+
+fn tail() -> Value {
+    let schema = json!({"type": "integer", "minimum": 0, "maximum": crate::api::TAIL_MAX});
+    query("tail", schema, "The last so many")
+}
+
+fn flag(name: &str, description: &str) -> Value {
+    query(name, json!({"type": "boolean"}), description)
+}
+
+fn device_change(summary: &str) -> Operation {
+    Operation::new(summary).answer("200", document_answer("The device", Kind::Device))
+}
+
+/// `None`: the route is what its path looks like.
+pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
+    let operation = match (method.name(), path) {
+        ("GET", "/healthz") => Operation::new("Says that the hub lives").answer("200", plain("It does")),
+        ("GET", "/readyz") => Operation::new("Says whether engine, link and database work").answer("200", plain("They do")),
+        ("GET", "/metrics") => {
+            Operation::new("Measurements as OpenMetrics text").answer("200", bytes("The series", crate::metrics::OPENMETRICS))
+        }
+        ("GET", "/openapi.json") => {
+            Operation::new("This document").answer("200", json_answer("OpenAPI 3.1", json!({"type": "object"})))
+        }
+        ("GET", "/v1/status") => {
+            Operation::new("The hub about itself").answer("200", json_answer("Its status", reference("HubStatus")))
+        }
+        ("POST", "/v1/join-tokens") => Operation::new("Makes a single-use token with which a device joins")
+            .body(json_body(reference("JoinTokenRequest")))
+            .answer("201", json_answer("The token; it is shown once", reference("JoinToken"))),
+        ("POST", "/v1/devices/{name}/approve") => device_change("Lets a device receive work"),
+        ("POST", "/v1/devices/{name}/cordon") => device_change("Keeps new work off a device"),
+        ("POST", "/v1/devices/{name}/uncordon") => device_change("Lets new work onto a device again"),
+        ("POST", "/v1/devices/{name}/drain") => device_change("Takes all work off a device"),
+        ("POST", "/v1/devices/{name}/undrain") => device_change("Ends a drain"),
+        ("GET", "/v1/namespaces/{namespace}/workloads/{name}/placement") => {
+            Operation::new("Why a workload is where it is, or not on one device")
+                .parameter(query("device", named(), "About this device alone"))
+                .answer("200", json_answer("Reasons with stable codes, and text", reference("Explanation")))
+        }
+        ("GET", "/v1/namespaces/{namespace}/workloads/{name}/logs") => Operation::new("Lines of a workload")
+            .parameter(query("device", named(), "Of this device alone"))
+            .parameter(tail())
+            .parameter(flag("follow", "Go on as server-sent events"))
+            .answer("200", lines("Lines, oldest first", "LogLine")),
+        ("GET", "/v1/events") => Operation::new("What happened lately, or a watch on it")
+            .parameter(query("object", text(1, 200), "`kind/name`, `kind/namespace/name` or a name"))
+            .parameter(tail())
+            .parameter(flag("follow", "Go on as server-sent events"))
+            .parameter(flag("watch", "Answer as a watch, with positions"))
+            .parameter(query(
+                "resourceVersion",
+                json!({"type": "string", "pattern": "^[0-9]+\\.[0-9]+$"}),
+                "With watch: the position to go on from",
+            ))
+            .answer("200", lines("Events, oldest first", "EventLine")),
+        ("POST", "/v1/namespaces/{namespace}/artifacts/{name}") => {
+            let digest = json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"});
+            Operation::new("Stores a WebAssembly module as the newest version of an artifact")
+                .parameter(query("digest", digest, "What the client computed; another content is refused"))
+                .body(json!({"required": true, "content": {"application/wasm": {}}}))
+                .answer("201", json_answer("Stored", reference("UploadedArtifact")))
+        }
+        ("GET", "/v1/artifacts/{digest}/content") => Operation::new("The content of an artifact, in parts if asked")
+            .parameter(json!({"name": "Range", "in": "header", "schema": {"type": "string", "pattern": "^bytes=[0-9]{1,15}-[0-9]{0,15}$"}}))
+            .answer("200", bytes("All of it", "application/wasm"))
+            .answer("206", bytes("The part", "application/wasm")),
+        ("GET", "/v1/bodies/{digest}") => Operation::new("The body of a desired set, for devices")
+            .answer("200", bytes("As it was signed", "application/octet-stream")),
+        _ => return None,
+    };
+    Some(operation)
+}
