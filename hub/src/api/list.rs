@@ -66,6 +66,12 @@ fn selection(query: &ListQuery, namespace: Option<String>) -> Result<Selection> 
         Some(text) => FieldSelector::parse(text).map_err(|error| invalid("", format!("fieldSelector: {error}")))?,
         None => FieldSelector::default(),
     };
+    if let Some(name) = &namespace
+        && !wire::topic::is_label(name, wire::limits::NAME_BYTES_MAX)
+    {
+        let shown: String = name.chars().take(80).collect();
+        return Err(Refused(invalid("/metadata/namespace", format!("{shown:?} is not a name"))));
+    }
     let near = query.near.as_deref().map(near).transpose()?;
     let place = (query.within.is_some() || near.is_some()).then(|| Place { within: query.within.clone(), near });
     Ok(Selection { namespace, labels, fields, place })

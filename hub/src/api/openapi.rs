@@ -72,7 +72,6 @@ fn operation(route: &Route) -> Operation {
         (Form::One(kind), "PUT") => Operation::new(format!("Creates or replaces a {}", kind.singular()))
             .parameter(parts::if_match())
             .parameter(query("dryRun", json!({"enum": ["server"]}), "Judge only, store nothing"))
-            .parameter(query("fieldManager", text(1, 64), "Who owns the fields that this changes"))
             .body(parts::json_body(reference(&format!("{}Manifest", kind.name()))))
             .answer("200", parts::document_answer("Replaced, or the same already", kind))
             .answer("201", parts::document_answer("Created", kind)),
@@ -108,7 +107,7 @@ fn list(kind: Kind) -> Operation {
             "With watch: the position to go on from",
         ))
         .parameter(json!({
-            "name": "Last-Event-ID", "in": "header", "schema": {"type": "string", "pattern": "^[0-9]+\\.[0-9]+$"},
+            "name": "Last-Event-ID", "in": "header", "schema": {"type": "string"},
             "description": "With watch: the id of the last event; wins over resourceVersion",
         }));
     if kind == Kind::Device {
@@ -121,7 +120,7 @@ fn list(kind: Kind) -> Operation {
     }
     let mut content = Map::from_iter([
         ("application/json".to_owned(), json!({"schema": reference(&format!("{}List", kind.name()))})),
-        ("text/event-stream".to_owned(), json!({"schema": {"type": "string"}})),
+        ("text/event-stream".to_owned(), parts::events()),
     ]);
     if super::geojson::has_places(kind) {
         let formats = json!({"enum": ["json", "geojson"]});

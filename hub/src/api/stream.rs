@@ -79,6 +79,10 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result {
     let q = query(q)?;
+    let is_position = q.resource_version.as_deref().is_none_or(|text| Position::parse(text).is_some());
+    if !q.watch && q.resource_version.is_some() || !is_position {
+        return Err(Refused(invalid("", "resourceVersion is <incarnation>.<sequence>, and goes with watch=true")));
+    }
     if q.watch {
         return events_watch(api, caller, q, &headers).await;
     }

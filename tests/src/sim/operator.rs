@@ -409,7 +409,8 @@ impl World<'_> {
             | Answer::Body(_)
             | Answer::Status(_)
             | Answer::Watching
-            | Answer::WatchingEvents { .. } => {}
+            | Answer::WatchingEvents { .. }
+            | Answer::Measures(_) => {}
         }
     }
 

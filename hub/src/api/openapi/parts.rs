@@ -50,6 +50,14 @@ pub(super) fn json_answer(description: &str, schema: Value) -> Value {
     json!({"description": description, "content": {"application/json": {"schema": schema}}})
 }
 
+/// Server-sent events; the data is JSON in text.
+pub(super) fn events() -> Value {
+    let text = || json!({"type": "string"});
+    json!({"schema": {
+        "type": "object", "properties": {"event": text(), "data": text(), "id": text()}, "description": "One event",
+    }})
+}
+
 /// One object, with the headers that go with it.
 pub(super) fn document_answer(description: &str, kind: Kind) -> Value {
     let mut answer = json_answer(description, reference(kind.name()));

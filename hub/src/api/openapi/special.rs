@@ -1,7 +1,7 @@
 //! Operations whose form their path does not say.
 
 use super::Operation;
-use super::parts::{document_answer, json_answer, json_body, named, query, reference, text};
+use super::parts::{document_answer, json_answer, json_body, named, query, reference};
 use crate::api::route::Method;
 use crate::model::Kind;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ fn lines(description: &str, item: &str) -> Value {
     });
     let content = json!({
         "application/json": {"schema": list},
-        "text/event-stream": {"schema": {"type": "string"}},
+        "text/event-stream": super::parts::events(),
     });
     json!({"description": description, "content": content})
 }
@@ -71,7 +71,7 @@ pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
             .parameter(flag("follow", "Go on as server-sent events"))
             .answer("200", lines("Lines, oldest first", "LogLine")),
         ("GET", "/v1/events") => Operation::new("What happened lately, or a watch on it")
-            .parameter(query("object", text(1, 200), "`kind/name`, `kind/namespace/name` or a name"))
+            .parameter(query("object", json!({"type": "string"}), "`kind/name`, `kind/namespace/name` or a name"))
             .parameter(tail())
             .parameter(flag("follow", "Go on as server-sent events"))
             .parameter(flag("watch", "Answer as a watch, with positions"))
@@ -85,7 +85,7 @@ pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
             let digest = json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"});
             Operation::new("Stores a WebAssembly module as the newest version of an artifact")
                 .parameter(query("digest", digest, "What the client computed; another content is refused"))
-                .body(json!({"required": true, "content": {"application/wasm": {}}}))
+                .body(json!({"required": true, "content": {"application/wasm": {"schema": {"type": "string", "format": "binary"}}}}))
                 .answer("201", json_answer("Stored", reference("UploadedArtifact")))
         }
         ("GET", "/v1/artifacts/{digest}/content") => Operation::new("The content of an artifact, in parts if asked")

@@ -1,0 +1,211 @@
+//! Watching a real hub over HTTP: what a client was told is what a list shows, across lost connections and a restart.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use tests::harness::{Agent, Hub, PATIENCE, Workload, wait_until};
+
+const HELLO: &[u8] = include_bytes!("../../functions/hello/hello.wasm");
+
+/// One server-sent event.
+#[derive(Clone, Debug)]
+struct Event {
+    id: Option<String>,
+    name: String,
+    data: Value,
+}
+
+/// An open stream, read by a thread of its own. Dropping it hangs up.
+struct Stream {
+    status: u16,
+    socket: TcpStream,
+    events: Receiver<Event>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+fn address(hub: &Hub) -> String {
+    // Written last, when the API answers already.
+    let text = wait_until("the hub says where it is", || std::fs::read(hub.data().join("run/endpoints.json")));
+    let endpoints: Value = serde_json::from_slice(&text).unwrap();
+    endpoints["api"].as_str().unwrap().trim_start_matches("http://").to_owned()
+}
+
+impl Stream {
+    fn open(hub: &Hub, path: &str, last: Option<&str>) -> Self {
+        let mut socket = TcpStream::connect(address(hub)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let resume = last.map(|last| format!("Last-Event-ID: {last}\r\n")).unwrap_or_default();
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {}\r\n{resume}\r\n", hub.token())
+            .unwrap();
+        let mut lines = BufReader::new(socket.try_clone().unwrap()).lines();
+        let head = lines.next().unwrap().unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let (sender, events) = channel();
+        std::thread::spawn(move || {
+            let (mut id, mut name) = (None, String::new());
+            // What lies between is the framing of HTTP.
+            for line in lines.map_while(Result::ok) {
+                if let Some(text) = line.strip_prefix("id: ") {
+                    id = Some(text.to_owned());
+                } else if let Some(text) = line.strip_prefix("event: ") {
+                    text.clone_into(&mut name);
+                } else if let Some(text) = line.strip_prefix("data: ") {
+                    let data = serde_json::from_str(text).unwrap();
+                    let event = Event { id: id.take(), name: std::mem::take(&mut name), data };
+                    if sender.send(event).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Self { status, socket, events }
+    }
+}
+
+/// What a client has by what it was told.
+#[derive(Default)]
+struct Picture {
+    objects: BTreeMap<String, Value>,
+    last: Option<String>,
+    resumed: u32,
+    ended: Option<Value>,
+}
+
+impl Picture {
+    fn take(&mut self, event: Event) {
+        let name = event.data["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        match event.name.as_str() {
+            "ADDED" | "MODIFIED" => drop(self.objects.insert(name, event.data)),
+            "DELETED" => drop(self.objects.remove(&name)),
+            "BOOKMARK" => {}
+            "END" => self.ended = Some(event.data),
+            other => panic!("{other}: {}", event.data),
+        }
+        self.last = event.id.or(self.last.take());
+    }
+
+    fn drain(&mut self, stream: &Stream) {
+        while let Ok(event) = stream.events.try_recv() {
+            self.take(event);
+        }
+    }
+}
+
+fn listed(hub: &Hub, path: &str) -> BTreeMap<String, Value> {
+    let list = hub.get(path);
+    let items = list["items"].as_array().unwrap().clone();
+    items.into_iter().map(|item| (item["metadata"]["name"].as_str().unwrap().to_owned(), item)).collect()
+}
+
+fn region(name: &str, radius: u32, even: bool) -> Value {
+    json!({"apiVersion": "fulmar/v1", "kind": "Region", "metadata": {"name": name, "labels": {"even": even.to_string()}},
+        "spec": {"circle": {"center": [8.6, 50.1], "radiusKm": radius}}})
+}
+
+#[test]
+fn what_was_told_is_what_a_list_shows_also_across_lost_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let hub = Hub::start(directory.path());
+    let paths = [
+        "/v1/regions?",
+        "/v1/regions?labelSelector=even%3Dtrue&",
+        "/v1/regions?fieldSelector=spec.circle.radiusKm!=7.0&",
+    ];
+    let watched = paths.map(|path| format!("{path}watch=true"));
+    let mut pictures: [Picture; 3] = Default::default();
+    let mut streams: Vec<Stream> = watched.iter().map(|path| Stream::open(&hub, path, None)).collect();
+    // A walk over forty names that makes, changes and deletes them, and takes labels back and forth.
+    let mut there = [false; 40];
+    for step in 0..400_u32 {
+        let at = usize::try_from(step * 17 % 40).unwrap();
+        let path = format!("/v1/regions/r{at}");
+        if there[at] && step % 3 == 0 {
+            hub.delete(&path);
+            there[at] = false;
+        } else {
+            hub.put(&path, &region(&format!("r{at}"), step % 9 + 1, step % 2 == 0));
+            there[at] = true;
+        }
+        for ((picture, stream), path) in pictures.iter_mut().zip(&mut streams).zip(&watched) {
+            picture.drain(stream);
+            // Every now and then the line is cut; the client goes on where it was.
+            if step % 50 == 49 && picture.last.is_some() {
+                *stream = Stream::open(&hub, path, picture.last.as_deref());
+                assert_eq!(stream.status, 200);
+                picture.resumed += 1;
+            }
+        }
+    }
+    for ((picture, stream), path) in pictures.iter_mut().zip(&streams).zip(paths) {
+        let expected = listed(&hub, path);
+        wait_until(&format!("{path} was told in full"), || {
+            picture.drain(stream);
+            if picture.objects == expected { Ok(()) } else { Err((picture.objects.len(), expected.len())) }
+        });
+        assert!(picture.resumed > 3, "{path} resumed {} times", picture.resumed);
+        assert!(picture.ended.is_none());
+    }
+}
+
+#[test]
+fn status_is_told_and_after_a_restart_the_position_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut hub = Hub::start(directory.path());
+    let stream = Stream::open(&hub, "/v1/workloads?watch=true", None);
+    let devices = Stream::open(&hub, "/v1/devices?watch=true", None);
+    let _agent = Agent::join(directory.path(), &hub, "gw-1", (8.6821, 50.1109));
+    hub.deploy(&Workload::new("hello").every("100ms").config("the test"), HELLO);
+    let mut picture = Picture::default();
+    wait_until("the watch tells that the workload is healthy", || {
+        picture.drain(&stream);
+        let conditions = picture.objects.get("hello").map(|object| object["status"]["conditions"].clone());
+        let is_healthy = |condition: &Value| condition["type"] == "Healthy" && condition["status"] == "True";
+        let list = conditions.as_ref().and_then(Value::as_array).cloned().unwrap_or_default();
+        if list.iter().any(is_healthy) { Ok(()) } else { Err(conditions) }
+    });
+    let mut fleet = Picture::default();
+    wait_until("the watch tells that the device is online", || {
+        fleet.drain(&devices);
+        let state = fleet.objects.get("gw-1").map(|object| object["status"]["online"]["state"].clone());
+        if state == Some(json!("Online")) { Ok(()) } else { Err(state) }
+    });
+    let position = hub.get("/v1/workloads")["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let last = picture.last.clone().unwrap();
+    hub.kill();
+    hub.run();
+    for resume in [position, last] {
+        assert_eq!(Stream::open(&hub, "/v1/workloads?watch=true", Some(&resume)).status, 410);
+        assert_eq!(Stream::open(&hub, &format!("/v1/workloads?watch=true&resourceVersion={resume}"), None).status, 410);
+    }
+    // Listed again, it goes on.
+    let position = hub.get("/v1/workloads")["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    assert_eq!(Stream::open(&hub, "/v1/workloads?watch=true", Some(&position)).status, 200);
+}
+
+#[test]
+fn the_commands_of_the_page_on_watching_do_what_it_says() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/howto/watch.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let blocks: Vec<&str> = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() > 3);
+    let directory = tempfile::tempdir().unwrap();
+    let hub = Hub::start(directory.path());
+    hub.put("/v1/regions/r", &region("r", 5, true));
+    address(&hub);
+    let output = Command::new("bash").arg("-euc").arg(blocks.concat()).env("FULMAR_DATA", hub.data()).output().unwrap();
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{errors}");
+    for part in ["event: ADDED", "event: BOOKMARK", "FeatureCollection", "WATCH_EXPIRED"] {
+        assert!(said.contains(part), "{part} in {said}\n{errors}");
+    }
+}
