@@ -29,6 +29,7 @@ pub fn table(kind: Kind, items: &[Value], output: Output, shows_namespace: bool,
             Kind::Device => device(item, is_wide),
             Kind::Artifact => artifact(item, is_wide),
             Kind::Workload => workload(item, is_wide),
+            Kind::Placement => placement(item, is_wide),
         });
         let place = if is_wide { cells.len() - wide_header(kind).len() } else { cells.len() };
         cells.insert(place, age(&text(item, "/metadata/creationTimestamp"), now_ms));
@@ -43,6 +44,7 @@ const fn narrow_header(kind: Kind) -> &'static [&'static str] {
         Kind::Device => &["NAME", "STATE", "SEEN", "CLASS", "POSITION", "WORKLOADS", "SYNCED", "AGE"],
         Kind::Artifact => &["NAME", "DIGEST", "SIZE", "VERSIONS", "AGE"],
         Kind::Workload => &["NAME", "RUNNING", "SYNCED", "HEALTHY", "GENERATION", "DEVICES", "AGE"],
+        Kind::Placement => &["NAME", "DEVICE", "STATE", "REASON", "GENERATION", "RUNNING", "AGE"],
     }
 }
 
@@ -52,6 +54,7 @@ const fn wide_header(kind: Kind) -> &'static [&'static str] {
         Kind::Device => &["ID", "ARCHITECTURE", "AGENT", "REVISION", "LABELS"],
         Kind::Artifact => &["REFERENCE"],
         Kind::Workload => &["ARTIFACT", "SHORTFALL", "LABELS"],
+        Kind::Placement => &["DETAIL", "LABELS"],
     }
 }
 
@@ -109,6 +112,20 @@ fn artifact(item: &Value, is_wide: bool) -> Vec<String> {
     ];
     if is_wide {
         cells.push(format!("{}@{digest}", text(item, "/metadata/name")));
+    }
+    cells
+}
+
+fn placement(item: &Value, is_wide: bool) -> Vec<String> {
+    let mut cells = vec![
+        text(item, "/spec/device"),
+        text(item, "/status/state"),
+        text(item, "/status/reason"),
+        text(item, "/spec/generation"),
+        text(item, "/status/running"),
+    ];
+    if is_wide {
+        cells.extend([text(item, "/status/detail"), labels(item)]);
     }
     cells
 }

@@ -88,6 +88,7 @@ const fn rank(kind: Kind) -> u8 {
         Kind::Device => 1,
         Kind::Artifact => 2,
         Kind::Workload => 3,
+        Kind::Placement => 4,
     }
 }
 
@@ -201,7 +202,11 @@ fn target(value: &Value, namespace: &str, source: &Source) -> Result<Target, Vec
         return Err(vec![source.place("", "a manifest is an object with apiVersion, kind, metadata and spec")]);
     }
     let mut mistakes = Vec::new();
-    let kinds: Vec<&str> = Kind::ALL.iter().filter(|kind| **kind != Kind::Artifact).map(|kind| kind.name()).collect();
+    let kinds: Vec<&str> = Kind::ALL
+        .iter()
+        .filter(|kind| !matches!(kind, Kind::Artifact | Kind::Placement))
+        .map(|kind| kind.name())
+        .collect();
     let kind = match value.get("kind").and_then(Value::as_str) {
         Some("Artifact") => {
             let detail = "artifacts are made by upload: write artifact: file:PATH in a workload";

@@ -26,6 +26,7 @@ pub const fn aliases(kind: Kind) -> &'static [&'static str] {
         Kind::Workload => &["workload", "workloads", "wl", "w"],
         Kind::Region => &["region", "regions", "reg"],
         Kind::Artifact => &["artifact", "artifacts", "art"],
+        Kind::Placement => &["placement", "placements", "pl"],
     }
 }
 
@@ -74,7 +75,7 @@ pub fn parse_workload(text: &str, namespace: &str) -> Result<Target, Failure> {
     };
     match target.kind {
         Kind::Workload => Ok(target),
-        Kind::Region | Kind::Device | Kind::Artifact => {
+        Kind::Region | Kind::Device | Kind::Artifact | Kind::Placement => {
             Err(Failure::usage(format!("{text} is a {}, and a workload is needed", target.kind.singular())))
         }
     }

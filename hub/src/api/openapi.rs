@@ -110,7 +110,7 @@ fn list(kind: Kind) -> Operation {
             "name": "Last-Event-ID", "in": "header", "schema": {"type": "string"},
             "description": "With watch: the id of the last event; wins over resourceVersion",
         }));
-    if kind == Kind::Device {
+    if matches!(kind, Kind::Device | Kind::Placement) {
         operation =
             operation.parameter(query("within", named(), "Name of a region that the device is in")).parameter(query(
                 "near",

@@ -92,6 +92,11 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/v1/namespaces/{namespace}/workloads/{name}/logs", Right::Operator, || {
         routing::get(stream::logs)
     }),
+    route(Method::Get, "/v1/placements", Right::Operator, || list::all(Kind::Placement)),
+    route(Method::Get, "/v1/namespaces/{namespace}/placements", Right::Operator, || list::all(Kind::Placement)),
+    route(Method::Get, "/v1/namespaces/{namespace}/placements/{name}", Right::Operator, || {
+        object::read(Kind::Placement)
+    }),
     route(Method::Get, "/v1/artifacts", Right::Operator, || list::all(Kind::Artifact)),
     route(Method::Get, "/v1/namespaces/{namespace}/artifacts", Right::Operator, || list::all(Kind::Artifact)),
     route(Method::Get, ARTIFACT, Right::Operator, || object::read(Kind::Artifact)),

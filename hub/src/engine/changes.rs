@@ -150,8 +150,10 @@ impl Engine {
     pub(super) fn touch_device(&mut self, now: Now, index: u32) {
         let Some(device) = self.state.devices.get(index) else { return };
         let mut keys = vec![ObjectKey::device(&device.keys.name)];
-        let held = device.desired.iter().flat_map(|desired| desired.assigned.keys());
-        keys.extend(held.filter_map(|id| self.state.workloads.get(id).cloned()));
+        for id in device.desired.iter().flat_map(|desired| desired.assigned.keys()) {
+            keys.extend(self.state.workloads.get(id).cloned());
+            keys.extend(self.state.placed.name((*id, index)).cloned());
+        }
         for key in keys {
             self.touch(now, key);
         }
@@ -196,7 +198,15 @@ impl Engine {
                     let Some((key, Some(uid))) = object(kind, namespace, name) else { continue };
                     done.push((key, Did::Deleted { uid }));
                 }
-                _ => {}
+                Write::DesiredPut { device, body, .. } => done.extend(self.state.placements_done(*device, body)),
+                Write::DesiredDelete { device } => done.extend(self.state.placements_done(*device, &[])),
+                Write::DeviceKeysPut(_)
+                | Write::DeviceKeysDelete { .. }
+                | Write::TokenPut(_)
+                | Write::TokenDelete { .. }
+                | Write::CapabilitiesPut { .. }
+                | Write::CapabilitiesDelete { .. }
+                | Write::WorkloadIdNext { .. } => {}
             }
         }
         done

@@ -17,6 +17,7 @@ mod measure;
 mod object;
 mod observe;
 mod pending;
+mod placed;
 mod placement;
 pub mod port;
 mod problem;

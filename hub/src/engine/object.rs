@@ -297,7 +297,7 @@ impl Engine {
                 stored.key.namespace == key.namespace
                     && workload.spec.views().iter().any(|view| view.artifact.name == key.name)
             }
-            (Kind::Device | Kind::Workload, _) | (_, None) => false,
+            (Kind::Device | Kind::Workload | Kind::Placement, _) | (_, None) => false,
         };
         let objects = self.state.objects.values();
         objects.filter(|stored| needs(stored)).map(|stored| stored.key.to_string()).collect()
@@ -433,7 +433,7 @@ impl Engine {
                     self.pipeline.release_last(Release::DeviceChanged(key.name.clone()));
                 }
             }
-            Kind::Artifact => {}
+            Kind::Artifact | Kind::Placement => {}
         }
     }
 }

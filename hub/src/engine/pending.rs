@@ -9,9 +9,9 @@ use super::device::Durable;
 use super::event::Draft;
 use super::port::{AccessChange, Answer, Effect, Now, Problem, Request, Ticket};
 use super::problem;
-use super::state::Undo;
+use super::state::{State, Undo};
 use crate::commit::{AuditEntry, Batch, CommitFailure, Write};
-use crate::model::ObjectKey;
+use crate::model::{Kind, ObjectKey};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use wire::DeviceId;
@@ -55,6 +55,8 @@ struct Pending {
     removed: Vec<DeviceId>,
     /// What becomes of objects.
     done: Vec<(ObjectKey, Did)>,
+    /// Workloads whose labels change.
+    relabelled: Vec<ObjectKey>,
 }
 
 /// The pipeline.
@@ -108,7 +110,12 @@ impl Engine {
         let sequence = self.pipeline.next();
         let done = self.done_by(&writes);
         self.changes.begin(&done);
+        let labels = |state: &State, key: &ObjectKey| state.objects.get(key).map(|stored| stored.body.labels.clone());
+        let workloads = done.iter().map(|(key, _)| key).filter(|key| key.kind == Kind::Workload);
+        let before: Vec<_> = workloads.map(|key| (key.clone(), labels(&self.state, key))).collect();
         let undo = writes.iter().map(|write| self.state.apply(write)).collect();
+        let is_relabelled = |(key, before): &(ObjectKey, _)| labels(&self.state, key) != *before;
+        let relabelled = before.into_iter().filter(is_relabelled).map(|(key, _)| key).collect();
         let mut bodies = BTreeMap::new();
         let mut removed = Vec::new();
         for write in &writes {
@@ -136,6 +143,7 @@ impl Engine {
             bodies,
             removed,
             done,
+            relabelled,
         });
         let era = self.pipeline.era;
         self.effects.push_back(Effect::Commit(Batch { sequence, era, writes, audit }));
@@ -181,8 +189,17 @@ impl Engine {
             }
             self.touch_device(now, index);
         }
+        for key in done.relabelled {
+            self.touch_placements(now, &key);
+        }
         for (key, did) in done.done {
             self.changes.end(&key);
+            // A device that moved takes its placements into other places.
+            if key.kind == Kind::Device
+                && let Some(index) = self.state.devices.index_named(&key.name)
+            {
+                self.touch_device(now, index);
+            }
             self.changes.push(key, did);
         }
         for id in done.removed {

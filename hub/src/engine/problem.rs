@@ -13,7 +13,9 @@ pub(super) fn not_found(key: &ObjectKey) -> Problem {
         Kind::Device => {
             vec!["fulmar get devices".to_owned(), "fulmar device join-token".to_owned()]
         }
-        Kind::Region | Kind::Artifact | Kind::Workload => vec![format!("fulmar get {}", key.kind.plural())],
+        Kind::Region | Kind::Artifact | Kind::Workload | Kind::Placement => {
+            vec![format!("fulmar get {}", key.kind.plural())]
+        }
     };
     problem(404, "NOT_FOUND", "not found", format!("there is no {key}"), next)
 }

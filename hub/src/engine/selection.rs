@@ -17,6 +17,9 @@ pub const PAGE_MAX: usize = 500;
 /// Objects that one list looks at with a field selector, which needs every document; the page ends early there.
 const DOCUMENTS_LOOKED_AT_MAX: usize = 20_000;
 
+/// Of a placement whose workload is gone.
+static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+
 /// An object as a list or a watch sees it.
 pub(super) struct Shown<'a> {
     pub labels: &'a BTreeMap<String, String>,
@@ -27,12 +30,21 @@ pub(super) struct Shown<'a> {
 impl Engine {
     /// What a selection is judged on before its document is made; `None` when there is no such object.
     pub(super) fn shown(&self, key: &ObjectKey) -> Option<Shown<'_>> {
+        if key.kind == Kind::Placement {
+            let (id, _) = self.state.placed.keys.get(key)?;
+            let workload = self.state.workloads.get(id).and_then(|key| self.state.objects.get(key));
+            let labels = workload.map_or(&NO_LABELS, |stored| &stored.body.labels);
+            return Some(Shown { labels, resource_version: self.placement_version(key) });
+        }
         let stored = self.state.objects.get(key)?;
         Some(Shown { labels: &stored.body.labels, resource_version: stored.resource_version })
     }
 
     /// The whole document of an object of any kind.
     pub(super) fn shown_document(&self, now: Now, key: &ObjectKey) -> Option<Value> {
+        if key.kind == Kind::Placement {
+            return self.placement_document(now, key);
+        }
         self.state.objects.get(key).map(|stored| self.document(now, stored))
     }
 
@@ -46,6 +58,9 @@ impl Engine {
             Some(key) => Bound::Excluded(key.clone()),
             None => Bound::Included(ObjectKey { kind, namespace: String::new(), name: String::new() }),
         };
+        if kind == Kind::Placement {
+            return Box::new(self.state.placed.keys.range((start, Bound::Unbounded)).map(|(key, _)| key));
+        }
         let keys = self.state.objects.range((start, Bound::Unbounded)).map(|(key, _)| key);
         Box::new(keys.take_while(move |key| key.kind == kind))
     }
@@ -54,6 +69,10 @@ impl Engine {
     fn place_of(&self, key: &ObjectKey) -> Option<Point> {
         let device = match key.kind {
             Kind::Device => Some(key.name.as_str()),
+            Kind::Placement => {
+                let index = self.state.placed.keys.get(key).map(|(_, index)| *index);
+                index.and_then(|index| self.state.devices.get(index)).map(|device| device.keys.name.as_str())
+            }
             Kind::Region | Kind::Artifact | Kind::Workload => None,
         };
         self.state.position(device?).map(|(position, _)| position.point)
@@ -82,9 +101,9 @@ impl Engine {
     pub(super) fn check_selection(&self, kind: Kind, selection: &Selection) -> Result<(), Problem> {
         let Some(Place { within, near: _ }) = &selection.place else { return Ok(()) };
         match kind {
-            Kind::Device => {}
+            Kind::Device | Kind::Placement => {}
             Kind::Region | Kind::Artifact | Kind::Workload => {
-                let detail = format!("{} have no place: within and near select devices", kind.plural());
+                let detail = format!("{} have no place: within and near select devices and placements", kind.plural());
                 return Err(problem::invalid("", detail));
             }
         }

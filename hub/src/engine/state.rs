@@ -5,6 +5,7 @@
 
 use super::desired::{self, Identity};
 use super::device::{Desired, Device, Devices, Durable, Known, class_name};
+use super::placed::{Placed, placement_key};
 use super::port::Exchange;
 use super::stored::{Body, DeviceBody, Spec, Stored, WorkloadBody};
 use super::terms::taint;
@@ -49,6 +50,8 @@ pub(super) struct State {
     pub workloads: BTreeMap<u32, ObjectKey>,
     /// Devices whose set holds a workload.
     pub holders: HashMap<u32, BTreeSet<u32>>,
+    /// The same, as objects.
+    pub placed: Placed,
     /// Workloads by the one that they keep away from, which need not exist.
     pub avoided_by: BTreeMap<ObjectKey, BTreeSet<u32>>,
     pub workload_id_next: u32,
@@ -66,6 +69,7 @@ impl State {
             regions: Regions::new(),
             workloads: BTreeMap::new(),
             holders: HashMap::new(),
+            placed: Placed::default(),
             avoided_by: BTreeMap::new(),
             workload_id_next: 1,
         }
@@ -197,7 +201,7 @@ impl State {
                     }
                 }
             }
-            Kind::Artifact => {}
+            Kind::Artifact | Kind::Placement => {}
         }
         before
     }
@@ -287,12 +291,16 @@ impl State {
     pub fn desired_set(&mut self, id: DeviceId, desired: Option<Desired>) -> Option<Desired> {
         let index = self.devices.index_of(id)?;
         let device = self.devices.get_mut(index)?;
+        let name = device.keys.name.clone();
         let after = desired.as_ref().map(|desired| desired.assigned.clone()).unwrap_or_default();
         let old = std::mem::replace(&mut device.desired, desired);
         let before = old.as_ref().map(|desired| desired.assigned.clone()).unwrap_or_default();
         let place = DeviceIndex(index);
         for (workload, assigned) in before.iter().filter(|(workload, assigned)| after.get(workload) != Some(assigned)) {
             self.fleet.release_for(place, WorkloadNumber(*workload), assigned.holds);
+            if !after.contains_key(workload) {
+                self.placed.remove((*workload, index));
+            }
             if !after.contains_key(workload)
                 && let Some(holders) = self.holders.get_mut(workload)
             {
@@ -305,6 +313,9 @@ impl State {
         for (workload, assigned) in after.iter().filter(|(workload, assigned)| before.get(workload) != Some(assigned)) {
             self.fleet.hold_for(place, WorkloadNumber(*workload), assigned.holds);
             self.holders.entry(*workload).or_default().insert(index);
+            if let Some(key) = self.workloads.get(workload) {
+                self.placed.insert(placement_key(key, &name), (*workload, index));
+            }
         }
         old
     }

@@ -28,7 +28,7 @@ pub(super) fn is_online(device: &Device) -> bool {
 
 /// A component on a device, as a class of its own for counting.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Health {
+pub(super) enum Health {
     Failing,
     Unknown,
     OnItsWay,
@@ -192,7 +192,7 @@ impl Engine {
     }
 
     /// All components of a workload on one device.
-    fn components(&self, now: Now, device: &Device, body: &WorkloadBody) -> Vec<(Health, WorkloadDevice)> {
+    pub(super) fn components(&self, now: Now, device: &Device, body: &WorkloadBody) -> Vec<(Health, WorkloadDevice)> {
         let reported = device.observed.reported.as_ref();
         (0_u8..)
             .zip(body.spec.views())

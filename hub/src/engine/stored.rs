@@ -131,6 +131,7 @@ impl Stored {
         let spec = match kind {
             Kind::Region => Spec::Region(serde_json::from_value(document.spec).ok()?),
             Kind::Artifact => Spec::Artifact(serde_json::from_value(document.spec).ok()?),
+            Kind::Placement => return None,
             Kind::Device => {
                 let spec = serde_json::from_value(document.spec).ok()?;
                 Spec::Device(DeviceBody { spec, reported: document.reported.unwrap_or_default() })

@@ -117,6 +117,7 @@ fn read_spec(reader: &mut Reader, kind: Kind, value: &Value) -> Option<ManifestS
         Kind::Workload => {
             read_workload(reader, "/spec", value).map(|workload| ManifestSpec::Workload(Box::new(workload)))
         }
+        Kind::Placement => reader.error("/kind", "placements follow from workloads and are only read"),
         Kind::Artifact => reader.error(
             "/kind",
             "artifacts are made by upload: POST the content to /v1/namespaces/<namespace>/artifacts/<name>",

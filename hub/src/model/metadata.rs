@@ -7,17 +7,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The kinds of objects that are stored.
+/// The kinds of objects that the API shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Kind {
     Region,
     Device,
     Artifact,
     Workload,
+    /// Derived: a workload on a device.
+    Placement,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Region, Self::Device, Self::Artifact, Self::Workload];
+    pub const ALL: [Self; 5] = [Self::Region, Self::Device, Self::Artifact, Self::Workload, Self::Placement];
 
     /// As in a manifest.
     pub const fn name(self) -> &'static str {
@@ -26,6 +28,7 @@ impl Kind {
             Self::Device => "Device",
             Self::Artifact => "Artifact",
             Self::Workload => "Workload",
+            Self::Placement => "Placement",
         }
     }
 
@@ -36,6 +39,7 @@ impl Kind {
             Self::Device => "device",
             Self::Artifact => "artifact",
             Self::Workload => "workload",
+            Self::Placement => "placement",
         }
     }
 
@@ -46,13 +50,14 @@ impl Kind {
             Self::Device => "devices",
             Self::Artifact => "artifacts",
             Self::Workload => "workloads",
+            Self::Placement => "placements",
         }
     }
 
     pub const fn is_namespaced(self) -> bool {
         match self {
             Self::Region | Self::Device => false,
-            Self::Artifact | Self::Workload => true,
+            Self::Artifact | Self::Workload | Self::Placement => true,
         }
     }
 

@@ -8,6 +8,7 @@ mod device;
 mod field;
 mod manifest;
 mod metadata;
+mod placed;
 mod placement;
 mod placement_read;
 mod quantity;
@@ -28,6 +29,7 @@ pub use device::{
 pub use field::{FIELD_TERMS_MAX, FieldSelector, FieldSelectorError};
 pub use manifest::{Manifest, ManifestSpec};
 pub use metadata::{Condition, ConditionStatus, FieldError, Kind, Metadata, Object, ObjectKey};
+pub use placed::{PlacedSpec, PlacedStatus};
 pub use placement::{
     AntiAffinity, AntiAffinityDomain, DevicesByLabel, LabelSelector, Near, NearestPer, OnShortfall, PlacementSpec,
     Spread, SpreadBy, TaintEffect, Toleration, TolerationOperator,

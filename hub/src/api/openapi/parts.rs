@@ -35,6 +35,9 @@ pub(super) fn path_parameters(path: &str) -> Vec<Value> {
     let parameter = |name: &str| {
         let schema = match name {
             "digest" => json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
+            "name" if path.contains("/placements/") => {
+                json!({"type": "string", "pattern": "^[a-z0-9-]{1,63}\\.[a-z0-9-]{1,63}$"})
+            }
             _ => named(),
         };
         json!({"name": name, "in": "path", "required": true, "schema": schema})

@@ -5,8 +5,8 @@
 use super::parts::reference;
 use crate::engine::port::{EventLine, HubStatus, LogLine};
 use crate::model::{
-    API_VERSION, ArtifactSpec, DeviceSpec, DeviceStatus, FieldError, Kind, Metadata, RegionSpec, WorkloadSpec,
-    WorkloadStatus,
+    API_VERSION, ArtifactSpec, DeviceSpec, DeviceStatus, FieldError, Kind, Metadata, PlacedSpec, PlacedStatus,
+    RegionSpec, WorkloadSpec, WorkloadStatus,
 };
 use schemars::SchemaGenerator;
 use schemars::generate::{Contract, SchemaSettings};
@@ -101,6 +101,7 @@ fn types(kind: Kind) -> (&'static str, Option<&'static str>) {
         Kind::Device => ("DeviceSpec", Some("DeviceStatus")),
         Kind::Workload => ("WorkloadSpec", Some("WorkloadStatus")),
         Kind::Artifact => ("ArtifactSpec", None),
+        Kind::Placement => ("PlacedSpec", Some("PlacedStatus")),
     }
 }
 
@@ -113,6 +114,8 @@ pub(super) fn all() -> Map<String, Value> {
     shown.subschema_for::<WorkloadSpec>();
     shown.subschema_for::<WorkloadStatus>();
     shown.subschema_for::<ArtifactSpec>();
+    shown.subschema_for::<PlacedSpec>();
+    shown.subschema_for::<PlacedStatus>();
     shown.subschema_for::<FieldError>();
     shown.subschema_for::<LogLine>();
     shown.subschema_for::<EventLine>();

@@ -305,3 +305,56 @@ fn events_are_watched_from_a_position_on() {
         assert_eq!(world.answer(watch(Some(from))).unwrap_err().code, "WATCH_EXPIRED");
     }
 }
+
+#[test]
+fn a_placement_is_an_object_of_its_own_that_is_selected_and_watched() {
+    let mut world = World::new();
+    let device = Double::online(&mut world, 1, "gw-1");
+    Double::online(&mut world, 2, "gw-2");
+    world.put(&ObjectKey::region("here"), region("here", [8.0, 50.0], 10.0)).unwrap();
+    let mut client = Client::open(&mut world, watch(Kind::Placement, Selection::default(), None));
+    let artifact = world.upload("app", 0x11);
+    let mut document = super::world::workload("hello", &artifact, json!({"on": ["gw-1", "gw-2"]}));
+    document["spec"]["every"] = json!(true);
+    document["metadata"]["labels"] = json!({"team": "a"});
+    world.put(&ObjectKey::workload("default", "hello"), document.clone()).unwrap();
+    world.pass(Duration::from_secs(1));
+    client.take(&mut world);
+    assert_eq!(client.names(), ["hello.gw-1", "hello.gw-2"]);
+    let key = ObjectKey { kind: Kind::Placement, namespace: "default".to_owned(), name: "hello.gw-1".to_owned() };
+    assert_eq!(client.has["hello.gw-1"], world.get(&key));
+    assert_eq!(client.has["hello.gw-1"]["spec"]["device"], "gw-1");
+    assert_eq!(client.has["hello.gw-1"]["metadata"]["labels"]["team"], "a");
+    let names = |world: &mut World, selection: Selection| -> Vec<String> {
+        match world.answer(Request::List { kind: Kind::Placement, selection, limit: 500, after: None }) {
+            Ok(Answer::List { items, .. }) => {
+                items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let there = json!({"apiVersion": "fulmar/v1", "kind": "Device", "metadata": {"name": "gw-2"},
+        "spec": {"position": {"point": [8.0, 50.0]}}});
+    let place = Some(Place { within: Some("here".to_owned()), near: None });
+    let within = Selection { place, ..Selection::default() };
+    let mut nearby = Client::open(&mut world, watch(Kind::Placement, within.clone(), None));
+    nearby.take(&mut world);
+    assert!(nearby.has.is_empty());
+    world.put(&ObjectKey::device("gw-2"), there).unwrap();
+    world.pass(Duration::from_secs(1));
+    nearby.take(&mut world);
+    assert_eq!(nearby.names(), ["hello.gw-2"], "it moved with its device");
+    assert_eq!(names(&mut world, within), ["hello.gw-2"]);
+    assert_eq!(names(&mut world, labelled("team=b")), [""; 0]);
+    document["metadata"]["labels"] = json!({"team": "b"});
+    world.put(&ObjectKey::workload("default", "hello"), document).unwrap();
+    world.pass(Duration::from_secs(1));
+    client.take(&mut world);
+    assert_eq!(client.has["hello.gw-2"]["metadata"]["labels"]["team"], "b");
+    assert_eq!(names(&mut world, labelled("team=b")).len(), 2);
+    world.answer(Request::Delete { key: ObjectKey::workload("default", "hello"), if_match: None }).unwrap();
+    world.pass(Duration::from_secs(1));
+    client.take(&mut world);
+    assert!(client.has.is_empty(), "{:?}", client.names());
+    drop(device);
+}
