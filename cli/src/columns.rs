@@ -30,6 +30,7 @@ pub fn table(kind: Kind, items: &[Value], output: Output, shows_namespace: bool,
             Kind::Artifact => artifact(item, is_wide),
             Kind::Workload => workload(item, is_wide),
             Kind::Placement => placement(item, is_wide),
+            Kind::Token => token(item, is_wide),
         });
         let place = if is_wide { cells.len() - wide_header(kind).len() } else { cells.len() };
         cells.insert(place, age(&text(item, "/metadata/creationTimestamp"), now_ms));
@@ -45,6 +46,7 @@ const fn narrow_header(kind: Kind) -> &'static [&'static str] {
         Kind::Artifact => &["NAME", "DIGEST", "SIZE", "VERSIONS", "AGE"],
         Kind::Workload => &["NAME", "RUNNING", "SYNCED", "HEALTHY", "GENERATION", "DEVICES", "AGE"],
         Kind::Placement => &["NAME", "DEVICE", "STATE", "REASON", "GENERATION", "RUNNING", "AGE"],
+        Kind::Token => &["NAME", "ROLE", "EXPIRES", "LAST USED", "AGE"],
     }
 }
 
@@ -55,6 +57,7 @@ const fn wide_header(kind: Kind) -> &'static [&'static str] {
         Kind::Artifact => &["REFERENCE"],
         Kind::Workload => &["ARTIFACT", "SHORTFALL", "LABELS"],
         Kind::Placement => &["DETAIL", "LABELS"],
+        Kind::Token => &["LABELS"],
     }
 }
 
@@ -112,6 +115,14 @@ fn artifact(item: &Value, is_wide: bool) -> Vec<String> {
     ];
     if is_wide {
         cells.push(format!("{}@{digest}", text(item, "/metadata/name")));
+    }
+    cells
+}
+
+fn token(item: &Value, is_wide: bool) -> Vec<String> {
+    let mut cells = vec![text(item, "/spec/role"), text(item, "/spec/expiresAt"), text(item, "/status/lastUsed")];
+    if is_wide {
+        cells.push(labels(item));
     }
     cells
 }

@@ -36,7 +36,7 @@ pub fn render(kind: Kind, object: &Value, events: &[Value], now_ms: i64) -> Stri
     match kind {
         Kind::Device => device(&mut out, object),
         Kind::Workload => workload(&mut out, object),
-        Kind::Region | Kind::Artifact | Kind::Placement => spec(&mut out, object),
+        Kind::Region | Kind::Artifact | Kind::Placement | Kind::Token => spec(&mut out, object),
     }
     let shown: Vec<String> = events.iter().map(event_line).collect();
     let shown = if shown.is_empty() { "none since the hub started".to_owned() } else { shown.join("\n") };

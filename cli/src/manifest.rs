@@ -88,7 +88,7 @@ const fn rank(kind: Kind) -> u8 {
         Kind::Device => 1,
         Kind::Artifact => 2,
         Kind::Workload => 3,
-        Kind::Placement => 4,
+        Kind::Placement | Kind::Token => 4,
     }
 }
 
@@ -204,7 +204,7 @@ fn target(value: &Value, namespace: &str, source: &Source) -> Result<Target, Vec
     let mut mistakes = Vec::new();
     let kinds: Vec<&str> = Kind::ALL
         .iter()
-        .filter(|kind| !matches!(kind, Kind::Artifact | Kind::Placement))
+        .filter(|kind| !matches!(kind, Kind::Artifact | Kind::Placement | Kind::Token))
         .map(|kind| kind.name())
         .collect();
     let kind = match value.get("kind").and_then(Value::as_str) {

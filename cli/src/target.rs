@@ -27,6 +27,7 @@ pub const fn aliases(kind: Kind) -> &'static [&'static str] {
         Kind::Region => &["region", "regions", "reg"],
         Kind::Artifact => &["artifact", "artifacts", "art"],
         Kind::Placement => &["placement", "placements", "pl"],
+        Kind::Token => &["token", "tokens"],
     }
 }
 
@@ -75,7 +76,7 @@ pub fn parse_workload(text: &str, namespace: &str) -> Result<Target, Failure> {
     };
     match target.kind {
         Kind::Workload => Ok(target),
-        Kind::Region | Kind::Device | Kind::Artifact | Kind::Placement => {
+        Kind::Region | Kind::Device | Kind::Artifact | Kind::Placement | Kind::Token => {
             Err(Failure::usage(format!("{text} is a {}, and a workload is needed", target.kind.singular())))
         }
     }

@@ -32,8 +32,9 @@ pub use link_events::LINK_EVENTS_MAX;
 use crate::api::{self, Api, ApiLimits};
 use crate::broker::{AccessTable, BrokerConfig, BrokerError, BrokerLimits, HUB_USER, NameRefused};
 use crate::commit::Loaded;
-use crate::engine::Engine;
 use crate::engine::port::{EngineConfig, Exchange, Input};
+use crate::engine::{Engine, loaded_grants};
+use crate::grants::Grants;
 use crate::handle::{Handle, Message};
 use crate::keys::{AdminToken, Keys, KeysError};
 use crate::metrics::Metrics;
@@ -204,6 +205,10 @@ impl Hub {
         let link_events =
             link_events::start(fleet, seen.clone(), handle.queue()).map_err(system("a thread for link events"))?;
         let metrics = Metrics::new();
+        let grants = Arc::new(Grants::default());
+        for (sha256, grant) in loaded_grants(&loaded) {
+            grants.put(sha256, grant);
+        }
         let engine = EngineThread {
             engine: Engine::new(engine_config, loaded),
             messages,
@@ -212,6 +217,7 @@ impl Hub {
             access: access.clone(),
             broker: broker.clone(),
             metrics: metrics.clone(),
+            grants: grants.clone(),
         };
         let engine = engine.start().map_err(system("a thread for the engine"))?;
         let counted = broker.clone();
@@ -220,6 +226,7 @@ impl Hub {
             artifacts,
             access,
             admin_sha256: token.sha256,
+            grants,
             limits: config.api_limits,
             metrics,
             broker_sessions: Arc::new(move || counted.sessions()),

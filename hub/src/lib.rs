@@ -6,6 +6,7 @@ pub mod broker;
 pub mod commit;
 pub mod engine;
 pub mod geo;
+pub mod grants;
 pub mod handle;
 pub mod hub;
 pub mod keys;

@@ -4,7 +4,9 @@ use super::problem::{Refused, problem};
 use super::{Api, Right};
 use crate::broker::Verdict;
 use crate::keys::{hashes_match, secret_hash};
+use crate::model::TokenRole;
 use axum::http::{HeaderMap, StatusCode, header};
+use std::time::SystemTime;
 use wire::DeviceId;
 
 /// The name under which the administrator's changes are recorded.
@@ -14,20 +16,30 @@ const ADMIN: &str = "admin";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Caller {
     Anyone,
-    Operator(String),
+    Operator { name: String, role: TokenRole },
     Device(DeviceId),
 }
 
 impl Caller {
     /// Holds the token of the data directory.
     pub fn is_admin(&self) -> bool {
-        *self == Self::Operator(ADMIN.to_owned())
+        matches!(self, Self::Operator { name, .. } if name == ADMIN)
+    }
+
+    /// Whether the caller has a right: the one place that knows which role is good for what.
+    pub fn may(&self, right: Right) -> bool {
+        match (right, self) {
+            (Right::Anyone, _) => true,
+            (Right::Device, Self::Device(_) | Self::Operator { .. }) | (Right::Viewer, Self::Operator { .. }) => true,
+            (Right::Admin, Self::Operator { role, .. }) => *role == TokenRole::Admin,
+            (Right::Device | Right::Viewer | Right::Admin, Self::Anyone | Self::Device(_)) => false,
+        }
     }
 
     pub fn actor(&self) -> String {
         match self {
             Self::Anyone => "anonymous".to_owned(),
-            Self::Operator(name) => name.clone(),
+            Self::Operator { name, .. } => name.clone(),
             Self::Device(id) => format!("device:{id}"),
         }
     }
@@ -40,31 +52,41 @@ pub(super) fn authorise(api: &Api, right: Right, headers: &HeaderMap) -> Result<
     }
     let caller =
         headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|text| identify(api, text));
-    match (right, caller) {
-        (_, Some(caller @ Caller::Operator(_))) => Ok(caller),
-        (Right::Device, Some(caller @ Caller::Device(_))) => Ok(caller),
-        (_, Some(Caller::Device(_))) => Err(Refused(problem(
-            StatusCode::FORBIDDEN,
-            "FORBIDDEN",
-            "Not allowed",
-            "a device's credential reads artifacts and nothing else",
-            &[],
-        ))),
-        (_, Some(Caller::Anyone) | None) => Err(Refused(problem(
+    match caller {
+        Some(caller) if caller.may(right) => Ok(caller),
+        Some(Caller::Device(_)) => Err(forbidden("a device's credential reads artifacts and nothing else")),
+        Some(Caller::Operator { .. }) => Err(forbidden("the role of this token is viewer, which only reads")),
+        Some(Caller::Anyone) | None => Err(Refused(problem(
             StatusCode::UNAUTHORIZED,
             "UNAUTHENTICATED",
             "Credentials are missing or wrong",
-            "this route needs `Authorization: Bearer <token>`, and the token must be the one of this hub",
+            "this route needs `Authorization: Bearer <token>`, and the token must be one of this hub that has not ended",
             &["set FULMAR_TOKEN to the content of <data>/run/admin.token"],
         ))),
     }
 }
 
+fn forbidden(why: &str) -> Refused {
+    Refused(problem(
+        StatusCode::FORBIDDEN,
+        "FORBIDDEN",
+        "Not allowed",
+        why,
+        &["GET /v1/whoami tells the role of a token"],
+    ))
+}
+
 fn identify(api: &Api, text: &str) -> Option<Caller> {
     let (scheme, credentials) = text.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
-        let is_admin = hashes_match(&secret_hash(credentials.trim().as_bytes()), &api.admin_sha256);
-        return is_admin.then(|| Caller::Operator(ADMIN.to_owned()));
+        let token = credentials.trim();
+        if hashes_match(&secret_hash(token.as_bytes()), &api.admin_sha256) {
+            return Some(Caller::Operator { name: ADMIN.to_owned(), role: TokenRole::Admin });
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let grant = api.grants.check(token, u64::try_from(now.as_millis()).unwrap_or(u64::MAX))?;
+        // No name of a token can be the administrator's.
+        return Some(Caller::Operator { name: format!("token/{}", grant.name), role: grant.role });
     }
     if scheme.eq_ignore_ascii_case("basic") {
         let decoded = data_encoding::BASE64.decode(credentials.trim().as_bytes()).ok()?;

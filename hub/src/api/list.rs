@@ -5,7 +5,7 @@
 use super::auth::Caller;
 use super::object::{Caught, Names, query, unexpected};
 use super::problem::{Refused, Result, invalid, problem};
-use super::{Api, PAGE_MAX, geojson, stream};
+use super::{Api, PAGE_MAX, geojson, stream, token};
 use crate::engine::port::{Answer, Place, Position, Request, Selection};
 use crate::geo::{Distance, Point};
 use crate::model::{API_VERSION, FieldSelector, Kind, Selector};
@@ -136,6 +136,7 @@ async fn list(
                 let body = json!({"type": "FeatureCollection", "features": features, "metadata": metadata});
                 return Ok(([(header::CONTENT_TYPE, GEOJSON)], body.to_string()).into_response());
             }
+            let items: Vec<Value> = items.into_iter().map(|item| token::noted(&api, kind, item)).collect();
             let name = format!("{}List", kind.name());
             let body = json!({"apiVersion": API_VERSION, "kind": name, "metadata": metadata, "items": items});
             Ok(axum::Json(body).into_response())

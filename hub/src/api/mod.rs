@@ -17,6 +17,7 @@ mod rate;
 mod route;
 mod serve;
 mod stream;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use route::{Method, ROUTES, Right, Route};
 pub use serve::{ApiError, serve};
 
 use crate::broker::Access;
+use crate::grants::Grants;
 use crate::handle::Handle;
 use crate::metrics::Metrics;
 use crate::store::Artifacts;
@@ -90,6 +92,8 @@ pub struct Api {
     pub access: Arc<dyn Access>,
     /// SHA-256 of the administrator's bearer token.
     pub admin_sha256: [u8; 32],
+    /// Knows the other bearer tokens.
+    pub grants: Arc<Grants>,
     pub limits: ApiLimits,
     pub metrics: Metrics,
     /// Sessions of the embedded broker.

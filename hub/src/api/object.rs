@@ -106,6 +106,7 @@ pub(super) fn read(kind: Kind) -> MethodRouter<Api> {
         async move |State(api): State<Api>, Extension(caller): Extension<Caller>, Path(names): Path<Names>| -> Result {
             match api.handle.request(&caller.actor(), Request::Get { key: names.key(kind) }).await? {
                 Answer::Object { resource_version, document: body, .. } => {
+                    let body = super::token::noted(&api, kind, body);
                     Ok(document(StatusCode::OK, resource_version, &body))
                 }
                 _ => Err(unexpected()),

@@ -160,7 +160,7 @@ fn described(route: &Route) -> Value {
     let security = match route.right {
         Right::Anyone => json!([]),
         Right::Device => json!([{"bearer": []}, {"device": []}]),
-        Right::Operator => json!([{"bearer": []}]),
+        Right::Viewer | Right::Admin => json!([{"bearer": []}]),
     };
     let mut operation = json!({
         "operationId": operation_id(route),

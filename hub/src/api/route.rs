@@ -4,7 +4,7 @@ use super::auth::{Caller, authorise};
 use super::problem::{Refused, problem};
 use super::rate::{Bucket, too_often};
 use super::serve::Peer;
-use super::{Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, device, health, list, object, openapi, stream};
+use super::{Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, device, health, list, object, openapi, stream, token};
 use crate::model::Kind;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -15,12 +15,14 @@ use axum::routing::{self, MethodRouter};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-/// The right that a route needs. Operators may do everything that devices may.
+/// The right that a route needs; each holder of a later one has the earlier ones, but devices have theirs alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
     Anyone,
     Device,
-    Operator,
+    /// Reads everything but secrets.
+    Viewer,
+    Admin,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,7 @@ const fn route(method: Method, path: &'static str, right: Right, handler: fn() -
 
 const REGION: &str = "/v1/regions/{name}";
 const DEVICE: &str = "/v1/devices/{name}";
+const TOKEN: &str = "/v1/tokens/{name}";
 const WORKLOAD: &str = "/v1/namespaces/{namespace}/workloads/{name}";
 const ARTIFACT: &str = "/v1/namespaces/{namespace}/artifacts/{name}";
 
@@ -65,46 +68,49 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/healthz", Right::Anyone, || routing::get(health::healthz)),
     route(Method::Get, "/readyz", Right::Anyone, || routing::get(health::readyz)),
     route(Method::Get, "/openapi.json", Right::Anyone, || routing::get(openapi::openapi)),
-    route(Method::Get, "/metrics", Right::Operator, || routing::get(health::metrics)),
-    route(Method::Get, "/v1/status", Right::Operator, || routing::get(object::status)),
-    route(Method::Get, "/v1/regions", Right::Operator, || list::all(Kind::Region)),
-    route(Method::Get, REGION, Right::Operator, || object::read(Kind::Region)),
-    route(Method::Put, REGION, Right::Operator, || object::write(Kind::Region)),
-    route(Method::Delete, REGION, Right::Operator, || object::remove(Kind::Region)),
-    route(Method::Get, "/v1/devices", Right::Operator, || list::all(Kind::Device)),
-    route(Method::Get, DEVICE, Right::Operator, || object::read(Kind::Device)),
-    route(Method::Put, DEVICE, Right::Operator, || object::write(Kind::Device)),
-    route(Method::Delete, DEVICE, Right::Operator, || object::remove(Kind::Device)),
-    route(Method::Post, "/v1/devices/{name}/approve", Right::Operator, || routing::post(device::approve)),
-    route(Method::Post, "/v1/devices/{name}/cordon", Right::Operator, || routing::post(device::cordon)),
-    route(Method::Post, "/v1/devices/{name}/uncordon", Right::Operator, || routing::post(device::uncordon)),
-    route(Method::Post, "/v1/devices/{name}/drain", Right::Operator, || routing::post(device::drain)),
-    route(Method::Post, "/v1/devices/{name}/undrain", Right::Operator, || routing::post(device::undrain)),
-    route(Method::Post, "/v1/join-tokens", Right::Operator, || routing::post(device::token_create)),
-    route(Method::Get, "/v1/workloads", Right::Operator, || list::all(Kind::Workload)),
-    route(Method::Get, "/v1/namespaces/{namespace}/workloads", Right::Operator, || list::all(Kind::Workload)),
-    route(Method::Get, WORKLOAD, Right::Operator, || object::read(Kind::Workload)),
-    route(Method::Put, WORKLOAD, Right::Operator, || object::write(Kind::Workload)),
-    route(Method::Delete, WORKLOAD, Right::Operator, || object::remove(Kind::Workload)),
-    route(Method::Get, "/v1/namespaces/{namespace}/workloads/{name}/placement", Right::Operator, || {
+    route(Method::Get, "/metrics", Right::Viewer, || routing::get(health::metrics)),
+    route(Method::Get, "/v1/status", Right::Viewer, || routing::get(object::status)),
+    route(Method::Get, "/v1/regions", Right::Viewer, || list::all(Kind::Region)),
+    route(Method::Get, REGION, Right::Viewer, || object::read(Kind::Region)),
+    route(Method::Put, REGION, Right::Admin, || object::write(Kind::Region)),
+    route(Method::Delete, REGION, Right::Admin, || object::remove(Kind::Region)),
+    route(Method::Get, "/v1/devices", Right::Viewer, || list::all(Kind::Device)),
+    route(Method::Get, DEVICE, Right::Viewer, || object::read(Kind::Device)),
+    route(Method::Put, DEVICE, Right::Admin, || object::write(Kind::Device)),
+    route(Method::Delete, DEVICE, Right::Admin, || object::remove(Kind::Device)),
+    route(Method::Post, "/v1/devices/{name}/approve", Right::Admin, || routing::post(device::approve)),
+    route(Method::Post, "/v1/devices/{name}/cordon", Right::Admin, || routing::post(device::cordon)),
+    route(Method::Post, "/v1/devices/{name}/uncordon", Right::Admin, || routing::post(device::uncordon)),
+    route(Method::Post, "/v1/devices/{name}/drain", Right::Admin, || routing::post(device::drain)),
+    route(Method::Post, "/v1/devices/{name}/undrain", Right::Admin, || routing::post(device::undrain)),
+    route(Method::Post, "/v1/join-tokens", Right::Admin, || routing::post(device::token_create)),
+    route(Method::Get, "/v1/whoami", Right::Viewer, || routing::get(token::whoami)),
+    route(Method::Get, "/v1/tokens", Right::Viewer, || list::all(Kind::Token)),
+    route(Method::Post, "/v1/tokens", Right::Admin, || routing::post(token::create)),
+    route(Method::Get, TOKEN, Right::Viewer, || object::read(Kind::Token)),
+    route(Method::Delete, TOKEN, Right::Admin, || object::remove(Kind::Token)),
+    route(Method::Get, "/v1/workloads", Right::Viewer, || list::all(Kind::Workload)),
+    route(Method::Get, "/v1/namespaces/{namespace}/workloads", Right::Viewer, || list::all(Kind::Workload)),
+    route(Method::Get, WORKLOAD, Right::Viewer, || object::read(Kind::Workload)),
+    route(Method::Put, WORKLOAD, Right::Admin, || object::write(Kind::Workload)),
+    route(Method::Delete, WORKLOAD, Right::Admin, || object::remove(Kind::Workload)),
+    route(Method::Get, "/v1/namespaces/{namespace}/workloads/{name}/placement", Right::Viewer, || {
         routing::get(object::placement)
     }),
-    route(Method::Get, "/v1/namespaces/{namespace}/workloads/{name}/logs", Right::Operator, || {
+    route(Method::Get, "/v1/namespaces/{namespace}/workloads/{name}/logs", Right::Viewer, || {
         routing::get(stream::logs)
     }),
-    route(Method::Get, "/v1/placements", Right::Operator, || list::all(Kind::Placement)),
-    route(Method::Get, "/v1/namespaces/{namespace}/placements", Right::Operator, || list::all(Kind::Placement)),
-    route(Method::Get, "/v1/namespaces/{namespace}/placements/{name}", Right::Operator, || {
-        object::read(Kind::Placement)
-    }),
-    route(Method::Get, "/v1/artifacts", Right::Operator, || list::all(Kind::Artifact)),
-    route(Method::Get, "/v1/namespaces/{namespace}/artifacts", Right::Operator, || list::all(Kind::Artifact)),
-    route(Method::Get, ARTIFACT, Right::Operator, || object::read(Kind::Artifact)),
-    route(Method::Post, ARTIFACT, Right::Operator, || routing::post(artifact::upload)),
-    route(Method::Delete, ARTIFACT, Right::Operator, || object::remove(Kind::Artifact)),
+    route(Method::Get, "/v1/placements", Right::Viewer, || list::all(Kind::Placement)),
+    route(Method::Get, "/v1/namespaces/{namespace}/placements", Right::Viewer, || list::all(Kind::Placement)),
+    route(Method::Get, "/v1/namespaces/{namespace}/placements/{name}", Right::Viewer, || object::read(Kind::Placement)),
+    route(Method::Get, "/v1/artifacts", Right::Viewer, || list::all(Kind::Artifact)),
+    route(Method::Get, "/v1/namespaces/{namespace}/artifacts", Right::Viewer, || list::all(Kind::Artifact)),
+    route(Method::Get, ARTIFACT, Right::Viewer, || object::read(Kind::Artifact)),
+    route(Method::Post, ARTIFACT, Right::Admin, || routing::post(artifact::upload)),
+    route(Method::Delete, ARTIFACT, Right::Admin, || object::remove(Kind::Artifact)),
     route(Method::Get, "/v1/artifacts/{digest}/content", Right::Device, || routing::get(artifact::content)),
     route(Method::Get, "/v1/bodies/{digest}", Right::Device, || routing::get(artifact::desired_body)),
-    route(Method::Get, "/v1/events", Right::Operator, || routing::get(stream::events)),
+    route(Method::Get, "/v1/events", Right::Viewer, || routing::get(stream::events)),
 ];
 
 /// The router of the table; each route checks its right before anything else is read.

@@ -7,8 +7,10 @@ use super::*;
 use crate::broker::{ClientName, Verdict};
 use crate::engine::port::{Answer, HubStatus, Input, LogLine, Outcome, Position, Request, StreamItem};
 use crate::engine::{CHANGES_MAX, WATCHERS_MAX};
+use crate::grants::{Grant, Grants, token_text};
 use crate::handle::{Handle, Message, Switchboard};
 use crate::keys::secret_hash;
+use crate::model::TokenRole;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -103,11 +105,19 @@ impl Rig {
         let device = DeviceId([9; 16]);
         let (handle, messages) = Handle::new();
         let asked = Arc::new(Mutex::new(Vec::new()));
+        let grants = Arc::new(Grants::default());
+        for (number, role) in [(1, TokenRole::Viewer), (2, TokenRole::Admin)] {
+            let grant = Grant { name: format!("t{number}"), role, expires_ms: None };
+            grants.put(secret_hash(token_text(&[number; 32]).as_bytes()), grant);
+        }
+        let grant = Grant { name: "old".to_owned(), role: TokenRole::Admin, expires_ms: Some(1) };
+        grants.put(secret_hash(token_text(&[3; 32]).as_bytes()), grant);
         let api = Api {
             handle: handle.clone(),
             artifacts: crate::store::Artifacts::open(data.path()).unwrap(),
             access: Arc::new(OneDevice(device)),
             admin_sha256: secret_hash(TOKEN.as_bytes()),
+            grants: grants.clone(),
             limits,
             metrics: Metrics::new(),
             broker_sessions: Arc::new(|| 0),
@@ -221,18 +231,73 @@ fn every_route_of_the_table_asks_for_its_right() {
         let unauthenticated = Some((401, "UNAUTHENTICATED".to_owned()));
         match route.right {
             Right::Anyone => assert_eq!(refused(""), None, "{verb} {path}"),
-            Right::Device | Right::Operator => {
-                for wrong in ["", "Bearer", "Bearer wrong", "Basic !!", &rig.device_basic("guess")] {
+            Right::Device | Right::Viewer | Right::Admin => {
+                let ended = format!("Bearer {}", token_text(&[3; 32]));
+                let unknown = format!("Bearer {}", token_text(&[4; 32]));
+                for wrong in ["", "Bearer", "Bearer wrong", "Basic !!", &rig.device_basic("guess"), &ended, &unknown] {
                     assert_eq!(refused(wrong), unauthenticated, "{verb} {path} with {wrong:?}");
                 }
-                let expected = (route.right == Right::Operator).then(|| (403, "FORBIDDEN".to_owned()));
+                let forbidden = || Some((403, "FORBIDDEN".to_owned()));
+                let expected = (route.right != Right::Device).then(forbidden).flatten();
                 assert_eq!(refused(&basic), expected, "{verb} {path} by a device");
-                assert_eq!(refused(&format!("bearer {TOKEN}")), None, "{verb} {path}");
+                let viewer = format!("Bearer {}", token_text(&[1; 32]));
+                let expected = (route.right == Right::Admin).then(forbidden).flatten();
+                assert_eq!(refused(&viewer), expected, "{verb} {path} by a viewer");
+                for admin in [format!("bearer {TOKEN}"), format!("Bearer {}", token_text(&[2; 32]))] {
+                    assert_eq!(refused(&admin), None, "{verb} {path} by an administrator");
+                }
             }
         }
     }
     assert_eq!(rig.admin("GET", "/v1/nothing", b"").problem(), (404, "NO_SUCH_ROUTE".to_owned()));
     assert_eq!(rig.admin("PUT", "/v1/status", b"").problem(), (405, "WRONG_METHOD".to_owned()));
+}
+
+/// Whatever is not in the table does not exist: each path takes its methods alone (HEAD goes with GET, under the same right).
+#[test]
+fn no_route_is_outside_the_table() {
+    let rig = Rig::start();
+    for route in ROUTES {
+        for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"] {
+            if ROUTES.iter().any(|other| other.path == route.path && other.method.name() == method) {
+                continue;
+            }
+            for authorization in [format!("Bearer {TOKEN}"), String::new()] {
+                let reply = rig.ask(method, &concrete(route.path), &authorization, b"");
+                assert!(matches!(reply.status, 400 | 405), "{method} {}: {}", route.path, reply.status);
+            }
+        }
+        if route.right != Right::Anyone && route.method == Method::Get {
+            assert_eq!(rig.ask("HEAD", &concrete(route.path), "", b"").status, 401, "HEAD {}", route.path);
+        }
+    }
+}
+
+#[test]
+fn whoami_tells_the_role_and_what_it_is_good_for() {
+    let rig = Rig::start();
+    let ask = |number: u8, query: &str| {
+        let bearer = format!("Bearer {}", token_text(&[number; 32]));
+        rig.ask("GET", &format!("/v1/whoami{query}"), &bearer, b"").json()
+    };
+    assert_eq!(ask(1, ""), json!({"name": "token/t1", "role": "viewer", "namespace": null}));
+    for (query, viewer, admin) in [
+        ("?can=list&kind=devices", true, true),
+        ("?can=delete&kind=workload", false, true),
+        ("?can=apply&kind=region", false, true),
+        ("?can=drain&kind=device", false, true),
+        ("?can=drain&kind=region", false, false),
+        ("?can=delete&kind=placement", false, false),
+    ] {
+        assert_eq!(
+            (ask(1, query)["allowed"].as_bool(), ask(2, query)["allowed"].as_bool()),
+            (Some(viewer), Some(admin)),
+            "{query}"
+        );
+    }
+    for query in ["?can=list", "?can=fly&kind=device", "?can=get&kind=dragon", "?x=1"] {
+        assert_eq!(ask(1, query)["status"], 422, "{query}");
+    }
 }
 
 #[test]
@@ -387,14 +452,16 @@ fn the_reference_is_the_table() {
     let mut text = String::from(
         "# HTTP API\n\nMade from the route table; do not edit by hand. All paths answer JSON. Anything but success is\n\
          `application/problem+json` (RFC 9457) with `code`, `detail`, `errors[]` (JSON pointers) and `next[]`.\n\n\
-         Rights: `operator` needs `Authorization: Bearer <token>` with the token in `<data>/run/admin.token`; `device` also takes\n\
-         HTTP Basic with the device's id and credential.\n\n| method | path | right |\n|---|---|---|\n",
+         Rights: `viewer` and `admin` need `Authorization: Bearer <token>` with a token of that role (`POST /v1/tokens`; an admin may do what a\n\
+         viewer may) or the one in `<data>/run/admin.token`, which is an admin; `device` also takes HTTP Basic with the device's id and\n\
+         credential.\n\n| method | path | right |\n|---|---|---|\n",
     );
     for route in ROUTES {
         let right = match route.right {
             Right::Anyone => "anyone",
             Right::Device => "device",
-            Right::Operator => "operator",
+            Right::Viewer => "viewer",
+            Right::Admin => "admin",
         };
         text.push_str(&format!("| {} | `{}` | {right} |\n", verb(route.method), route.path));
     }

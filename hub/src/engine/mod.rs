@@ -31,9 +31,12 @@ mod stored;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod token;
 mod watcher;
 
 pub use changes::CHANGES_MAX;
+pub use stored::timestamp;
+pub use token::{API_TOKENS_MAX, loaded_grants};
 pub use watcher::{WATCHER_CREDIT_MAX, WATCHERS_MAX};
 
 pub use port::{

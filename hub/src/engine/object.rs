@@ -20,7 +20,7 @@ use wire::topic::{Down, Topic};
 /// Objects of all kinds together.
 pub const OBJECTS_MAX: usize = 1_000_000;
 
-type Done = Option<Result<Answer, Problem>>;
+pub(super) type Done = Option<Result<Answer, Problem>>;
 
 /// Who did what, for the audit.
 pub(super) struct Act<'a> {
@@ -57,6 +57,9 @@ impl Engine {
                 None => Err(problem::not_found(key)),
             },
             ManifestSpec::Workload(spec) => self.admit_workload(key, *spec, before.as_deref()),
+            ManifestSpec::Token(_) => {
+                Err(problem::invalid("/kind", "tokens are made with POST /v1/tokens and never changed".to_owned()))
+            }
         };
         let spec = match spec {
             Ok(spec) => spec,
@@ -90,7 +93,7 @@ impl Engine {
 
     /// Commits a changed object and answers with it.
     #[allow(clippy::too_many_arguments)]
-    fn change(
+    pub(super) fn change(
         &mut self,
         now: Now,
         ticket: Ticket,
@@ -271,6 +274,9 @@ impl Engine {
                 releases.push(Release::Publish { topic: topic.as_str().to_owned(), payload: Vec::new(), retain: true });
             }
         }
+        if let Spec::Token(token) = &before.body.spec {
+            releases.push(Release::Access(AccessChange::GrantRemove { sha256: token.sha256 }));
+        }
         let audit = AuditEntry {
             time_ms: now.wall_ms,
             actor: actor.to_owned(),
@@ -297,7 +303,7 @@ impl Engine {
                 stored.key.namespace == key.namespace
                     && workload.spec.views().iter().any(|view| view.artifact.name == key.name)
             }
-            (Kind::Device | Kind::Workload | Kind::Placement, _) | (_, None) => false,
+            (Kind::Device | Kind::Workload | Kind::Placement | Kind::Token, _) | (_, None) => false,
         };
         let objects = self.state.objects.values();
         objects.filter(|stored| needs(stored)).map(|stored| stored.key.to_string()).collect()
@@ -433,7 +439,7 @@ impl Engine {
                     self.pipeline.release_last(Release::DeviceChanged(key.name.clone()));
                 }
             }
-            Kind::Artifact | Kind::Placement => {}
+            Kind::Artifact | Kind::Placement | Kind::Token => {}
         }
     }
 }
@@ -458,6 +464,7 @@ fn is_same_spec(a: &Spec, b: &Spec) -> bool {
         (Spec::Device(a), Spec::Device(b)) => a.spec == b.spec,
         (Spec::Region(a), Spec::Region(b)) => a == b,
         (Spec::Artifact(a), Spec::Artifact(b)) => a == b,
-        (Spec::Region(_) | Spec::Device(_) | Spec::Workload(_) | Spec::Artifact(_), _) => false,
+        (Spec::Token(a), Spec::Token(b)) => a == b,
+        (Spec::Region(_) | Spec::Device(_) | Spec::Workload(_) | Spec::Artifact(_) | Spec::Token(_), _) => false,
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::commit::{Batch, CommitFailure};
 use crate::geo::{Distance, Point};
+use crate::grants::Grant;
 use crate::model::{Condition, FieldError, FieldSelector, Kind, ObjectKey, Selector};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -186,13 +187,15 @@ pub struct Publication {
     pub qos1: bool,
 }
 
-/// Who may connect to the broker. Durable before it is said; at start the shell fills the table from `Loaded`.
+/// Who may connect to the broker, and who may use the API. Durable before it is said; at start the shell fills the table from `Loaded`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessChange {
     DevicePut { id: DeviceId, credential_sha256: [u8; 32] },
     DeviceRemove { id: DeviceId },
     JoinPut { token: TokenId, secret_sha256: [u8; 32] },
     JoinRemove { token: TokenId },
+    GrantPut { sha256: [u8; 32], grant: Grant },
+    GrantRemove { sha256: [u8; 32] },
 }
 
 /// Whether a write is only judged.
@@ -266,6 +269,11 @@ pub enum Request {
         approve: bool,
         labels: Value,
         entropy: [u8; 32],
+    },
+    /// A bearer token of the API; its text is known to the edge alone.
+    ApiTokenCreate {
+        document: Value,
+        sha256: [u8; 32],
     },
     /// `device` `None`: the summary of the whole placement.
     Explain {

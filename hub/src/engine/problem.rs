@@ -13,7 +13,7 @@ pub(super) fn not_found(key: &ObjectKey) -> Problem {
         Kind::Device => {
             vec!["fulmar get devices".to_owned(), "fulmar device join-token".to_owned()]
         }
-        Kind::Region | Kind::Artifact | Kind::Workload | Kind::Placement => {
+        Kind::Region | Kind::Artifact | Kind::Workload | Kind::Placement | Kind::Token => {
             vec![format!("fulmar get {}", key.kind.plural())]
         }
     };
@@ -60,6 +60,11 @@ pub(super) fn in_use(key: &ObjectKey, users: &[String]) -> Problem {
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let detail = format!("{key} is used by {}{more}; delete or change these first", shown.join(", "));
     problem(409, "IN_USE", "still in use", detail, vec!["fulmar get workloads".to_owned()])
+}
+
+pub(super) fn exists(key: &ObjectKey) -> Problem {
+    let detail = format!("there is a {key} already; delete it first, or take another name");
+    problem(409, "EXISTS", "exists already", detail, vec![format!("fulmar get {}", key.kind.plural())])
 }
 
 pub(super) fn limit(detail: String) -> Problem {

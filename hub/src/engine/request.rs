@@ -18,7 +18,8 @@ impl Engine {
             | Request::Delete { .. }
             | Request::ArtifactPut { .. }
             | Request::DeviceChange { .. }
-            | Request::TokenCreate { .. } => return self.write_request(now, ticket, actor, request),
+            | Request::TokenCreate { .. }
+            | Request::ApiTokenCreate { .. } => return self.write_request(now, ticket, actor, request),
             Request::Get { key } => self.get(now, key),
             Request::List { kind, selection, limit, after } => {
                 self.list(now, *kind, selection, *limit, after.as_deref())
@@ -75,6 +76,9 @@ impl Engine {
             Request::DeviceChange { name, change } => self.device_change(now, ticket, actor, name, *change),
             Request::TokenCreate { expires_in, approve, labels, entropy } => {
                 self.token_create(now, ticket, actor, *expires_in, *approve, labels, entropy)
+            }
+            Request::ApiTokenCreate { document, sha256 } => {
+                self.api_token_create(now, ticket, actor, document, *sha256)
             }
             Request::Get { .. }
             | Request::List { .. }

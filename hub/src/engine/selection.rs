@@ -73,7 +73,7 @@ impl Engine {
                 let index = self.state.placed.keys.get(key).map(|(_, index)| *index);
                 index.and_then(|index| self.state.devices.get(index)).map(|device| device.keys.name.as_str())
             }
-            Kind::Region | Kind::Artifact | Kind::Workload => None,
+            Kind::Region | Kind::Artifact | Kind::Workload | Kind::Token => None,
         };
         self.state.position(device?).map(|(position, _)| position.point)
     }
@@ -102,7 +102,7 @@ impl Engine {
         let Some(Place { within, near: _ }) = &selection.place else { return Ok(()) };
         match kind {
             Kind::Device | Kind::Placement => {}
-            Kind::Region | Kind::Artifact | Kind::Workload => {
+            Kind::Region | Kind::Artifact | Kind::Workload | Kind::Token => {
                 let detail = format!("{} have no place: within and near select devices and placements", kind.plural());
                 return Err(problem::invalid("", detail));
             }

@@ -201,7 +201,7 @@ impl State {
                     }
                 }
             }
-            Kind::Artifact | Kind::Placement => {}
+            Kind::Artifact | Kind::Placement | Kind::Token => {}
         }
         before
     }

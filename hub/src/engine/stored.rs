@@ -5,7 +5,8 @@
 use super::desired::Encoded;
 use crate::commit::ObjectRow;
 use crate::model::{
-    API_VERSION, ArtifactSpec, DevicePosition, DeviceSpec, Kind, Metadata, Object, ObjectKey, RegionSpec, WorkloadSpec,
+    API_VERSION, ArtifactSpec, DevicePosition, DeviceSpec, Kind, Metadata, Object, ObjectKey, RegionSpec, TokenSpec,
+    WorkloadSpec,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -37,6 +38,22 @@ pub(super) enum Spec {
     Device(DeviceBody),
     Workload(Box<WorkloadBody>),
     Artifact(ArtifactSpec),
+    Token(TokenBody),
+}
+
+/// A bearer token without its secret.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct TokenBody {
+    pub spec: TokenSpec,
+    pub expires_ms: Option<u64>,
+    pub sha256: [u8; 32],
+}
+
+#[derive(Serialize, Deserialize)]
+struct Grant {
+    sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_ms: Option<u64>,
 }
 
 /// A device's spec, and what it said of itself that placement must know after a restart.
@@ -79,6 +96,8 @@ struct Document {
     wire: Option<WireNumbers>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reported: Option<Reported>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grant: Option<Grant>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,6 +113,7 @@ impl Spec {
             Self::Device(body) => serde_json::to_value(&body.spec),
             Self::Workload(body) => serde_json::to_value(&body.spec),
             Self::Artifact(spec) => serde_json::to_value(spec),
+            Self::Token(body) => serde_json::to_value(&body.spec),
         };
         // Maps with text keys and finite numbers only: serialising cannot fail.
         value.unwrap_or_default()
@@ -106,7 +126,14 @@ impl Body {
         let (wire, reported) = match &self.spec {
             Spec::Workload(body) => (Some(WireNumbers { id: body.id, generation: body.record_generation }), None),
             Spec::Device(body) => (None, Some(body.reported.clone())),
-            Spec::Region(_) | Spec::Artifact(_) => (None, None),
+            Spec::Region(_) | Spec::Artifact(_) | Spec::Token(_) => (None, None),
+        };
+        let grant = match &self.spec {
+            Spec::Token(body) => {
+                let sha256 = data_encoding::HEXLOWER.encode(&body.sha256);
+                Some(Grant { sha256, expires_ms: body.expires_ms })
+            }
+            Spec::Region(_) | Spec::Artifact(_) | Spec::Device(_) | Spec::Workload(_) => None,
         };
         let document = Document {
             labels: self.labels.clone(),
@@ -114,6 +141,7 @@ impl Body {
             spec: self.spec.value(),
             wire,
             reported,
+            grant,
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }
@@ -132,6 +160,11 @@ impl Stored {
             Kind::Region => Spec::Region(serde_json::from_value(document.spec).ok()?),
             Kind::Artifact => Spec::Artifact(serde_json::from_value(document.spec).ok()?),
             Kind::Placement => return None,
+            Kind::Token => {
+                let Grant { sha256, expires_ms } = document.grant?;
+                let sha256 = data_encoding::HEXLOWER.decode(sha256.as_bytes()).ok()?.try_into().ok()?;
+                Spec::Token(TokenBody { spec: serde_json::from_value(document.spec).ok()?, expires_ms, sha256 })
+            }
             Kind::Device => {
                 let spec = serde_json::from_value(document.spec).ok()?;
                 Spec::Device(DeviceBody { spec, reported: document.reported.unwrap_or_default() })
@@ -155,21 +188,21 @@ impl Stored {
     pub fn device(&self) -> Option<&DeviceBody> {
         match &self.body.spec {
             Spec::Device(body) => Some(body),
-            Spec::Region(_) | Spec::Workload(_) | Spec::Artifact(_) => None,
+            Spec::Region(_) | Spec::Workload(_) | Spec::Artifact(_) | Spec::Token(_) => None,
         }
     }
 
     pub fn workload(&self) -> Option<&WorkloadBody> {
         match &self.body.spec {
             Spec::Workload(body) => Some(body),
-            Spec::Region(_) | Spec::Device(_) | Spec::Artifact(_) => None,
+            Spec::Region(_) | Spec::Device(_) | Spec::Artifact(_) | Spec::Token(_) => None,
         }
     }
 
     pub fn artifact(&self) -> Option<&ArtifactSpec> {
         match &self.body.spec {
             Spec::Artifact(spec) => Some(spec),
-            Spec::Region(_) | Spec::Device(_) | Spec::Workload(_) => None,
+            Spec::Region(_) | Spec::Device(_) | Spec::Workload(_) | Spec::Token(_) => None,
         }
     }
 
@@ -196,7 +229,7 @@ impl Stored {
 }
 
 /// RFC 3339 in UTC; empty for what is no time of the calendar.
-pub(super) fn timestamp(unix_ms: u64) -> String {
+pub fn timestamp(unix_ms: u64) -> String {
     let ms = i64::try_from(unix_ms).ok();
     ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).map(|time| time.to_string()).unwrap_or_default()
 }

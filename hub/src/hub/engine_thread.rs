@@ -17,6 +17,7 @@ use crate::broker::{AccessTable, NameRefused};
 use crate::commit::{Batch, CommitFailure};
 use crate::engine::Engine;
 use crate::engine::port::{AccessChange, Effect, Input, Instant, Now, Publication};
+use crate::grants::Grants;
 use crate::handle::{Message, Switchboard};
 use crate::metrics::Metrics;
 use crate::mqtt::{self, Link, PublishError};
@@ -38,6 +39,7 @@ pub(super) struct EngineThread {
     pub(super) access: Arc<AccessTable>,
     pub(super) broker: Arc<BrokerSlot>,
     pub(super) metrics: Metrics,
+    pub(super) grants: Arc<Grants>,
 }
 
 struct Running {
@@ -210,6 +212,14 @@ impl Running {
             AccessChange::DeviceRemove { id } => {
                 access.device_remove(&id.text());
                 broker.kick(&id.text());
+                Ok(())
+            }
+            AccessChange::GrantPut { sha256, grant } => {
+                self.owned.grants.put(sha256, grant);
+                Ok(())
+            }
+            AccessChange::GrantRemove { sha256 } => {
+                self.owned.grants.remove(&sha256);
                 Ok(())
             }
             AccessChange::JoinPut { token, secret_sha256 } => access.join_put(&token.to_string(), secret_sha256),

@@ -7,6 +7,7 @@ use super::device::{DeviceManifest, read_device};
 use super::metadata::{Kind, ObjectKey};
 use super::read::{Reader, Refusal, Shape, shown};
 use super::region::{RegionSpec, read_region};
+use super::token::{TokenManifest, read_token};
 use super::workload::WorkloadSpec;
 use super::workload_read::read_workload;
 use super::{API_VERSION, NAMESPACE_DEFAULT};
@@ -28,6 +29,7 @@ pub enum ManifestSpec {
     Region(RegionSpec),
     Device(DeviceManifest),
     Workload(Box<WorkloadSpec>),
+    Token(TokenManifest),
 }
 
 const DOCUMENT: Shape = Shape { known: &["apiVersion", "kind", "metadata", "spec", "status"], not_built: &[] };
@@ -117,6 +119,7 @@ fn read_spec(reader: &mut Reader, kind: Kind, value: &Value) -> Option<ManifestS
         Kind::Workload => {
             read_workload(reader, "/spec", value).map(|workload| ManifestSpec::Workload(Box::new(workload)))
         }
+        Kind::Token => read_token(reader, "/spec", value).map(ManifestSpec::Token),
         Kind::Placement => reader.error("/kind", "placements follow from workloads and are only read"),
         Kind::Artifact => reader.error(
             "/kind",

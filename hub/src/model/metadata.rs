@@ -16,10 +16,12 @@ pub enum Kind {
     Workload,
     /// Derived: a workload on a device.
     Placement,
+    Token,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Region, Self::Device, Self::Artifact, Self::Workload, Self::Placement];
+    pub const ALL: [Self; 6] =
+        [Self::Region, Self::Device, Self::Artifact, Self::Workload, Self::Placement, Self::Token];
 
     /// As in a manifest.
     pub const fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Kind {
             Self::Artifact => "Artifact",
             Self::Workload => "Workload",
             Self::Placement => "Placement",
+            Self::Token => "Token",
         }
     }
 
@@ -40,6 +43,7 @@ impl Kind {
             Self::Artifact => "artifact",
             Self::Workload => "workload",
             Self::Placement => "placement",
+            Self::Token => "token",
         }
     }
 
@@ -51,12 +55,13 @@ impl Kind {
             Self::Artifact => "artifacts",
             Self::Workload => "workloads",
             Self::Placement => "placements",
+            Self::Token => "tokens",
         }
     }
 
     pub const fn is_namespaced(self) -> bool {
         match self {
-            Self::Region | Self::Device => false,
+            Self::Region | Self::Device | Self::Token => false,
             Self::Artifact | Self::Workload | Self::Placement => true,
         }
     }

@@ -18,6 +18,7 @@ mod schema;
 mod selector;
 #[cfg(test)]
 mod tests;
+mod token;
 mod workload;
 mod workload_read;
 
@@ -39,6 +40,7 @@ pub use read::{FIELD_ERRORS_MAX, Refusal};
 pub(crate) use read::{Reader, at as pointer_at};
 pub use region::RegionSpec;
 pub use selector::{Expression, Operator, Selector, SelectorError};
+pub use token::{TokenManifest, TokenRole, TokenSpec, TokenStatus};
 pub use workload::{
     ComponentSpec, ComponentType, ComponentView, Fulfilment, FunctionLimitsSpec, FunctionSpec, PartitionPolicy,
     RetrySpec, Role, Shortfall, Triggers, Unconfirmed, WorkloadDevice, WorkloadSpec, WorkloadStatus, config_bytes,

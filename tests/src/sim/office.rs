@@ -198,6 +198,7 @@ impl World<'_> {
                 AccessChange::DeviceRemove { id } => self.broker.device_remove(id),
                 AccessChange::JoinPut { token, secret_sha256 } => self.broker.token_put(token, secret_sha256),
                 AccessChange::JoinRemove { token } => self.broker.token_remove(token),
+                AccessChange::GrantPut { .. } | AccessChange::GrantRemove { .. } => {}
             },
         }
     }

@@ -6,7 +6,7 @@ use super::parts::reference;
 use crate::engine::port::{EventLine, HubStatus, LogLine};
 use crate::model::{
     API_VERSION, ArtifactSpec, DeviceSpec, DeviceStatus, FieldError, Kind, Metadata, PlacedSpec, PlacedStatus,
-    RegionSpec, WorkloadSpec, WorkloadStatus,
+    RegionSpec, TokenSpec, TokenStatus, WorkloadSpec, WorkloadStatus,
 };
 use schemars::SchemaGenerator;
 use schemars::generate::{Contract, SchemaSettings};
@@ -102,6 +102,7 @@ fn types(kind: Kind) -> (&'static str, Option<&'static str>) {
         Kind::Workload => ("WorkloadSpec", Some("WorkloadStatus")),
         Kind::Artifact => ("ArtifactSpec", None),
         Kind::Placement => ("PlacedSpec", Some("PlacedStatus")),
+        Kind::Token => ("TokenSpec", Some("TokenStatus")),
     }
 }
 
@@ -116,6 +117,8 @@ pub(super) fn all() -> Map<String, Value> {
     shown.subschema_for::<ArtifactSpec>();
     shown.subschema_for::<PlacedSpec>();
     shown.subschema_for::<PlacedStatus>();
+    shown.subschema_for::<TokenSpec>();
+    shown.subschema_for::<TokenStatus>();
     shown.subschema_for::<FieldError>();
     shown.subschema_for::<LogLine>();
     shown.subschema_for::<EventLine>();
@@ -140,11 +143,20 @@ pub(super) fn all() -> Map<String, Value> {
     for (name, schema) in by_hand() {
         all.insert(name.to_owned(), schema);
     }
+    let spec = json!({
+        "type": "object", "required": ["role"], "additionalProperties": false,
+        "properties": {
+            "role": reference("TokenRole"),
+            "expiresIn": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "examples": ["30d"]},
+        },
+    });
+    all.insert("TokenSpecInput".to_owned(), spec);
+    all.insert("TokenManifest".to_owned(), manifest_of(Kind::Token, "TokenSpec"));
     all.sort_keys();
     all
 }
 
-fn by_hand() -> [(&'static str, Value); 7] {
+fn by_hand() -> [(&'static str, Value); 8] {
     let string = || json!({"type": "string"});
     [
         (
@@ -205,6 +217,16 @@ fn by_hand() -> [(&'static str, Value); 7] {
             json!({
                 "type": "object", "required": ["token", "id", "expiresMs"],
                 "properties": {"token": string(), "id": string(), "expiresMs": {"type": "integer"}},
+            }),
+        ),
+        (
+            "WhoAmI",
+            json!({
+                "type": "object", "required": ["name", "role", "namespace"],
+                "properties": {
+                    "name": string(), "role": {"enum": ["admin", "viewer"]}, "namespace": {"type": "null"},
+                    "allowed": {"type": "boolean"},
+                },
             }),
         ),
         (

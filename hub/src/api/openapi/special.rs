@@ -55,6 +55,13 @@ pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
         ("POST", "/v1/join-tokens") => Operation::new("Makes a single-use token with which a device joins")
             .body(json_body(reference("JoinTokenRequest")))
             .answer("201", json_answer("The token; it is shown once", reference("JoinToken"))),
+        ("POST", "/v1/tokens") => Operation::new("Makes a bearer token; the answer is the only one that holds it")
+            .body(json_body(reference("TokenManifest")))
+            .answer("201", document_answer("Made; status.token is the token", Kind::Token)),
+        ("GET", "/v1/whoami") => Operation::new("Whose token this is, and what it is good for")
+            .parameter(query("can", json!({"type": "string"}), "A verb: get, list, watch, create, update, apply, delete, ..."))
+            .parameter(query("kind", json!({"type": "string"}), "With can: of which kind"))
+            .answer("200", json_answer("Name and role; with can, whether it is allowed", reference("WhoAmI"))),
         ("POST", "/v1/devices/{name}/approve") => device_change("Lets a device receive work"),
         ("POST", "/v1/devices/{name}/cordon") => device_change("Keeps new work off a device"),
         ("POST", "/v1/devices/{name}/uncordon") => device_change("Lets new work onto a device again"),

@@ -10,6 +10,7 @@ mod placement;
 mod replay;
 mod session;
 mod terms;
+mod token;
 mod watch;
 mod world;
 mod writer;

@@ -1,4 +1,5 @@
-//! Watching a real hub over HTTP: what a client was told is what a list shows, across lost connections and a restart.
+//! A real hub over HTTP: what a watching client was told is what a list shows, across lost connections and a restart; and what
+//! tokens are good for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::{Value, json};
@@ -208,4 +209,51 @@ fn the_commands_of_the_page_on_watching_do_what_it_says() {
     for part in ["event: ADDED", "event: BOOKMARK", "FeatureCollection", "WATCH_EXPIRED"] {
         assert!(said.contains(part), "{part} in {said}\n{errors}");
     }
+}
+
+/// Status of a request with a token.
+fn asked(hub: &Hub, method: &str, path: &str, token: &str, body: &str) -> u16 {
+    let mut socket = TcpStream::connect(address(hub)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    write!(socket, "{method} {path} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+    let head = BufReader::new(socket).lines().next().unwrap().unwrap();
+    head.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_viewer_reads_and_changes_nothing_until_its_token_is_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut hub = Hub::start(directory.path());
+    let wanted = |name: &str, role: &str| json!({"apiVersion": "fulmar/v1", "kind": "Token", "metadata": {"name": name}, "spec": {"role": role}});
+    let make = |hub: &Hub, name: &str, role: &str| {
+        let made = hub.post("/v1/tokens", wanted(name, role).to_string().as_bytes());
+        made["status"]["token"].as_str().unwrap().to_owned()
+    };
+    let (viewer, admin) = (make(&hub, "look", "viewer"), make(&hub, "ops", "admin"));
+    let document = region("r", 5, true).to_string();
+    for _ in 0..2 {
+        let ask = |method: &str, path: &str, token: &str, body: &str| asked(&hub, method, path, token, body);
+        assert_eq!(ask("PUT", "/v1/regions/r", &viewer, &document), 403);
+        assert!(matches!(ask("PUT", "/v1/regions/r", &admin, &document), 200 | 201));
+        assert_eq!(ask("GET", "/v1/regions/r", &viewer, ""), 200);
+        assert_eq!(ask("GET", "/metrics", &viewer, ""), 200);
+        assert_eq!(ask("DELETE", "/v1/tokens/ops", &viewer, ""), 403);
+        assert_eq!(ask("GET", "/v1/regions/r", "fulmar_guess", ""), 401);
+        // Tokens are there after a restart too.
+        hub.kill();
+        hub.run();
+    }
+    let listed = hub.get("/v1/tokens").to_string();
+    assert!(listed.contains("look") && listed.contains("ops"), "{listed}");
+    assert!(!listed.contains(&viewer) && !listed.contains(&admin), "no secret is shown again");
+    for file in std::fs::read_dir(hub.data()).unwrap().filter_map(|entry| std::fs::read(entry.unwrap().path()).ok()) {
+        let is_inside = |secret: &str| file.windows(secret.len()).any(|part| part == secret.as_bytes());
+        assert!(!is_inside(&viewer) && !is_inside(&admin), "no secret is stored");
+    }
+    hub.delete("/v1/tokens/look");
+    wait_until("the token is refused", || match asked(&hub, "GET", "/v1/regions/r", &viewer, "") {
+        401 => Ok(()),
+        other => Err(other),
+    });
 }
