@@ -257,3 +257,193 @@ fn a_viewer_reads_and_changes_nothing_until_its_token_is_deleted() {
         other => Err(other),
     });
 }
+
+fn text_of(hub: &Hub, raw: &[u8]) -> (u16, String) {
+    let mut socket = TcpStream::connect(address(hub)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The hub may refuse and close before it has read everything.
+    let _ = socket.write_all(raw);
+    let mut bytes = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut socket, &mut bytes);
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("no answer in {text:?}")), text)
+}
+
+fn put_raw(hub: &Hub, path: &str, body: &[u8]) -> (u16, String) {
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+        hub.token(),
+        body.len()
+    );
+    text_of(hub, &[head.as_bytes(), body].concat())
+}
+
+#[test]
+fn h2_json_that_is_none_or_too_deep_is_refused_and_the_hub_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let hub = Hub::start(directory.path());
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000)).into_bytes();
+    let keys: String = (0..1_000_000).map(|n| format!("\"k{n}\":1,")).collect();
+    let many = format!("{{{}\"z\":1}}", keys).into_bytes();
+    for (body, expected) in [
+        (deep, 400),
+        (many, 413),
+        (b"{\"a\": NaN}".to_vec(), 400),
+        (b"{\"kind\":\"Region\",\"kind\":\"Region\"}".to_vec(), 400),
+        (b"{\"a\":\"\\ud800\"}".to_vec(), 400),
+        (vec![b'"', 0xff, 0xfe, b'"'], 400),
+        (b"null".to_vec(), 422),
+        (b"[]".to_vec(), 422),
+    ] {
+        let (status, text) = put_raw(&hub, "/v1/regions/r", &body);
+        let shown = String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
+        assert_eq!(status, expected, "{shown}: {text}");
+        assert!(text.contains("application/problem+json"), "{shown}");
+    }
+    hub.put("/v1/regions/r", &region("r", 1, true));
+}
+
+#[test]
+fn h6_of_many_who_change_one_version_exactly_one_wins() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut hub = Hub::start(directory.path());
+    hub.put("/v1/regions/r", &region("r", 1, true));
+    let rounds = 5;
+    for round in 0..rounds {
+        let version = hub.get("/v1/regions/r")["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+        let (token, address) = (hub.token(), address(&hub));
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let ask = |number: u32| {
+                let (token, address, version) = (&token, &address, &version);
+                scope.spawn(move || {
+                    let body = region("r", 100 * (round + 1) + number, true).to_string();
+                    let mut socket = TcpStream::connect(address).unwrap();
+                    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                    write!(
+                        socket,
+                        "PUT /v1/regions/r HTTP/1.1\r\nHost: hub\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nIf-Match: \"{version}\"\r\nContent-Length: {}\r\n\r\n{body}",
+                        body.len()
+                    )
+                    .unwrap();
+                    let head = BufReader::new(socket).lines().next().unwrap().unwrap();
+                    head.split(' ').nth(1).unwrap().parse().unwrap()
+                })
+            };
+            let asked: Vec<_> = (0..100).map(ask).collect();
+            asked.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let count = |status: u16| statuses.iter().filter(|other| **other == status).count();
+        assert_eq!((count(200), count(412)), (1, 99), "round {round}");
+    }
+    assert_eq!(hub.get("/v1/regions/r")["metadata"]["generation"], rounds + 1);
+    hub.kill();
+    let database = std::fs::read_dir(hub.data()).unwrap().map(|entry| entry.unwrap().path());
+    let database = database.into_iter().find(|path| path.extension().is_some_and(|end| end == "db")).unwrap();
+    let connection = rusqlite::Connection::open(database).unwrap();
+    let rows: u32 =
+        connection.query_row("SELECT count(*) FROM audit WHERE object = 'region/r'", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, rounds + 1, "one row for each change that won");
+}
+
+#[test]
+fn h8_names_that_are_none_are_refused_wherever_they_stand() {
+    let directory = tempfile::tempdir().unwrap();
+    let hub = Hub::start(directory.path());
+    let long = "x".repeat(64);
+    for name in ["../x", "a;rm -rf", "$(id)", long.as_str(), "r\u{430}y", "R", "-x", "a b", "a\0b", "%2e%2e"] {
+        let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let document = region(name, 1, true).to_string();
+        let (status, text) = put_raw(&hub, &format!("/v1/regions/{encoded}"), document.as_bytes());
+        assert_eq!(status, 422, "{name:?}: {text}");
+        for path in
+            [format!("/v1/namespaces/default/artifacts/{encoded}"), format!("/v1/namespaces/{encoded}/artifacts/a")]
+        {
+            let (status, answer) = hub.try_post(&path, b"\0asm\x01\0\0\0");
+            assert!(matches!(status, 404 | 422), "{path}: {status} {answer}");
+        }
+        let token =
+            json!({"apiVersion": "fulmar/v1", "kind": "Token", "metadata": {"name": name}, "spec": {"role": "viewer"}});
+        assert_eq!(hub.try_post("/v1/tokens", token.to_string().as_bytes()).0, 422, "{name:?}");
+    }
+    // What is on the disk is named by hashes alone.
+    let files = std::fs::read_dir(hub.data().join("artifacts")).unwrap();
+    for file in files.map(|file| file.unwrap().file_name().into_string().unwrap()) {
+        assert!(file.bytes().all(|b| b.is_ascii_hexdigit() || b == b'.' || b == b'-'), "{file}");
+    }
+    assert!(hub.get("/v1/artifacts")["items"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn h9_geometry_is_right_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let hub = Hub::start(directory.path());
+    let shaped =
+        |spec: Value| json!({"apiVersion": "fulmar/v1", "kind": "Region", "metadata": {"name": "r"}, "spec": spec});
+    let circle = |point: Value, km: f64| shaped(json!({"circle": {"center": point, "radiusKm": km}}));
+    let polygon = |ring: Value| shaped(json!({"geometry": {"type": "Polygon", "coordinates": [ring]}}));
+    for refused in [
+        circle(json!([8.6, 91.0]), 1.0),
+        circle(json!([181.0, 0.0]), 1.0),
+        circle(json!([8.6]), 1.0),
+        circle(json!([8.6, 50.1]), 0.0),
+        circle(json!([8.6, 50.1]), -1.0),
+        circle(json!([8.6, 50.1]), 1e300),
+        polygon(json!([[0, 0], [1, 1], [0, 0]])),
+        polygon(json!([[0, 0], [1, 0], [2, 0], [0, 0]])),
+        polygon(json!([[0, 0], [1, 0], [1, 1]])),
+    ] {
+        let (status, answer) = hub.try_put("/v1/regions/r", &refused);
+        assert_eq!(status, 422, "{refused}: {answer}");
+        assert!(answer["errors"][0]["pointer"].as_str().unwrap().starts_with("/spec"), "{answer}");
+    }
+    // More positions than a body holds, and not a number.
+    let ring: Vec<[f64; 2]> = (0..100_000).map(|n| [f64::from(n) / 1e4, 1.0]).collect();
+    assert_eq!(put_raw(&hub, "/v1/regions/r", polygon(json!(ring)).to_string().as_bytes()).0, 413);
+    let (status, _) =
+        put_raw(&hub, "/v1/regions/r", circle(json!([8.6, 50.1]), 1.0).to_string().replace("8.6", "NaN").as_bytes());
+    assert_eq!(status, 400);
+    // Over the antimeridian: cut in two where it is drawn.
+    hub.put("/v1/regions/r", &polygon(json!([[170, -10], [-170, -10], [-170, 10], [170, 10], [170, -10]])));
+    let drawn = hub.get("/v1/regions?format=geojson");
+    assert_eq!(drawn["features"][0]["geometry"]["type"], "MultiPolygon");
+    // A ring that crosses itself has an answer by the even-odd rule.
+    hub.put("/v1/regions/r", &polygon(json!([[0, 0], [2, 2], [2, 0], [0, 2], [0, 0]])));
+}
+
+#[test]
+fn h10_what_cannot_be_fulfilled_says_why_and_what_makes_no_sense_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let hub = Hub::start(directory.path());
+    hub.deploy(&Workload::new("hello").placed(json!({"labels": {"nowhere": "true"}})), HELLO);
+    let waiting = hub.wait_workload("hello", "is judged", |workload| workload["status"]["shortfall"].is_object());
+    assert_eq!(waiting["status"]["shortfall"]["missing"], 1);
+    assert!(!waiting["status"]["shortfall"]["reason"].as_str().unwrap().is_empty());
+    let mut spec = waiting["spec"].clone();
+    let document = |spec: &Value| json!({"apiVersion": "fulmar/v1", "kind": "Workload", "metadata": {"name": "hello"}, "spec": spec});
+    let mut refused = |pointer: &str, value: Value| {
+        let before = spec.pointer(pointer).cloned();
+        *spec.pointer_mut(pointer).unwrap() = value.clone();
+        let (status, answer) = hub.try_put("/v1/namespaces/default/workloads/hello", &document(&spec));
+        assert_eq!(status, 422, "{pointer} = {value}: {answer}");
+        *spec.pointer_mut(pointer).unwrap() = before.unwrap();
+    };
+    refused("/replicas", json!(4_294_967_296_u64));
+    refused("/replicas", json!(-1));
+    refused("/function/limits/memory", json!("0B"));
+    refused("/function/limits/memory", json!("-1B"));
+    refused("/function/limits/memory", json!("1000GiB"));
+    refused("/function/limits/fuel", json!(0));
+    // Components that wait for each other.
+    let artifact = waiting["spec"]["artifact"].clone();
+    let component =
+        |name: &str, after: &str| json!({"name": name, "after": [after], "type": "function", "artifact": artifact});
+    let circle = json!({"type": "function", "components": [component("a", "b"), component("b", "a")], "placement": {"labels": {"x": "y"}}});
+    let (status, answer) = hub.try_put(
+        "/v1/namespaces/default/workloads/circle",
+        &json!({
+            "apiVersion": "fulmar/v1", "kind": "Workload", "metadata": {"name": "circle"}, "spec": circle,
+        }),
+    );
+    assert_eq!(status, 422, "{answer}");
+}

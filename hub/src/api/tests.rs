@@ -219,7 +219,7 @@ fn verb(method: Method) -> &'static str {
 }
 
 #[test]
-fn every_route_of_the_table_asks_for_its_right() {
+fn h3_every_route_of_the_table_asks_for_its_right() {
     let rig = Rig::start();
     for route in ROUTES {
         let (verb, path) = (verb(route.method), concrete(route.path));
@@ -255,7 +255,7 @@ fn every_route_of_the_table_asks_for_its_right() {
 
 /// Whatever is not in the table does not exist: each path takes its methods alone (HEAD goes with GET, under the same right).
 #[test]
-fn no_route_is_outside_the_table() {
+fn h3_no_route_is_outside_the_table() {
     let rig = Rig::start();
     for route in ROUTES {
         for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"] {
@@ -301,7 +301,7 @@ fn whoami_tells_the_role_and_what_it_is_good_for() {
 }
 
 #[test]
-fn a_body_is_taken_at_its_limit_and_refused_beyond() {
+fn h1_a_body_is_taken_at_its_limit_and_refused_beyond() {
     let rig = Rig::start();
     let padded = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8)).into_bytes();
     let path = "/v1/regions/r";
