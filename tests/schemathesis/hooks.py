@@ -1,5 +1,7 @@
 """What schemathesis cannot know of the hub's API: streams never end by themselves, and modules are bytes."""
 
+import json
+
 import schemathesis
 
 
@@ -15,3 +17,8 @@ def before_call(ctx, case, kwargs):
 @schemathesis.serializer("application/wasm")
 def wasm(ctx, value):
     return value if isinstance(value, bytes) else str(value).encode()
+
+
+@schemathesis.serializer("application/apply-patch+json")
+def apply_patch(ctx, value):
+    return value if isinstance(value, bytes) else json.dumps(value).encode()

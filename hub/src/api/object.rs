@@ -3,6 +3,7 @@
 use super::auth::Caller;
 use super::problem::{Refused, Result, invalid, problem};
 use super::{Api, body};
+use crate::engine::Applier;
 use crate::engine::port::{Answer, Mode, Outcome, Request};
 use crate::model::{Kind, ObjectKey};
 use axum::Extension;
@@ -20,6 +21,27 @@ use serde_json::Value;
 pub(super) struct PutQuery {
     dry_run: Option<String>,
 }
+
+/// Query of a server-side apply.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ApplyQuery {
+    field_manager: String,
+    #[serde(default)]
+    force: bool,
+    dry_run: Option<String>,
+}
+
+/// Query of a read.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReadQuery {
+    #[serde(default)]
+    show_managed_fields: bool,
+}
+
+/// The media type of a server-side apply.
+pub(super) const APPLY_PATCH: &str = "application/apply-patch+json";
 
 /// Query of a placement.
 #[derive(Debug, Deserialize)]
@@ -103,8 +125,18 @@ impl Names {
 /// GET of one object of a kind.
 pub(super) fn read(kind: Kind) -> MethodRouter<Api> {
     routing::get(
-        async move |State(api): State<Api>, Extension(caller): Extension<Caller>, Path(names): Path<Names>| -> Result {
-            match api.handle.request(&caller.actor(), Request::Get { key: names.key(kind) }).await? {
+        async move |State(api): State<Api>,
+                    Extension(caller): Extension<Caller>,
+                    Path(names): Path<Names>,
+                    q: Caught<ReadQuery>|
+                    -> Result {
+            let key = names.key(kind);
+            let is_stored = kind != Kind::Placement;
+            let request = match query(q)?.show_managed_fields && is_stored {
+                true => Request::Managed { key },
+                false => Request::Get { key },
+            };
+            match api.handle.request(&caller.actor(), request).await? {
                 Answer::Object { resource_version, document: body, .. } => {
                     let body = super::token::noted(&api, kind, body);
                     Ok(document(StatusCode::OK, resource_version, &body))
@@ -127,6 +159,41 @@ pub(super) fn write(kind: Kind) -> MethodRouter<Api> {
     )
 }
 
+/// PATCH of one object of a kind: server-side apply.
+pub(super) fn apply(kind: Kind) -> MethodRouter<Api> {
+    routing::patch(
+        async move |State(api): State<Api>,
+                    Extension(caller): Extension<Caller>,
+                    Path(names): Path<Names>,
+                    q: Caught<ApplyQuery>,
+                    headers: HeaderMap,
+                    body: Body| { patch(api, caller, names.key(kind), query(q)?, &headers, body).await },
+    )
+}
+
+async fn patch(api: Api, caller: Caller, key: ObjectKey, query: ApplyQuery, headers: &HeaderMap, body: Body) -> Result {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if media.split(';').next().map(str::trim) != Some(APPLY_PATCH) {
+        let detail = format!("a patch is a partial manifest with Content-Type: {APPLY_PATCH}");
+        let (status, title) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not a patch that is known");
+        return Err(Refused(problem(status, "UNSUPPORTED_PATCH", title, detail, &[])));
+    }
+    let mode = mode(query.dry_run.as_deref())?;
+    let if_match = if_match(headers)?;
+    let document = body::json(body, api.limits.body_timeout).await?;
+    let applier = Applier { manager: query.field_manager, force: query.force };
+    let request = Request::Apply { key, document, applier, mode, if_match };
+    written(api.handle.request(&caller.actor(), request).await?)
+}
+
+fn mode(dry_run: Option<&str>) -> Result<Mode> {
+    match dry_run {
+        None => Ok(Mode::Commit),
+        Some("server") => Ok(Mode::DryRun),
+        Some(_) => Err(Refused(invalid("", "dryRun takes `server`"))),
+    }
+}
+
 /// DELETE of one object of a kind.
 pub(super) fn remove(kind: Kind) -> MethodRouter<Api> {
     routing::delete(
@@ -145,15 +212,16 @@ pub(super) fn remove(kind: Kind) -> MethodRouter<Api> {
 }
 
 async fn put(api: Api, caller: Caller, key: ObjectKey, query: PutQuery, headers: &HeaderMap, body: Body) -> Result {
-    let mode = match query.dry_run.as_deref() {
-        None => Mode::Commit,
-        Some("server") => Mode::DryRun,
-        Some(_) => return Err(Refused(invalid("", "dryRun takes `server`"))),
-    };
+    let mode = mode(query.dry_run.as_deref())?;
     let if_match = if_match(headers)?;
     let manifest = body::json(body, api.limits.body_timeout).await?;
     let request = Request::Put { key, document: manifest, mode, if_match };
-    match api.handle.request(&caller.actor(), request).await? {
+    written(api.handle.request(&caller.actor(), request).await?)
+}
+
+/// The answer to a write.
+fn written(answer: Answer) -> Result {
+    match answer {
         Answer::Object { outcome, resource_version, document: body, warnings } => {
             let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
             let mut response = document(status, resource_version, &body);

@@ -68,6 +68,7 @@ fn operation(route: &Route) -> Operation {
     match (form(route.path), route.method.name()) {
         (Form::List(kind), "GET") => list(kind),
         (Form::One(kind), "GET") => Operation::new(format!("Reads one {}", kind.singular()))
+            .parameter(query("showManagedFields", json!({"type": "boolean"}), "Show who owns which fields"))
             .answer("200", parts::document_answer("The object; the header ETag is its resource version", kind)),
         (Form::One(kind), "PUT") => Operation::new(format!("Creates or replaces a {}", kind.singular()))
             .parameter(parts::if_match())
@@ -75,6 +76,21 @@ fn operation(route: &Route) -> Operation {
             .body(parts::json_body(reference(&format!("{}Manifest", kind.name()))))
             .answer("200", parts::document_answer("Replaced, or the same already", kind))
             .answer("201", parts::document_answer("Created", kind)),
+        (Form::One(kind), "PATCH") => Operation::new(format!("Applies a partial {} as a field manager", kind.singular()))
+            .parameter(parts::if_match())
+            .parameter(json!({
+                "name": "fieldManager", "in": "query", "required": true, "description": "Who owns the fields of this document",
+                "schema": {"type": "string", "pattern": "^[A-Za-z0-9._/-]{1,63}$"},
+            }))
+            .parameter(query("force", json!({"type": "boolean"}), "Take fields over that others own"))
+            .parameter(query("dryRun", json!({"enum": ["server"]}), "Judge only, store nothing"))
+            .body(json!({
+                "required": true,
+                "content": {super::object::APPLY_PATCH: {"schema": reference(&format!("{}Manifest", kind.name()))}},
+            }))
+            .answer("200", parts::document_answer("Applied, or the same already", kind))
+            .answer("201", parts::document_answer("Created", kind))
+            .answer("415", problem_answer("415")),
         (Form::One(kind), "DELETE") => Operation::new(format!("Deletes a {}", kind.singular()))
             .parameter(parts::if_match())
             .answer("204", json!({"description": "Deleted"})),

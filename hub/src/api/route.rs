@@ -30,6 +30,7 @@ pub enum Method {
     Get,
     Put,
     Post,
+    Patch,
     Delete,
 }
 
@@ -39,6 +40,7 @@ impl Method {
             Self::Get => "GET",
             Self::Put => "PUT",
             Self::Post => "POST",
+            Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
     }
@@ -73,10 +75,12 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/v1/regions", Right::Viewer, || list::all(Kind::Region)),
     route(Method::Get, REGION, Right::Viewer, || object::read(Kind::Region)),
     route(Method::Put, REGION, Right::Admin, || object::write(Kind::Region)),
+    route(Method::Patch, REGION, Right::Admin, || object::apply(Kind::Region)),
     route(Method::Delete, REGION, Right::Admin, || object::remove(Kind::Region)),
     route(Method::Get, "/v1/devices", Right::Viewer, || list::all(Kind::Device)),
     route(Method::Get, DEVICE, Right::Viewer, || object::read(Kind::Device)),
     route(Method::Put, DEVICE, Right::Admin, || object::write(Kind::Device)),
+    route(Method::Patch, DEVICE, Right::Admin, || object::apply(Kind::Device)),
     route(Method::Delete, DEVICE, Right::Admin, || object::remove(Kind::Device)),
     route(Method::Post, "/v1/devices/{name}/approve", Right::Admin, || routing::post(device::approve)),
     route(Method::Post, "/v1/devices/{name}/cordon", Right::Admin, || routing::post(device::cordon)),
@@ -93,6 +97,7 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/v1/namespaces/{namespace}/workloads", Right::Viewer, || list::all(Kind::Workload)),
     route(Method::Get, WORKLOAD, Right::Viewer, || object::read(Kind::Workload)),
     route(Method::Put, WORKLOAD, Right::Admin, || object::write(Kind::Workload)),
+    route(Method::Patch, WORKLOAD, Right::Admin, || object::apply(Kind::Workload)),
     route(Method::Delete, WORKLOAD, Right::Admin, || object::remove(Kind::Workload)),
     route(Method::Get, "/v1/namespaces/{namespace}/workloads/{name}/placement", Right::Viewer, || {
         routing::get(object::placement)

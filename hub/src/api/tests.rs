@@ -469,7 +469,9 @@ fn the_reference_is_the_table() {
     let rate = |rate: Rate| format!("{} a second, {} at once", rate.per_second, rate.burst);
     text.push_str(&format!(
         "\nWrites take `If-Match` with an ETag (412 if the object moved on) and `?dryRun=server`; the header `Fulmar-Outcome` says\n\
-         `created`, `updated` or `unchanged`, `Fulmar-Warning` repeats. Lists take `labelSelector`, `fieldSelector` (`status.online.state=Online,spec.cordoned!=true`), `limit` and `continue`;\n\
+         `created`, `updated` or `unchanged`, `Fulmar-Warning` repeats. `PATCH` applies a partial document\n\
+         (`application/apply-patch+json`) as `?fieldManager=NAME`, with `force=true` over the fields of others (409 `FIELD_CONFLICT`);\n\
+         `?showManagedFields=true` on a read shows who owns which fields. Lists take `labelSelector`, `fieldSelector` (`status.online.state=Online,spec.cordoned!=true`), `limit` and `continue`;\n\
          devices also `within=<region>` and `near=<lon>,<lat>,<km>`, devices and regions `format=geojson`.\n\
          With `watch=true` a list answers server-sent events `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` and, when the hub ends it,\n\
          `END` with a problem; `resourceVersion=<position>` or `Last-Event-ID` resumes, 410 `WATCH_EXPIRED` says to list again.\n\

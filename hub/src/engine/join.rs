@@ -257,6 +257,7 @@ impl Engine {
                 spec: DeviceSpec { approved: token.approve, ..DeviceSpec::default() },
                 reported: Reported { class, position, position_ms: now.wall_ms },
             }),
+            managed: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! `handle(now, input)`, then `poll(now)` until `None`, then `poll_timeout()`. Answers and publications that a change
 //! causes leave only when the change is durable.
 
+mod apply;
 mod changes;
 mod clock;
 mod desired;
@@ -34,6 +35,7 @@ mod tests;
 mod token;
 mod watcher;
 
+pub use apply::Applier;
 pub use changes::CHANGES_MAX;
 pub use stored::timestamp;
 pub use token::{API_TOKENS_MAX, loaded_grants};

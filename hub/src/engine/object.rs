@@ -3,6 +3,7 @@
 //! A change that changes nothing makes no batch. `None` from these methods means that the answer waits for its batch.
 
 use super::Engine;
+use super::apply::Manner;
 use super::event::Draft;
 use super::pending::Release;
 use super::port::{AccessChange, Answer, DeviceChange, Mode, Now, Outcome, Problem, Ticket};
@@ -40,6 +41,21 @@ impl Engine {
         mode: Mode,
         if_match: Option<u64>,
     ) -> Done {
+        self.put_as(now, ticket, actor, key, document, mode, if_match, &Manner::Put { written: document })
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn put_as(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        actor: &str,
+        key: &ObjectKey,
+        document: &Value,
+        mode: Mode,
+        if_match: Option<u64>,
+        manner: &Manner<'_>,
+    ) -> Done {
         let manifest = match Manifest::read(key, document) {
             Ok(manifest) => manifest,
             Err(refusal) => return Some(Err(problem::refused(refusal))),
@@ -65,7 +81,12 @@ impl Engine {
             Ok(spec) => spec,
             Err(refused) => return Some(Err(refused)),
         };
-        let body = Body { labels: manifest.labels, annotations: manifest.annotations, spec };
+        let (labels, annotations, managed) = (manifest.labels, manifest.annotations, Vec::new());
+        let mut body = Body { labels, annotations, spec, managed };
+        body.managed = match manner.owners(before.as_deref(), &body) {
+            Ok(managed) => managed,
+            Err(refused) => return Some(Err(refused)),
+        };
         let warnings = manifest.warnings;
         if let Some(before) = &before
             && before.body == body
@@ -344,7 +365,8 @@ impl Engine {
         }
         let (labels, annotations) =
             before.as_deref().map(|b| (b.body.labels.clone(), b.body.annotations.clone())).unwrap_or_default();
-        let body = Body { labels, annotations, spec: Spec::Artifact(ArtifactSpec { digest: text, bytes, versions }) };
+        let spec = Spec::Artifact(ArtifactSpec { digest: text, bytes, versions });
+        let body = Body { labels, annotations, spec, managed: Vec::new() };
         if let Some(before) = &before
             && before.body == body
         {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here may decide. Edges translate HTTP, MQTT and the store into these and back.
 
+use super::apply::Applier;
 use crate::commit::{Batch, CommitFailure};
 use crate::geo::{Distance, Point};
 use crate::grants::Grant;
@@ -233,7 +234,19 @@ pub enum Request {
         mode: Mode,
         if_match: Option<u64>,
     },
+    /// Server-side apply of a partial document.
+    Apply {
+        key: ObjectKey,
+        document: Value,
+        applier: Applier,
+        mode: Mode,
+        if_match: Option<u64>,
+    },
     Get {
+        key: ObjectKey,
+    },
+    /// As `Get`, with the owners of the fields.
+    Managed {
         key: ObjectKey,
     },
     /// `after`: the `next` of the page before.

@@ -62,6 +62,20 @@ pub(super) fn in_use(key: &ObjectKey, users: &[String]) -> Problem {
     problem(409, "IN_USE", "still in use", detail, vec!["fulmar get workloads".to_owned()])
 }
 
+pub(super) fn conflict(errors: Vec<FieldError>) -> Problem {
+    let first = errors.first().map(|error| format!("{} is {}", error.pointer, error.detail)).unwrap_or_default();
+    let more = errors.len().saturating_sub(1);
+    let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+    let next = vec![
+        "leave these fields out, or give them the value that they have".to_owned(),
+        "apply with force=true to take them over".to_owned(),
+    ];
+    Problem {
+        errors,
+        ..problem(409, "FIELD_CONFLICT", "another manager owns these fields", format!("{first}{more}"), next)
+    }
+}
+
 pub(super) fn exists(key: &ObjectKey) -> Problem {
     let detail = format!("there is a {key} already; delete it first, or take another name");
     problem(409, "EXISTS", "exists already", detail, vec![format!("fulmar get {}", key.kind.plural())])

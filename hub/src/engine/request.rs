@@ -15,12 +15,14 @@ impl Engine {
     pub(super) fn request(&mut self, now: Now, ticket: Ticket, actor: &str, request: Request) {
         let result = match &request {
             Request::Put { .. }
+            | Request::Apply { .. }
             | Request::Delete { .. }
             | Request::ArtifactPut { .. }
             | Request::DeviceChange { .. }
             | Request::TokenCreate { .. }
             | Request::ApiTokenCreate { .. } => return self.write_request(now, ticket, actor, request),
             Request::Get { key } => self.get(now, key),
+            Request::Managed { key } => self.managed(now, key),
             Request::List { kind, selection, limit, after } => {
                 self.list(now, *kind, selection, *limit, after.as_deref())
             }
@@ -69,6 +71,9 @@ impl Engine {
             Request::Put { key, document, mode, if_match } => {
                 self.put(now, ticket, actor, key, document, *mode, *if_match)
             }
+            Request::Apply { key, document, applier, mode, if_match } => {
+                self.apply(now, ticket, actor, key, document, applier, *mode, *if_match)
+            }
             Request::Delete { key, if_match } => self.delete(now, ticket, actor, key, *if_match),
             Request::ArtifactPut { namespace, name, digest, bytes } => {
                 self.artifact_put(now, ticket, actor, &ObjectKey::artifact(namespace, name), *digest, *bytes)
@@ -81,6 +86,7 @@ impl Engine {
                 self.api_token_create(now, ticket, actor, document, *sha256)
             }
             Request::Get { .. }
+            | Request::Managed { .. }
             | Request::List { .. }
             | Request::Watch { .. }
             | Request::EventsWatch { .. }

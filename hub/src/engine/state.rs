@@ -225,6 +225,7 @@ impl State {
                 labels: stored.body.labels.clone(),
                 annotations: stored.body.annotations.clone(),
                 spec: Spec::Workload(Box::new(body)),
+                managed: stored.body.managed.clone(),
             },
         })
     }

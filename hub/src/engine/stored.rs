@@ -4,6 +4,7 @@
 
 use super::desired::Encoded;
 use crate::commit::ObjectRow;
+use crate::model::managed::Managed;
 use crate::model::{
     API_VERSION, ArtifactSpec, DevicePosition, DeviceSpec, Kind, Metadata, Object, ObjectKey, RegionSpec, TokenSpec,
     WorkloadSpec,
@@ -30,6 +31,8 @@ pub(super) struct Body {
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
     pub spec: Spec,
+    /// Who owns which fields.
+    pub managed: Vec<Managed>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +101,8 @@ struct Document {
     reported: Option<Reported>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     grant: Option<Grant>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    managed: Vec<Managed>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,6 +126,11 @@ impl Spec {
 }
 
 impl Body {
+    /// The spec as shown.
+    pub fn spec_value(&self) -> Value {
+        self.spec.value()
+    }
+
     /// The bytes of the database row.
     pub fn json(&self) -> Vec<u8> {
         let (wire, reported) = match &self.spec {
@@ -142,6 +152,7 @@ impl Body {
             wire,
             reported,
             grant,
+            managed: self.managed.clone(),
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }
@@ -181,7 +192,7 @@ impl Stored {
             generation: row.generation,
             resource_version: row.resource_version,
             created_ms: row.created_ms,
-            body: Body { labels: document.labels, annotations: document.annotations, spec },
+            body: Body { labels: document.labels, annotations: document.annotations, spec, managed: document.managed },
         })
     }
 

@@ -53,7 +53,12 @@ impl Engine {
         let spec = TokenSpec { role: wanted.role, expires_at: expires_ms.map(super::stored::timestamp) };
         let token = TokenBody { spec, expires_ms, sha256 };
         let grant = token.grant(name);
-        let body = Body { labels: manifest.labels, annotations: manifest.annotations, spec: Spec::Token(token) };
+        let body = Body {
+            labels: manifest.labels,
+            annotations: manifest.annotations,
+            spec: Spec::Token(token),
+            managed: Vec::new(),
+        };
         let act = Act { actor, action: "token-create" };
         self.change(now, ticket, &act, &key, body, Outcome::Created, manifest.warnings);
         self.pipeline.release_last(Release::Access(AccessChange::GrantPut { sha256, grant }));

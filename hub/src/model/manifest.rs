@@ -34,7 +34,17 @@ pub enum ManifestSpec {
 
 const DOCUMENT: Shape = Shape { known: &["apiVersion", "kind", "metadata", "spec", "status"], not_built: &[] };
 const METADATA: Shape = Shape {
-    known: &["name", "namespace", "labels", "annotations", "uid", "generation", "resourceVersion", "creationTimestamp"],
+    known: &[
+        "name",
+        "namespace",
+        "labels",
+        "annotations",
+        "uid",
+        "generation",
+        "resourceVersion",
+        "creationTimestamp",
+        "managedFields",
+    ],
     not_built: &["ownerReferences", "finalizers"],
 };
 

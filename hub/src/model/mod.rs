@@ -6,6 +6,7 @@
 mod artifact;
 mod device;
 mod field;
+pub mod managed;
 mod manifest;
 mod metadata;
 mod placed;

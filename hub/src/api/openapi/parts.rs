@@ -82,6 +82,7 @@ pub(super) fn problem_answer(status: &str) -> Value {
         "409" => "In use, or a limit is reached",
         "412" => "The object has changed",
         "413" => "The body is too large",
+        "415" => "Not the media type of a patch",
         "422" => "The document or query has mistakes, each with a pointer",
         "429" => "Too many requests; Retry-After says when",
         "503" => "Busy or stopping; Retry-After says when",

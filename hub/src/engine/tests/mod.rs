@@ -1,5 +1,6 @@
 //! The engine against a writer and devices on a virtual clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod apply;
 mod commit;
 mod device;
 mod dispatch;

@@ -31,6 +31,15 @@ pub struct Database {
 }
 
 impl Database {
+    /// As a hub from before there were field managers wrote it.
+    pub fn forget_owners(&mut self) {
+        for row in self.objects.values_mut() {
+            let mut stored: serde_json::Value = serde_json::from_slice(&row.json).unwrap();
+            stored.as_object_mut().unwrap().remove("managed");
+            row.json = serde_json::to_vec(&stored).unwrap();
+        }
+    }
+
     pub fn apply(&mut self, batch: &Batch) -> Vec<(DeviceId, SignedHeader)> {
         assert_eq!(batch.sequence, self.sequence + 1, "sequences are dense");
         self.sequence = batch.sequence;
