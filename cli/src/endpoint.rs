@@ -77,7 +77,7 @@ fn find_with(global: &Global, variable: Option<String>) -> Result<Endpoint, Fail
     let Some(file) = read_file(data)? else {
         return Err(Failure::new(Exit::Failure, "NO_HUB", "no hub is running here")
             .why(format!(
-                "{} does not exist, and neither --server nor FULMAR_SERVER is given",
+                "{} does not exist, no hub of this user runs on this machine, and neither --server nor FULMAR_SERVER is given",
                 Endpoints::path(data).display()
             ))
             .next("fulmar up")

@@ -24,6 +24,7 @@ mod output;
 mod progress;
 #[cfg(test)]
 mod reference;
+mod registry;
 mod running;
 mod show;
 mod sse;
@@ -59,7 +60,16 @@ fn command_line() -> Cli {
     // Global options are known to the verb too, wherever they stand.
     let at = matches.subcommand().map_or(&matches, |(_, verb)| verb);
     cli.global.is_data_given = !matches!(at.value_source("data"), None | Some(ValueSource::DefaultValue));
+    let starts_one = matches!(cli.verb, Verb::Up(_) | Verb::Hub(_));
+    if !starts_one && !cli.global.is_data_given && cli.global.server.is_none() && !is_hub_here(&cli.global) {
+        cli.global.data = registry::newest().unwrap_or(cli.global.data);
+    }
     cli
+}
+
+/// A file that cannot be read is one: the verb says what is wrong with it.
+fn is_hub_here(global: &args::Global) -> bool {
+    !matches!(endpoint::read_file(&global.data), Ok(None))
 }
 
 fn run(cli: &Cli) -> Result<(), Failure> {

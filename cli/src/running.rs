@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, system};
 use crate::get;
 use crate::output::{line, say};
+use crate::registry::{self, Registration};
 use crate::show::{flag, text};
 use crate::stop::{Order, Stop};
 use crate::wait::seconds;
@@ -33,6 +34,8 @@ pub struct Running {
     pub agent: Option<Companion>,
     pub fleet: Option<Companion>,
     hub: Hub,
+    /// Lets commands in other terminals find the hub.
+    registration: Option<Registration>,
     pub client: Client,
     begin: Instant,
     ready: Duration,
@@ -73,7 +76,8 @@ impl Running {
             origin: "the hub in this process".to_owned(),
         });
         let (ready, linked) = (Duration::ZERO, Duration::ZERO);
-        Ok(Self { agent: None, fleet: None, hub, client, begin, ready, linked })
+        let registration = registry::register(hub.data());
+        Ok(Self { agent: None, fleet: None, hub, registration, client, begin, ready, linked })
     }
 
     /// Until the API answers and the hub hears its broker.
@@ -195,6 +199,7 @@ impl Running {
             }
         }
         say("stopping");
+        drop(self.registration.take());
         // All at once, then one after the other.
         self.companions().for_each(Companion::ask);
         self.companions().for_each(Companion::stop);

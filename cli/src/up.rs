@@ -136,14 +136,12 @@ fn run(global: &Global, args: &Up, stop: &Stop) -> Result<(), Failure> {
         let arrived = Arrived { own, simulated, online, after: running.elapsed() };
         running.show(global.output, Some(&arrived))?;
     }
-    let data =
-        if is_default_place(&global.data) { String::new() } else { format!(" --data {}", global.data.display()) };
-    let next = format!("Next:  fulmar apply -f examples/hello.yaml --wait{data}");
+    let next = "Next:  fulmar apply -f examples/hello.yaml --wait";
     if args.detached {
         // The process that waits for it goes away with this line.
-        line(&next)?;
+        line(next)?;
     } else {
-        say(&next);
+        say(next);
     }
     running.serve(stop)
 }
@@ -159,11 +157,6 @@ fn start_fleet(running: &mut Running, program: &Path, plan: &Plan, data: &Path) 
     let tokens = local_fleet::write_tokens(&running.client, plan, data)?;
     running.fleet = Some(local_fleet::start(program, data, &tokens)?);
     Ok(plan.names().filter(|name| !gone.contains(name)).collect())
-}
-
-/// True if the other verbs find this hub without being told.
-fn is_default_place(data: &Path) -> bool {
-    std::env::var_os("FULMAR_DATA").map_or(data == Path::new("./fulmar-data"), |place| place == data.as_os_str())
 }
 
 fn start_log(default: tracing::Level) -> Result<(), Failure> {

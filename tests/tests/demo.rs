@@ -32,6 +32,7 @@ impl Up {
         let process = Command::new(program("fulmar"))
             .args(["up", "--demo", "--devices", &DEVICES.to_string(), "--api", &api, "--broker", &broker, "--data"])
             .arg(directory.join("data"))
+            .env("XDG_STATE_HOME", directory.join("state"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -148,10 +149,13 @@ fn a_simulated_fleet_comes_up_works_leaves_nothing_and_comes_back() {
 #[test]
 fn a_fleet_in_the_background_is_ended_by_down_and_its_temporary_data_with_it() {
     let directory = tempfile::tempdir().unwrap();
+    let temporary = directory.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
     let fulmar = |arguments: &[&str]| {
         let output = Command::new(program("fulmar"))
             .args(arguments)
-            .env("TMPDIR", directory.path())
+            .env("TMPDIR", directory.path().join("tmp"))
+            .env("XDG_STATE_HOME", directory.path().join("state"))
             .env_remove("FULMAR_DATA")
             .stdin(Stdio::null())
             .output()
@@ -163,14 +167,16 @@ fn a_fleet_in_the_background_is_ended_by_down_and_its_temporary_data_with_it() {
     let ports = ["--api", "127.0.0.1:0", "--broker", "127.0.0.1:0"];
     let [out, said] = fulmar(&[&["up", "--demo", "--devices", "2", "--no-agent", "--detach"], &ports[..]].concat());
     assert!(out.contains("2 simulated   2/2 online"), "{out}{said}");
-    let data = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+    let data = std::fs::read_dir(&temporary).unwrap().next().unwrap().unwrap().path();
     assert!(said.contains(&format!("fulmar down --data {}", data.display())), "{said}");
     assert_eq!(processes_of(directory.path()).lines().count(), 2, "the hub and the fleet");
     let data = data.display().to_string();
-    let [out, _] = fulmar(&["down", "--data", &data]);
+    let [out, _] = fulmar(&["status"]);
+    assert!(out.contains("2 online of 2"), "a hub that runs on this machine is found without being named: {out}");
+    let [out, _] = fulmar(&["down"]);
     assert!(out.contains("have ended"), "{out}");
     assert_eq!(processes_of(directory.path()), "");
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "the temporary directory is gone");
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "the temporary directory is gone");
     let [_, said] = fulmar(&["down", "--data", &data]);
     assert!(said.contains("nothing runs"), "{said}");
 }

@@ -89,6 +89,8 @@ impl Hub {
             .args(["hub", "--data"])
             .arg(&self.data)
             .args(["--api", &address(self.api), "--broker", &address(self.broker)])
+            // Commands of the person at this machine are not to find it.
+            .env("XDG_STATE_HOME", &self.data)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
