@@ -2,28 +2,49 @@
 //!
 //! If one document is not valid nothing is changed at all.
 
-use crate::args::{Apply, Global, Output};
+use crate::args::{Apply, DryRun, Global, Output};
 use crate::artifact::{self, Pin, Upload};
 use crate::client::{Client, Written};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::judge;
 use crate::manifest::{self, Document};
-use crate::output::{json, line, print, say};
+use crate::output::{line, warn, whole};
 use crate::show::number;
+use crate::swapped;
 use crate::target::{Target, with_query};
 use crate::wait;
 use hub::model::Kind;
 use serde_json::{Value, json};
 
+/// Whose fields these are.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldManager<'a> {
+    pub name: &'a str,
+    pub force: bool,
+}
+
+/// Whether the hub keeps what it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    Store,
+    Judge,
+}
+
 pub fn run(global: &Global, args: &Apply) -> Result<(), Failure> {
-    let timeout = wait::parse_timeout(&args.timeout)?;
-    let mut documents = manifest::read(&args.files, &global.namespace)?;
+    let timeout = global.timeout.unwrap_or(wait::TIMEOUT_DEFAULT);
+    let mut documents = manifest::read_judged(&args.source, &global.namespace)?;
     let file_pointers: Vec<Vec<String>> = documents.iter().map(artifact::file_pointers).collect();
     let pins = artifact::pin(&mut documents)?;
+    if args.dry_run == Some(DryRun::Client) {
+        return judged_here(global.output, &documents);
+    }
     let client = &Client::connect(global)?;
-    let judged = judge(client, &documents, &file_pointers)?;
+    let manager = FieldManager { name: &args.owner.field_manager, force: args.owner.force_conflicts };
+    let judged = dry_run(client, &documents, &file_pointers, &manager)?;
+    swapped::warnings(client, &documents).iter().for_each(|warning| warn(&format!("warning: {warning}")));
     let mut results = Vec::new();
-    if args.dry_run {
+    if args.dry_run == Some(DryRun::Server) {
         for pin in &pins {
             let upload = if artifact::is_known(client, pin)? { Upload::Unchanged } else { Upload::Uploaded };
             results.push(shown_artifact(pin, upload, global.output, " (dry run)")?);
@@ -38,10 +59,10 @@ pub fn run(global: &Global, args: &Apply) -> Result<(), Failure> {
         results.push(shown_artifact(pin, upload, global.output, "")?);
     }
     for document in &documents {
-        let written = client.put(&document.target.path(), &document.value);
+        let written = send(client, document, &manager, Keeping::Store);
         let written = written.map_err(|failure| document.source.locate(failure))?;
         for warning in &written.warnings {
-            say(&format!("warning: {}: {warning}", document.target));
+            warn(&format!("warning: {}: {warning}", document.target));
         }
         results.push(shown(&document.target, Some(&written), global.output, "")?);
     }
@@ -60,18 +81,53 @@ pub fn run(global: &Global, args: &Apply) -> Result<(), Failure> {
     wait::until_running(client, &workloads, timeout, global.output)
 }
 
+/// Server-side apply: the hub merges what this manager says with what others own.
+fn send(
+    client: &Client,
+    document: &Document,
+    manager: &FieldManager<'_>,
+    keeping: Keeping,
+) -> Result<Written, Failure> {
+    let parameters = [
+        ("fieldManager", Some(manager.name.to_owned())),
+        ("force", manager.force.then(|| "true".to_owned())),
+        ("dryRun", (keeping == Keeping::Judge).then(|| "server".to_owned())),
+    ];
+    client.apply(&with_query(&document.target.path(), &parameters), &document.value).map_err(|mut failure| {
+        if failure.code == "FIELD_CONFLICT" {
+            failure.next = vec![
+                format!("fulmar get {} --show-managed-fields -o yaml", document.target),
+                "leave these fields out, or take them over: fulmar apply --force-conflicts -f ...".to_owned(),
+            ];
+        }
+        failure
+    })
+}
+
+/// Without any hub: what its reader finds is told, and what would be sent.
+fn judged_here(output: Output, documents: &[Document]) -> Result<(), Failure> {
+    let mut results = Vec::new();
+    for document in documents {
+        for warning in judge::judge(document).warnings {
+            warn(&format!("warning: {}: {warning}", document.target));
+        }
+        results.push(shown(&document.target, None, output, " (dry run of the client)")?);
+    }
+    finish(output, &results)
+}
+
 /// Lets the hub judge every document without a change; all mistakes of all documents at once. `None` where only an
 /// artifact is missing that has not been sent yet.
-fn judge(
+pub fn dry_run(
     client: &Client,
     documents: &[Document],
     file_pointers: &[Vec<String>],
+    manager: &FieldManager<'_>,
 ) -> Result<Vec<Option<Written>>, Failure> {
     let mut judged = Vec::new();
     let mut refused: Option<Failure> = None;
     for (document, pinned) in documents.iter().zip(file_pointers) {
-        let path = with_query(&document.target.path(), &[("dryRun", Some("server".to_owned()))]);
-        match client.put(&path, &document.value) {
+        match send(client, document, manager, Keeping::Judge) {
             Ok(written) => judged.push(Some(written)),
             Err(failure) if only_about(&failure, pinned) => judged.push(None),
             // No hub, no right, no space: the next document would fare the same.
@@ -127,7 +183,7 @@ fn shown(target: &Target, written: Option<&Written>, output: Output, note: &str)
         }
         Output::Table | Output::Wide => line(&format!("{target} {outcome}{note}"))?,
         Output::Name => line(&target.to_string())?,
-        Output::Json | Output::Yaml => {}
+        Output::Json | Output::Yaml | Output::GeoJson | Output::JsonPath(_) => {}
     }
     Ok(json!({
         "kind": target.kind.name(),
@@ -151,15 +207,11 @@ fn shown_artifact(pin: &Pin, upload: Upload, output: Output, note: &str) -> Resu
             ))?;
         }
         Output::Name => line(&pin.target.to_string())?,
-        Output::Json | Output::Yaml => {}
+        Output::Json | Output::Yaml | Output::GeoJson | Output::JsonPath(_) => {}
     }
     Ok(artifact::json(pin, upload))
 }
 
 fn finish(output: Output, results: &[Value]) -> Result<(), Failure> {
-    match output {
-        Output::Json => print(&json(&json!({"results": results}))),
-        Output::Yaml => print(&crate::output::yaml(&json!({"results": results}))?),
-        Output::Table | Output::Wide | Output::Name => Ok(()),
-    }
+    whole(output, &json!({"results": results})).map(|_| ())
 }

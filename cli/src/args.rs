@@ -1,7 +1,10 @@
 //! The command line as types. What a verb does is in the file of its name; nothing here may do anything.
 
+use crate::config::Context;
+use crate::jsonpath::{Order, Template};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Fulmar: runs functions on edge devices, chosen by where on Earth they are.
 #[derive(Debug, Parser)]
@@ -19,6 +22,9 @@ pub struct Global {
     /// Address of the hub; otherwise the one that runs on the data directory
     #[arg(long, global = true, value_name = "URL", env = "FULMAR_SERVER", help_heading = "Global options")]
     pub server: Option<String>,
+    /// Context to use instead of the current one; FULMAR_CONTEXT says the same
+    #[arg(long, global = true, value_name = "NAME", env = "FULMAR_CONTEXT", help_heading = "Global options")]
+    pub context: Option<String>,
     /// Data directory of the hub on this machine
     #[arg(
         long,
@@ -29,25 +35,101 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub data: PathBuf,
-    /// Form of the answer; with `json`, errors are JSON too (on standard error)
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table, help_heading = "Global options")]
+    /// Form of the answer: table, wide, json, yaml, name, geojson or jsonpath=TEMPLATE; with json, errors are JSON too
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "table",
+        value_parser = Output::parse,
+        help_heading = "Global options"
+    )]
     pub output: Output,
     /// Namespace of what has one
     #[arg(short, long, global = true, value_name = "NAME", default_value = "default", help_heading = "Global options")]
     pub namespace: String,
+    /// Give up after this time: 500ms, 30s, 5m; each command has a default of its own
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration, help_heading = "Global options")]
+    pub timeout: Option<Duration>,
+    /// Refuse everything that changes something
+    #[arg(long, global = true, env = "FULMAR_READONLY", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Global options")]
+    pub readonly: bool,
+    /// Say nothing but data, warnings and errors
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub quiet: bool,
+    /// No colour and no line that is updated in place, as with NO_COLOR
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_color: bool,
     /// `data` is not the default.
     #[arg(skip)]
     pub is_data_given: bool,
+    /// `namespace` is not the default.
+    #[arg(skip)]
+    pub is_namespace_given: bool,
+    /// The context that counts, if one does.
+    #[arg(skip)]
+    pub chosen: Option<(String, Context)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[cfg(test)]
+impl Global {
+    /// What the command line without options means, with another data directory.
+    pub fn of(data: &std::path::Path) -> Self {
+        Self {
+            server: None,
+            context: None,
+            data: data.to_owned(),
+            output: Output::Table,
+            namespace: "default".to_owned(),
+            timeout: None,
+            readonly: false,
+            quiet: false,
+            no_color: false,
+            is_data_given: true,
+            is_namespace_given: false,
+            chosen: None,
+        }
+    }
+}
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Output {
     Table,
     Wide,
     Json,
     Yaml,
     Name,
+    GeoJson,
+    /// Parsed once for the life of the process.
+    JsonPath(&'static Template),
 }
+
+impl Output {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "table" => Ok(Self::Table),
+            "wide" => Ok(Self::Wide),
+            "json" => Ok(Self::Json),
+            "yaml" => Ok(Self::Yaml),
+            "name" => Ok(Self::Name),
+            "geojson" => Ok(Self::GeoJson),
+            _ => match text.strip_prefix("jsonpath=") {
+                Some(template) => Template::parse(template).map(|template| Self::JsonPath(Box::leak(template.into()))),
+                None => Err("one of table, wide, json, yaml, name, geojson, jsonpath=TEMPLATE".to_owned()),
+            },
+        }
+    }
+}
+
+/// `30s`, `5m`; a day at most.
+fn duration(text: &str) -> Result<Duration, String> {
+    let span = hub::model::Span::parse(text).map_err(|error| error.to_string())?;
+    Ok(span.duration().min(TIMEOUT_MAX))
+}
+
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -59,7 +141,11 @@ pub enum Verb {
     Hub(Hub),
     /// Create or change what manifests describe
     Apply(Apply),
-    /// List objects, or show one
+    /// Show what `apply` would change, field by field
+    Diff(Diff),
+    /// Change one object in the editor of $VISUAL or $EDITOR
+    Edit(One),
+    /// List objects, show some of them, or watch them
     Get(Get),
     /// Show one object with everything around it
     Describe(One),
@@ -69,14 +155,30 @@ pub enum Verb {
     Logs(Logs),
     /// Show what happened
     Events(Events),
-    /// Say why
-    #[command(subcommand)]
+    /// Say why a workload is where it is, or what a kind or field means
     Explain(Explain),
     /// Let devices in, and decide about them
     #[command(subcommand, alias = "devices")]
     Device(Device),
     /// Wait until a workload is as it should be
     Wait(Wait),
+    /// Keep hubs by name, and choose one
+    #[command(visible_alias = "context")]
+    Ctx {
+        #[command(subcommand)]
+        verb: Option<Ctx>,
+    },
+    /// Keep a hub with its token as a context, and use it from now on
+    Login(Login),
+    /// Show who you are for the hub
+    Whoami {
+        /// Ask whether you may: a verb and a kind
+        #[arg(long, num_args = 2, value_names = ["VERB", "KIND"])]
+        can: Option<Vec<String>>,
+    },
+    /// Make and remove bearer tokens
+    #[command(subcommand, alias = "tokens")]
+    Token(Token),
     /// Show how the hub is
     Status,
     /// Show the version of this program and of the hub
@@ -128,33 +230,132 @@ pub struct Up {
     pub temporary: bool,
 }
 
-#[derive(Clone, Debug, Args)]
-pub struct Apply {
+/// Where manifests are.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Files {
     /// Manifest, directory of manifests, or - for standard input; may be repeated
-    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    #[arg(short, long = "filename", value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Wait until the workloads run
+    /// With a directory: those below it too
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+}
+
+impl Files {
+    /// One file.
+    pub fn of(path: &std::path::Path) -> Self {
+        Self { files: vec![path.to_owned()], recursive: false }
+    }
+}
+
+/// Who applies.
+#[derive(Clone, Debug, Args)]
+pub struct Owner {
+    /// Who owns the fields of these manifests
+    #[arg(long, value_name = "NAME", default_value = "fulmar")]
+    pub field_manager: String,
+    /// Take fields over that other managers own with other values
+    #[arg(long)]
+    pub force_conflicts: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(mut_arg("files", |argument| argument.required(true)))]
+pub struct Apply {
+    #[command(flatten)]
+    pub source: Files,
+    #[command(flatten)]
+    pub owner: Owner,
+    /// Wait until the workloads run, for 60s or --timeout
     #[arg(long)]
     pub wait: bool,
-    /// With --wait: give up after this time
-    #[arg(long, value_name = "TIME", default_value = "60s")]
-    pub timeout: String,
-    /// Let the hub judge, and change nothing
-    #[arg(long, conflicts_with = "wait")]
-    pub dry_run: bool,
+    /// Change nothing: `server` lets the hub judge, `client` asks no hub at all
+    #[arg(long, conflicts_with = "wait", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "server")]
+    pub dry_run: Option<DryRun>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    Server,
+    Client,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(mut_arg("files", |argument| argument.required(true)))]
+pub struct Diff {
+    #[command(flatten)]
+    pub source: Files,
+    #[command(flatten)]
+    pub owner: Owner,
+    /// End with exit code 3 if there are differences
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// Which objects of a kind.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Selection {
+    /// Only objects with these labels: a=b,c!=d,e,!f,g in (x,y)
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// Only objects with these fields: status.online.state=Online,spec.cordoned!=true
+    #[arg(long, value_name = "SELECTOR")]
+    pub field_selector: Option<String>,
+    /// Only what is certainly inside this region; of devices and placements
+    #[arg(long, value_name = "REGION")]
+    pub within: Option<String>,
+    /// Only what is at most so far from a point; of devices and placements
+    #[arg(long, value_name = "LON,LAT,KM", allow_hyphen_values = true)]
+    pub near: Option<String>,
+    /// Of all namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct Get {
-    /// Kind, or kind/name
+    /// Kind, kinds with commas, kind/name, `events`, or `all`
+    #[arg(value_name = "KIND")]
     pub kind: String,
-    pub name: Option<String>,
-    /// Only objects with these labels: a=b,c!=d,e,!f
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    pub selector: Option<String>,
-    /// Of all namespaces
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Show what is there, then every change, until Ctrl-C or --timeout
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Order by a field, with - in front the other way round: .metadata.name, -.status.running
+    #[arg(long, value_name = "PATH", value_parser = Order::parse, allow_hyphen_values = true)]
+    pub sort_by: Option<Order>,
+    /// At most so many objects
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Go on behind an earlier --limit, with the words that it printed
+    #[arg(long = "continue", value_name = "PLACE", requires = "limit")]
+    pub after: Option<String>,
+    /// No line of headings
+    #[arg(long)]
+    pub no_headers: bool,
+    /// Show which field managers own which fields
+    #[arg(long)]
+    pub show_managed_fields: bool,
+}
+
+impl Get {
+    /// All of a kind.
+    pub fn of(kind: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            names: Vec::new(),
+            selection: Selection::default(),
+            watch: false,
+            sort_by: None,
+            limit: None,
+            after: None,
+            no_headers: false,
+            show_managed_fields: false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -169,10 +370,14 @@ pub struct Delete {
     /// Kind, or kind/name
     #[arg(required_unless_present = "files", conflicts_with = "files")]
     pub kind: Option<String>,
-    pub name: Option<String>,
-    /// Remove what these manifests describe
-    #[arg(short, long = "filename", value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// All with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with_all = ["files", "names"])]
+    pub selector: Option<String>,
+    /// Remove what manifests describe
+    #[command(flatten)]
+    pub source: Files,
     /// It is fine if there is no such object
     #[arg(long)]
     pub ignore_not_found: bool,
@@ -206,16 +411,16 @@ pub struct Events {
     pub tail: usize,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum Explain {
-    /// Say why a workload is where it is, or why it is not on a device
-    Placement {
-        /// Workload: NAME or workload/NAME
-        workload: String,
-        /// Only about this device
-        #[arg(long, value_name = "NAME")]
-        device: Option<String>,
-    },
+#[derive(Clone, Debug, Args)]
+pub struct Explain {
+    /// `placement`, or a kind with a field: workload.spec.placement
+    pub topic: String,
+    /// With `placement`: the workload, NAME or workload/NAME
+    #[arg(value_name = "WORKLOAD")]
+    pub workload: Option<String>,
+    /// With `placement`: only about this device
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -244,6 +449,87 @@ pub enum Device {
     Undrain { name: String },
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Ctx {
+    /// Show all contexts
+    #[command(visible_alias = "ls")]
+    List,
+    /// Use a context from now on; `local` is the hub on this machine
+    Use { name: String },
+    /// Keep a hub: with --server or --data, and -n and --readonly if wanted
+    Add(CtxAdd),
+    /// Forget a context
+    #[command(visible_alias = "rm")]
+    Remove { name: String },
+    /// Show one context, without its token
+    Show { name: Option<String> },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CtxAdd {
+    pub name: String,
+    /// File with the token; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// PEM file of the authority that vouches for the hub
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Use it from now on
+    #[arg(long)]
+    pub r#use: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Login {
+    /// Address of the hub
+    #[arg(value_name = "URL")]
+    pub server: String,
+    /// Name of the context; otherwise the host of the address
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// File with the token; otherwise it is read from standard input
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// PEM file of the authority that vouches for the hub
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token, and show it this once
+    Create {
+        name: String,
+        /// What it is good for
+        #[arg(long, value_enum, default_value = "viewer")]
+        role: TokenRole,
+        /// It is void after this time; otherwise it is good until it is deleted
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+    },
+    /// Show all tokens, without their secrets
+    #[command(visible_alias = "ls")]
+    List,
+    /// Remove a token: it is void at once
+    #[command(visible_alias = "rm")]
+    Delete { name: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TokenRole {
+    Admin,
+    Viewer,
+}
+
+impl TokenRole {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Viewer => "viewer",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Args)]
 pub struct Wait {
     /// What to wait for
@@ -251,9 +537,6 @@ pub struct Wait {
     pub state: Awaited,
     /// Workload: NAME or workload/NAME
     pub workload: String,
-    /// Give up after this time
-    #[arg(long, value_name = "TIME", default_value = "60s")]
-    pub timeout: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

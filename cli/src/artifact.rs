@@ -174,7 +174,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.yaml"), MANIFEST).unwrap();
         std::fs::write(folder.path().join("Hello_2.wasm"), "abc").unwrap();
-        let mut documents = crate::manifest::read(&[folder.path().join("a.yaml")], "default").unwrap();
+        let mut documents =
+            crate::manifest::read(&crate::args::Files::of(&folder.path().join("a.yaml")), "default").unwrap();
         let pins = pin(&mut documents).unwrap();
         assert_eq!(pins.len(), 1);
         // The test vector of FIPS 180-4.
@@ -190,7 +191,8 @@ mod tests {
     fn a_missing_file_is_shown_where_the_manifest_names_it() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.yaml"), MANIFEST).unwrap();
-        let mut documents = crate::manifest::read(&[folder.path().join("a.yaml")], "default").unwrap();
+        let mut documents =
+            crate::manifest::read(&crate::args::Files::of(&folder.path().join("a.yaml")), "default").unwrap();
         let failure = pin(&mut documents).unwrap_err();
         assert_eq!((failure.exit, failure.places.len()), (Exit::Usage, 2));
         assert_eq!(failure.places[1].line, 6);

@@ -25,12 +25,18 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of a refusal.
 const PROBLEM_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Server-side apply.
+const APPLY_PATCH: &str = "application/apply-patch+json";
+/// POST routes that change nothing.
+const QUESTIONS: [&str; 2] = ["/v1/plans", "/v1/explain/placement"];
+
 /// A hub to talk to.
 pub struct Client {
     plain: Agent,
     upload: Agent,
     follow: Agent,
     endpoint: Endpoint,
+    is_readonly: bool,
 }
 
 /// What became of a written object.
@@ -48,19 +54,36 @@ pub type Stream = BufReader<ureq::BodyReader<'static>>;
 impl Client {
     /// Finds the hub. Nothing is sent yet.
     pub fn connect(global: &Global) -> Result<Self, Failure> {
-        endpoint::find(global).map(Self::new)
+        let client = Self::with_timeout(endpoint::find(global)?, global.timeout.unwrap_or(ANSWER_TIMEOUT));
+        Ok(Self { is_readonly: global.readonly, ..client })
     }
 
     pub fn new(endpoint: Endpoint) -> Self {
+        Self::with_timeout(endpoint, ANSWER_TIMEOUT)
+    }
+
+    fn with_timeout(endpoint: Endpoint, answer: Duration) -> Self {
         // No proxy: a token for the hub must not pass through another machine.
         let base =
             || Agent::config_builder().http_status_as_error(false).proxy(None).timeout_connect(Some(CONNECT_TIMEOUT));
         Self {
-            plain: base().timeout_global(Some(ANSWER_TIMEOUT)).build().into(),
+            plain: base().timeout_global(Some(answer)).build().into(),
             upload: base().timeout_global(Some(UPLOAD_TIMEOUT)).build().into(),
             follow: base().timeout_per_read(Some(SILENCE_TIMEOUT)).max_idle_connections(0).build().into(),
             endpoint,
+            is_readonly: false,
         }
+    }
+
+    /// Nothing that changes something leaves this process with `--readonly`.
+    fn allow_change(&self, path: &str) -> Result<(), Failure> {
+        let changes_nothing = QUESTIONS.contains(&path) || path.contains("dryRun=server");
+        if !self.is_readonly || changes_nothing {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Denied, "READONLY", "this would change something")
+            .why("--readonly, FULMAR_READONLY or the context says that nothing may be changed")
+            .next("leave it out, or take another context: fulmar ctx list"))
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -72,13 +95,32 @@ impl Client {
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.allow_change(path)?;
         let request = self.plain.post(self.url(path)).header("authorization", self.bearer());
         self.answer(request.content_type("application/json").send(body.to_string()))
     }
 
-    pub fn put(&self, path: &str, body: &Value) -> Result<Written, Failure> {
+    /// Replaces an object; only this very version of it, if one is given.
+    pub fn put(&self, path: &str, body: &Value, version: Option<&str>) -> Result<Written, Failure> {
+        self.allow_change(path)?;
         let request = self.plain.put(self.url(path)).header("authorization", self.bearer());
+        let request = match version {
+            Some(version) => request.header("if-match", format!("\"{version}\"")),
+            None => request,
+        };
         let response = self.checked(request.content_type("application/json").send(body.to_string()))?;
+        self.written(response)
+    }
+
+    /// Applies a part of an object as a field manager.
+    pub fn apply(&self, path: &str, body: &Value) -> Result<Written, Failure> {
+        self.allow_change(path)?;
+        let request = self.plain.patch(self.url(path)).header("authorization", self.bearer());
+        let response = self.checked(request.content_type(APPLY_PATCH).send(body.to_string()))?;
+        self.written(response)
+    }
+
+    fn written(&self, response: Response<Body>) -> Result<Written, Failure> {
         let text = |name: &str| -> Vec<String> {
             let values = response.headers().get_all(name).iter();
             values.filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
@@ -89,11 +131,13 @@ impl Client {
     }
 
     pub fn delete(&self, path: &str) -> Result<(), Failure> {
+        self.allow_change(path)?;
         self.checked(self.plain.delete(self.url(path)).header("authorization", self.bearer()).call()).map(|_| ())
     }
 
     /// Sends the content of a file.
     pub fn upload(&self, path: &str, file: File) -> Result<Value, Failure> {
+        self.allow_change(path)?;
         let request = self.upload.post(self.url(path)).header("authorization", self.bearer());
         let request = match file.metadata() {
             Ok(metadata) => request.header("content-length", metadata.len().to_string()),
@@ -102,9 +146,10 @@ impl Client {
         self.answer(request.content_type("application/wasm").send(SendBody::from_owned_reader(file)))
     }
 
-    /// Opens a followed list.
-    pub fn follow(&self, path: &str) -> Result<Stream, Failure> {
+    /// Opens a followed list; cut after `time`, if there is one.
+    pub fn follow(&self, path: &str, time: Option<Duration>) -> Result<Stream, Failure> {
         let request = self.follow.get(self.url(path)).header("authorization", self.bearer());
+        let request = request.config().timeout_global(time).build();
         let response = self.checked(request.header("accept", "text/event-stream").call())?;
         Ok(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
     }

@@ -1,7 +1,7 @@
 //! What `get` shows of each kind: one row for an object.
 
 use crate::args::Output;
-use crate::show::{age, bytes, condition, flag, labels, list, number, point, span_ms, text};
+use crate::show::{age, bytes, condition, flag, labels, list, number, point, span_ms, text, time_ms};
 use crate::table::Table;
 use hub::model::Kind;
 use serde_json::Value;
@@ -9,34 +9,73 @@ use serde_json::Value;
 /// Characters of a hash that people can compare.
 const DIGEST_CHARS: usize = 7 + 12;
 
-/// A table of objects of one kind.
-pub fn table(kind: Kind, items: &[Value], output: Output, shows_namespace: bool, now_ms: i64) -> Table {
-    let is_wide = output == Output::Wide;
-    let mut header = if shows_namespace && kind.is_namespaced() { vec!["NAMESPACE"] } else { Vec::new() };
-    header.extend(narrow_header(kind));
-    if is_wide {
-        header.extend(wide_header(kind));
+/// How rows are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    pub is_wide: bool,
+    pub shows_namespace: bool,
+    /// Names with their kind, where several kinds are shown.
+    pub shows_kind: bool,
+    pub now_ms: i64,
+}
+
+impl Look {
+    pub fn new(output: Output, now_ms: i64) -> Self {
+        Self { is_wide: output == Output::Wide, shows_namespace: false, shows_kind: false, now_ms }
     }
-    let mut table = Table::new(&header);
+}
+
+/// A table of objects of one kind.
+pub fn table(kind: Kind, items: &[Value], look: Look) -> Table {
+    let mut table = Table::new(&header(kind, look));
     for item in items {
-        let mut cells = Vec::new();
-        if shows_namespace && kind.is_namespaced() {
-            cells.push(text(item, "/metadata/namespace"));
-        }
-        cells.push(text(item, "/metadata/name"));
-        cells.extend(match kind {
-            Kind::Region => region(item, is_wide),
-            Kind::Device => device(item, is_wide),
-            Kind::Artifact => artifact(item, is_wide),
-            Kind::Workload => workload(item, is_wide),
-            Kind::Placement => placement(item, is_wide),
-            Kind::Token => token(item, is_wide),
-        });
-        let place = if is_wide { cells.len() - wide_header(kind).len() } else { cells.len() };
-        cells.insert(place, age(&text(item, "/metadata/creationTimestamp"), now_ms));
-        table.row(cells);
+        table.row(row(kind, item, look));
     }
     table
+}
+
+pub fn header(kind: Kind, look: Look) -> Vec<&'static str> {
+    let mut header = if look.shows_namespace && kind.is_namespaced() { vec!["NAMESPACE"] } else { Vec::new() };
+    header.extend(narrow_header(kind));
+    if look.is_wide {
+        header.extend(wide_header(kind));
+    }
+    header
+}
+
+pub fn row(kind: Kind, item: &Value, look: Look) -> Vec<String> {
+    let is_wide = look.is_wide;
+    let mut cells = Vec::new();
+    if look.shows_namespace && kind.is_namespaced() {
+        cells.push(text(item, "/metadata/namespace"));
+    }
+    let name = text(item, "/metadata/name");
+    cells.push(if look.shows_kind { format!("{}/{name}", kind.singular()) } else { name });
+    cells.extend(match kind {
+        Kind::Region => region(item, is_wide),
+        Kind::Device => device(item, is_wide),
+        Kind::Artifact => artifact(item, is_wide),
+        Kind::Workload => workload(item, is_wide),
+        Kind::Placement => placement(item, is_wide),
+        Kind::Token => token(item, is_wide),
+    });
+    let place = if is_wide { cells.len() - wide_header(kind).len() } else { cells.len() };
+    cells.insert(place, age(&text(item, "/metadata/creationTimestamp"), look.now_ms));
+    cells
+}
+
+pub const EVENT_HEADER: [&str; 6] = ["TIME", "TYPE", "REASON", "OBJECT", "DEVICE", "MESSAGE"];
+
+pub fn event(item: &Value) -> Vec<String> {
+    let field = |name: &str| text(item, name);
+    vec![
+        time_ms(number(item, "/timeMs")),
+        field("/type"),
+        field("/reason"),
+        field("/object"),
+        field("/device"),
+        field("/message"),
+    ]
 }
 
 const fn narrow_header(kind: Kind) -> &'static [&'static str] {
@@ -195,6 +234,10 @@ mod tests {
         ]
     }
 
+    fn look(output: Output, shows_namespace: bool) -> Look {
+        Look { shows_namespace, ..Look::new(output, NOW) }
+    }
+
     #[test]
     fn devices_in_a_table() {
         let expected = "\
@@ -202,12 +245,12 @@ NAME        STATE               SEEN   CLASS     POSITION         WORKLOADS   SY
 gw-fra-01   Online              2s     gateway   8.6821,50.1109   1/2         true     60m
 new         Never,NotApproved   -      -         -                0/0         -        -
 ";
-        assert_eq!(table(Kind::Device, &devices(), Output::Table, false, NOW).text(), expected);
+        assert_eq!(table(Kind::Device, &devices(), look(Output::Table, false)).text(), expected);
     }
 
     #[test]
     fn devices_in_a_wide_table() {
-        let text = table(Kind::Device, &devices()[..1], Output::Wide, true, NOW).text();
+        let text = table(Kind::Device, &devices()[..1], look(Output::Wide, true)).text();
         let expected = "\
 NAME        STATE    SEEN   CLASS     POSITION         WORKLOADS   SYNCED   AGE   ID    ARCHITECTURE   AGENT   REVISION   LABELS
 gw-fra-01   Online   2s     gateway   8.6821,50.1109   1/2         true     60m   abc   x86_64         0.1.0   3.7        demo=true
@@ -228,8 +271,8 @@ gw-fra-01   Online   2s     gateway   8.6821,50.1109   1/2         true     60m 
 NAMESPACE   NAME    RUNNING   SYNCED   HEALTHY   GENERATION   DEVICES       AGE
 lab         hello   4/5       True     False     2            d0,d1,d2,+3   20s
 ";
-        assert_eq!(table(Kind::Workload, std::slice::from_ref(&item), Output::Table, true, NOW).text(), expected);
-        let wide = table(Kind::Workload, &[item], Output::Wide, false, NOW).text();
+        assert_eq!(table(Kind::Workload, std::slice::from_ref(&item), look(Output::Table, true)).text(), expected);
+        let wide = table(Kind::Workload, &[item], look(Output::Wide, false)).text();
         assert!(wide.contains("hello@sha256:ba7816bf8f01   -"), "{wide}");
     }
 
@@ -242,12 +285,12 @@ NAME   SHAPE                            AGE   LABELS
 a      circle 12.5 km around 8.5,50.0   -     x=y
 b      polygon                          -     -
 ";
-        assert_eq!(table(Kind::Region, &[circle, polygon], Output::Wide, false, NOW).text(), expected);
+        assert_eq!(table(Kind::Region, &[circle, polygon], look(Output::Wide, false)).text(), expected);
         let item = json!({"metadata": {"name": "hello"}, "spec": {"digest": "sha256:ba7816bf8f01cfea414140de", "bytes": 2048, "versions": [{}, {}]}});
         let expected = "\
 NAME    DIGEST                SIZE    VERSIONS   AGE
 hello   sha256:ba7816bf8f01   2 KiB   2          -
 ";
-        assert_eq!(table(Kind::Artifact, &[item], Output::Table, false, NOW).text(), expected);
+        assert_eq!(table(Kind::Artifact, &[item], look(Output::Table, false)).text(), expected);
     }
 }

@@ -1,14 +1,39 @@
 //! `describe`: one object with its conditions, its devices or workloads, and its last events, as text for people.
 
+use crate::args::{Global, One, Output};
+use crate::client::Client;
 use crate::columns::device_state;
+use crate::failure::Failure;
+use crate::output::{json, line, no_geojson, print, whole};
 use crate::show::{age, bytes, detail, flag, labels, list, number, point, span_ms, text, time_ms};
 use crate::table::Table;
+use crate::target::{parse_one, with_query};
 use hub::model::Kind;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// Column at which values start.
 const WIDTH: usize = 13;
+
+/// Events that are shown.
+const EVENTS_SHOWN: &str = "10";
+
+pub fn run(global: &Global, args: &One) -> Result<(), Failure> {
+    let target = parse_one(&args.kind, args.name.as_deref(), &global.namespace)?;
+    let client = &Client::connect(global)?;
+    let object = client.get(&target.path())?;
+    let query = [("object", Some(target.key())), ("tail", Some(EVENTS_SHOWN.to_owned()))];
+    let events = client.get(&with_query("/v1/events", &query))?;
+    match global.output {
+        Output::Json => print(&json(&json!({"object": object, "events": list(&events, "/items")}))),
+        Output::Yaml | Output::JsonPath(_) => whole(global.output, &object).map(|_| ()),
+        Output::Name => line(&target.to_string()),
+        Output::GeoJson => Err(no_geojson()),
+        Output::Table | Output::Wide => {
+            print(&render(target.kind, &object, list(&events, "/items"), crate::show::now_ms()))
+        }
+    }
+}
 
 fn entry(out: &mut String, name: &str, value: &str) {
     if !value.is_empty() {

@@ -156,18 +156,11 @@ pub fn down(global: &Global) -> Result<(), Failure> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::args::Output;
 
     #[test]
     fn only_a_hub_is_ended() {
         let data = tempfile::tempdir().unwrap();
-        let global = Global {
-            server: None,
-            data: data.path().to_owned(),
-            output: Output::Table,
-            namespace: "default".to_owned(),
-            is_data_given: true,
-        };
+        let global = Global::of(data.path());
         down(&global).unwrap();
         // Another program has the id now: the one of this test, which goes on.
         std::fs::create_dir_all(data.path().join("run")).unwrap();

@@ -3,7 +3,7 @@
 use crate::args::{Device, Global, Output};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::output::{json, line, print, say};
+use crate::output::{line, say, whole};
 use crate::show::{number, text, time_ms};
 use crate::target::Target;
 use hub::model::Kind;
@@ -14,23 +14,15 @@ pub fn run(global: &Global, verb: &Device) -> Result<(), Failure> {
         Device::JoinToken { expires, approve, labels } => {
             let labels = labels_of(labels)?;
             let answer = join_token(&Client::connect(global)?, expires, *approve, &labels)?;
-            match global.output {
-                Output::Json => print(&json(&answer)),
-                Output::Table | Output::Wide | Output::Yaml | Output::Name => {
-                    line(&text(&answer, "/token"))?;
-                    let approval = if *approve {
-                        "and is approved at once"
-                    } else {
-                        "and then waits for: fulmar device approve NAME"
-                    };
-                    say(&format!(
-                        "one device can join with it until {}, {approval}",
-                        time_ms(number(&answer, "/expiresMs"))
-                    ));
-                    say("Next:  fulmar-agent join TOKEN    (on the device)");
-                    Ok(())
-                }
+            if whole(global.output, &answer)? {
+                return Ok(());
             }
+            line(&text(&answer, "/token"))?;
+            let approval =
+                if *approve { "and is approved at once" } else { "and then waits for: fulmar device approve NAME" };
+            say(&format!("one device can join with it until {}, {approval}", time_ms(number(&answer, "/expiresMs"))));
+            say("Next:  fulmar-agent join TOKEN    (on the device)");
+            Ok(())
         }
         Device::Approve { name } => change(global, name, "approve", "approved"),
         Device::Cordon { name } => change(global, name, "cordon", "cordoned"),
@@ -61,9 +53,9 @@ fn change(global: &Global, name: &str, verb: &str, done: &str) -> Result<(), Fai
     let target = Target::new(Kind::Device, "", name);
     let document = Client::connect(global)?.post(&format!("{}/{verb}", target.path()), &json!({}))?;
     match global.output {
-        Output::Json => print(&json(&document)),
+        Output::Json | Output::JsonPath(_) => whole(global.output, &document).map(|_| ()),
         Output::Name => line(&target.to_string()),
-        Output::Table | Output::Wide | Output::Yaml => line(&format!("{target} {done}")),
+        Output::Table | Output::Wide | Output::Yaml | Output::GeoJson => line(&format!("{target} {done}")),
     }
 }
 

@@ -3,11 +3,12 @@
 //! A token is never printed, and never sent to another hub than the one it belongs to.
 
 use crate::args::Global;
+use crate::config::{self, Context};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use hub::hub::Endpoints;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const TOKEN_VARIABLE: &str = "FULMAR_TOKEN";
 
@@ -17,6 +18,8 @@ pub struct Endpoint {
     /// `http://host:port` without a slash at the end.
     pub server: String,
     pub token: Option<String>,
+    /// PEM file of the authority that vouches for it.
+    pub ca: Option<PathBuf>,
     /// How it was found, for messages.
     pub origin: String,
 }
@@ -48,6 +51,50 @@ fn read_token(file: &Endpoints, data: &Path) -> Result<String, Failure> {
     }
 }
 
+/// An address of a hub, without a slash at the end.
+pub fn check_server(server: &str) -> Result<String, Failure> {
+    let server = server.trim_end_matches('/').to_owned();
+    if !server.starts_with("http://") {
+        return Err(Failure::usage(format!("{server:?} is not the address of a hub"))
+            .why("it starts with http://; TLS is not built yet, so a hub listens on this machine only")
+            .next("fulmar --server http://127.0.0.1:7443 status"));
+    }
+    Ok(server)
+}
+
+/// Where the parts of the choice came from. The command line counts more than the environment, and what is said for this
+/// one command more than the current context of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Said {
+    Nowhere,
+    Environment,
+    CommandLine,
+}
+
+/// Settles which of address, data directory and context counts, and takes over what the context says.
+pub fn settle(global: &mut Global, server: Said, data: Said, context: Said) -> Result<(), Failure> {
+    let direct = server.max(data);
+    if context > direct || context == Said::CommandLine {
+        if direct == Said::CommandLine {
+            return Err(Failure::usage("--context goes with neither --server nor --data"));
+        }
+        (global.server, global.is_data_given) = (None, false);
+    } else if direct > Said::Nowhere {
+        global.context = None;
+        return Ok(());
+    }
+    let config = config::load()?;
+    let name = global.context.clone().or_else(|| config.current.clone()).filter(|name| name != config::LOCAL);
+    let Some(name) = name else { return Ok(()) };
+    let context = config::find(&config, &name)?;
+    global.readonly |= context.readonly;
+    if let (Some(namespace), false) = (&context.namespace, global.is_namespace_given) {
+        global.namespace.clone_from(namespace);
+    }
+    global.chosen = Some((name, context));
+    Ok(())
+}
+
 /// Finds the hub, or says what to start.
 pub fn find(global: &Global) -> Result<Endpoint, Failure> {
     let variable =
@@ -58,12 +105,7 @@ pub fn find(global: &Global) -> Result<Endpoint, Failure> {
 fn find_with(global: &Global, variable: Option<String>) -> Result<Endpoint, Failure> {
     let data = &global.data;
     if let Some(server) = &global.server {
-        let server = server.trim_end_matches('/').to_owned();
-        if !server.starts_with("http://") {
-            return Err(Failure::usage(format!("{server:?} is not the address of a hub"))
-                .why("it starts with http://; TLS is not built yet, so a hub listens on this machine only")
-                .next("fulmar --server http://127.0.0.1:7443 status"));
-        }
+        let server = check_server(server)?;
         let token = match variable {
             Some(token) => Some(token),
             // The token of the data directory belongs to the hub of that directory only.
@@ -72,39 +114,53 @@ fn find_with(global: &Global, variable: Option<String>) -> Result<Endpoint, Fail
                 Some(_) | None => None,
             },
         };
-        return Ok(Endpoint { server, token, origin: "--server or FULMAR_SERVER".to_owned() });
+        return Ok(Endpoint { server, token, ca: None, origin: "--server or FULMAR_SERVER".to_owned() });
     }
+    if let Some((name, context)) = &global.chosen {
+        return in_context(name, context, variable);
+    }
+    of_directory(data, variable)
+}
+
+fn in_context(name: &str, context: &Context, variable: Option<String>) -> Result<Endpoint, Failure> {
+    let origin = format!("the context {name}");
+    if let Some(server) = &context.server {
+        let (server, token) = (check_server(server)?, variable.or_else(|| context.token.clone()));
+        return Ok(Endpoint { server, token, ca: context.ca.clone(), origin });
+    }
+    let data = context.data.clone().unwrap_or_default();
+    let mut endpoint = of_directory(&data, variable.or_else(|| context.token.clone()))?;
+    endpoint.origin = format!("{origin}, {}", endpoint.origin);
+    endpoint.ca = context.ca.clone().or(endpoint.ca);
+    Ok(endpoint)
+}
+
+/// The hub that runs on a data directory.
+fn of_directory(data: &Path, token: Option<String>) -> Result<Endpoint, Failure> {
     let Some(file) = read_file(data)? else {
         return Err(Failure::new(Exit::Failure, "NO_HUB", "no hub is running here")
             .why(format!(
-                "{} does not exist, no hub of this user runs on this machine, and neither --server nor FULMAR_SERVER is given",
+                "{} does not exist, no hub of this user runs on this machine, and neither --server, --context nor FULMAR_SERVER is given",
                 Endpoints::path(data).display()
             ))
             .next("fulmar up")
             .next("or name the data directory of a running hub: --data DIR or FULMAR_DATA"));
     };
-    let token = match variable {
+    let token = match token {
         Some(token) => token,
         None => read_token(&file, data)?,
     };
     let origin = format!("{} (process {})", Endpoints::path(data).display(), file.pid);
-    Ok(Endpoint { server: file.api.trim_end_matches('/').to_owned(), token: Some(token), origin })
+    Ok(Endpoint { server: file.api.trim_end_matches('/').to_owned(), token: Some(token), ca: None, origin })
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::args::Output;
 
     fn global(data: &Path, server: Option<&str>) -> Global {
-        Global {
-            server: server.map(str::to_owned),
-            data: data.to_owned(),
-            output: Output::Table,
-            namespace: "default".to_owned(),
-            is_data_given: true,
-        }
+        Global { server: server.map(str::to_owned), ..Global::of(data) }
     }
 
     fn hub(data: &Path) {
@@ -141,5 +197,36 @@ mod tests {
         let other = find_with(&global(data.path(), Some("http://127.0.0.1:9")), None).unwrap();
         assert_eq!(other.token, None);
         assert!(find_with(&global(data.path(), Some("https://hub")), None).unwrap_err().why[0].contains("TLS"));
+    }
+
+    #[test]
+    fn a_context_says_where_the_hub_is_and_with_which_token() {
+        let data = tempfile::tempdir().unwrap();
+        hub(data.path());
+        let context =
+            Context { server: Some("http://far:1/".to_owned()), token: Some("t".to_owned()), ..Context::default() };
+        let global = Global { chosen: Some(("lab".to_owned(), context)), ..Global::of(data.path()) };
+        let found = find_with(&global, None).unwrap();
+        assert_eq!((found.server.as_str(), found.token.as_deref()), ("http://far:1", Some("t")));
+        assert_eq!(found.origin, "the context lab");
+        let context = Context { data: Some(data.path().to_owned()), ..Context::default() };
+        let global = Global { chosen: Some(("here".to_owned(), context)), ..Global::of(Path::new("nowhere")) };
+        assert_eq!(find_with(&global, None).unwrap().token.as_deref(), Some("secret"));
+    }
+
+    #[test]
+    fn what_is_said_on_the_command_line_wins() {
+        let data = tempfile::tempdir().unwrap();
+        let mut with = global(data.path(), Some("http://a"));
+        with.context = Some("lab".to_owned());
+        settle(&mut with, Said::CommandLine, Said::Nowhere, Said::Environment).unwrap();
+        assert_eq!((with.server.as_deref(), with.context), (Some("http://a"), None));
+        let mut both = global(data.path(), Some("http://a"));
+        both.context = Some("lab".to_owned());
+        assert_eq!(settle(&mut both, Said::CommandLine, Said::Nowhere, Said::CommandLine).unwrap_err().code, "USAGE");
+        let mut local = global(data.path(), Some("http://a"));
+        local.context = Some("local".to_owned());
+        settle(&mut local, Said::Environment, Said::Nowhere, Said::CommandLine).unwrap();
+        assert_eq!((local.server, local.chosen), (None, None));
     }
 }

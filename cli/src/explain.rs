@@ -1,26 +1,39 @@
-//! `explain placement`: the scheduler's reasons, as the hub words them.
+//! `explain placement`: the scheduler's reasons, as the hub words them. `explain KIND.FIELD` is in `schema`.
 
-use crate::args::{Explain, Global, Output};
+use crate::args::{Explain, Global};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::output::{json, plain, print, yaml};
+use crate::output::{plain, print, whole, yaml};
+use crate::schema;
 use crate::target::{Target, parse_workload, with_query};
 use serde_json::Value;
 
 /// Lines of reasons inside another message.
 const LINES_MAX: usize = 12;
 
-pub fn run(global: &Global, verb: &Explain) -> Result<(), Failure> {
-    let Explain::Placement { workload, device } = verb;
+pub fn run(global: &Global, args: &Explain) -> Result<(), Failure> {
+    match (args.topic.as_str(), &args.workload) {
+        ("placement", Some(workload)) => placement(global, args, workload),
+        ("schema", Some(topic)) => schema::run(global.output, topic),
+        ("placement", None) if args.device.is_some() => {
+            Err(Failure::usage("the name of the workload is missing").next("fulmar get workloads"))
+        }
+        (topic, None) => schema::run(global.output, topic),
+        (topic, Some(_)) => Err(Failure::usage(format!("{topic:?} is not explained for one object"))
+            .next("fulmar explain placement WORKLOAD")
+            .next("fulmar explain workload.spec")),
+    }
+}
+
+fn placement(global: &Global, args: &Explain, workload: &str) -> Result<(), Failure> {
     let target = parse_workload(workload, &global.namespace)?;
     let client = Client::connect(global)?;
-    let device = device.as_deref().map(|name| name.rsplit('/').next().unwrap_or(name).to_owned());
+    let device = args.device.as_deref().map(|name| name.rsplit('/').next().unwrap_or(name).to_owned());
     let answer = client.get(&with_query(&format!("{}/placement", target.path()), &[("device", device)]))?;
-    match global.output {
-        Output::Json => print(&json(&answer)),
-        Output::Yaml => print(&yaml(&answer)?),
-        Output::Table | Output::Wide | Output::Name => print(&text(&answer)?),
+    if whole(global.output, &answer)? {
+        return Ok(());
     }
+    print(&text(&answer)?)
 }
 
 /// Why a workload is where it is, line by line.

@@ -7,9 +7,10 @@ use crate::companion::{self, Companion};
 use crate::device::join_token;
 use crate::exit::Exit;
 use crate::failure::{Failure, system};
-use crate::get;
+use crate::list;
 use crate::running::Known;
 use crate::show::text;
+use crate::target::collection;
 use hub::model::Kind;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -86,7 +87,7 @@ impl Plan {
         if self.joined().next().is_none() {
             return Ok(Vec::new());
         }
-        let devices = get::list(client, Kind::Device, None, None)?;
+        let devices = list::all(client, &collection(Kind::Device, None))?;
         let there: BTreeSet<String> = devices.iter().map(|device| text(device, "/metadata/name")).collect();
         Ok(self.joined().map(|device| text(device, "/name")).filter(|name| !there.contains(name)).collect())
     }

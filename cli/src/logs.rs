@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::describe::event_line;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{line, say};
+use crate::output::{line, print, say};
 use crate::show::{list, number, text, time_ms};
 use crate::sse::Items;
 use crate::target::{parse_workload, with_query};
@@ -55,12 +55,13 @@ fn once(client: &Client, path: &str, output: Output, shown: fn(&Value) -> String
 fn emit(item: &Value, output: Output, shown: fn(&Value) -> String) -> Result<(), Failure> {
     match output {
         Output::Json => line(&item.to_string()),
-        Output::Table | Output::Wide | Output::Yaml | Output::Name => line(&shown(item)),
+        Output::JsonPath(template) => print(&template.render(item)),
+        Output::Table | Output::Wide | Output::Yaml | Output::Name | Output::GeoJson => line(&shown(item)),
     }
 }
 
 fn follow(client: &Client, path: &str, output: Output, shown: fn(&Value) -> String, end: &str) -> Result<(), Failure> {
-    let mut items = Items::new(client.follow(path)?);
+    let mut items = Items::new(client.follow(path, None)?);
     let lost = |why: String| {
         Failure::new(Exit::Failure, "STREAM_LOST", "the hub is gone: the stream broke").why(why).next("fulmar status")
     };

@@ -5,17 +5,27 @@
 mod apply;
 mod args;
 mod artifact;
+mod changes;
 mod client;
 mod columns;
 mod companion;
+mod config;
+mod ctx;
+mod delete;
 mod describe;
 mod detach;
 mod device;
+mod diff;
+mod edit;
 mod endpoint;
 mod exit;
 mod explain;
 mod failure;
+mod follow;
 mod get;
+mod jsonpath;
+mod judge;
+mod list;
 mod local_agent;
 mod local_fleet;
 mod logs;
@@ -26,26 +36,38 @@ mod progress;
 mod reference;
 mod registry;
 mod running;
+mod schema;
+mod secret;
 mod show;
 mod sse;
 mod status;
 mod stop;
+mod swapped;
 mod table;
 mod target;
+mod token;
 mod up;
 mod wait;
+mod watch;
 mod yaml;
 
 use args::{Cli, Output, Verb};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
+use endpoint::Said;
 use exit::Exit;
 use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = command_line();
-    match run(&cli) {
+    let (mut cli, [server, data, context]) = command_line();
+    output::configure(&cli.global);
+    let settled = match needs_hub(&cli.verb) {
+        true => endpoint::settle(&mut cli.global, server, data, context),
+        false => Ok(()),
+    };
+    look_around(&mut cli);
+    match settled.and_then(|()| run(&cli)) {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
             report(&failure, cli.global.output);
@@ -54,22 +76,48 @@ fn main() -> ExitCode {
     }
 }
 
-fn command_line() -> Cli {
+/// The command line, and what of it was said where.
+fn command_line() -> (Cli, [Said; 3]) {
     let matches = Cli::command().get_matches();
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // Global options are known to the verb too, wherever they stand.
-    let at = matches.subcommand().map_or(&matches, |(_, verb)| verb);
-    cli.global.is_data_given = !matches!(at.value_source("data"), None | Some(ValueSource::DefaultValue));
-    let starts_one = matches!(cli.verb, Verb::Up(_) | Verb::Hub(_));
-    if !starts_one && !cli.global.is_data_given && cli.global.server.is_none() && !is_hub_here(&cli.global) {
-        cli.global.data = registry::newest().unwrap_or(cli.global.data);
+    let mut at = &matches;
+    while let Some((_, verb)) = at.subcommand() {
+        at = verb;
     }
-    cli
+    let said = |name: &str| match at.value_source(name) {
+        Some(ValueSource::CommandLine) => Said::CommandLine,
+        Some(ValueSource::EnvVariable) => Said::Environment,
+        Some(_) | None => Said::Nowhere,
+    };
+    cli.global.is_data_given = said("data") > Said::Nowhere;
+    cli.global.is_namespace_given = said("namespace") > Said::Nowhere;
+    (cli, ["server", "data", "context"].map(said))
 }
 
-/// A file that cannot be read is one: the verb says what is wrong with it.
-fn is_hub_here(global: &args::Global) -> bool {
-    !matches!(endpoint::read_file(&global.data), Ok(None))
+/// Verbs that ask no hub, or are about this machine.
+const fn needs_hub(verb: &Verb) -> bool {
+    !matches!(
+        verb,
+        Verb::Up(_)
+            | Verb::Down
+            | Verb::Hub(_)
+            | Verb::Ctx { .. }
+            | Verb::Login(_)
+            | Verb::Version
+            | Verb::Completion { .. }
+    )
+}
+
+/// The hub that was started last, if nothing says which one and none runs in this directory. A file that cannot be read is
+/// a hub here: the verb says what is wrong with it.
+fn look_around(cli: &mut Cli) {
+    let starts_one = matches!(cli.verb, Verb::Up(_) | Verb::Hub(_));
+    let global = &mut cli.global;
+    let is_said = global.is_data_given || global.server.is_some() || global.chosen.is_some();
+    if !starts_one && !is_said && matches!(endpoint::read_file(&global.data), Ok(None)) {
+        global.data = registry::newest().unwrap_or_else(|| global.data.clone());
+    }
 }
 
 fn run(cli: &Cli) -> Result<(), Failure> {
@@ -79,14 +127,20 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Down => detach::down(global),
         Verb::Hub(args) => up::hub(global, args),
         Verb::Apply(args) => apply::run(global, args),
-        Verb::Get(args) => get::get(global, args),
-        Verb::Describe(args) => get::describe(global, args),
-        Verb::Delete(args) => get::delete(global, args),
+        Verb::Diff(args) => diff::run(global, args),
+        Verb::Edit(args) => edit::run(global, args),
+        Verb::Get(args) => get::run(global, args),
+        Verb::Describe(args) => describe::run(global, args),
+        Verb::Delete(args) => delete::run(global, args),
         Verb::Logs(args) => logs::logs(global, args),
         Verb::Events(args) => logs::events(global, args),
-        Verb::Explain(verb) => explain::run(global, verb),
+        Verb::Explain(args) => explain::run(global, args),
         Verb::Device(verb) => device::run(global, verb),
         Verb::Wait(args) => wait::run(global, args),
+        Verb::Ctx { verb } => ctx::run(global, verb.as_ref()),
+        Verb::Login(args) => ctx::login(global, args),
+        Verb::Whoami { can } => ctx::whoami(global, can.as_deref()),
+        Verb::Token(verb) => token::run(global, verb),
         Verb::Status => status::status(global),
         Verb::Version => status::version(global),
         Verb::Completion { shell } => completion(*shell),
@@ -104,15 +158,15 @@ fn report(failure: &Failure, output: Output) {
         return;
     }
     match output {
-        Output::Json => output::say(&failure.json().to_string()),
-        Output::Table | Output::Wide | Output::Yaml | Output::Name => {
+        Output::Json => output::warn(&failure.json().to_string()),
+        Output::Table | Output::Wide | Output::Yaml | Output::Name | Output::GeoJson | Output::JsonPath(_) => {
             let text = failure.text();
             let coloured = text.trim_end().split('\n').map(|line| match line.strip_prefix("error[") {
                 // The stream takes the colour away where nobody sees it.
                 Some(rest) => format!("\u{1b}[1;31merror\u{1b}[0m[{rest}"),
                 None => line.to_owned(),
             });
-            output::say(&coloured.collect::<Vec<String>>().join("\n"));
+            output::warn(&coloured.collect::<Vec<String>>().join("\n"));
         }
     }
 }

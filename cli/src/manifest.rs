@@ -3,11 +3,13 @@
 //! Only what is needed to address the hub is judged here; everything else is the hub's to judge, and its JSON pointers are
 //! turned back into lines. All mistakes of all files are reported at once.
 
+use crate::args::Files;
 use crate::exit::Exit;
 use crate::failure::{Failure, Place};
+use crate::judge::{self, Judged};
 use crate::target::Target;
 use crate::yaml::{self, Position, Spans};
-use hub::model::Kind;
+use hub::model::{Kind, nearest};
 use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,8 @@ use std::rc::Rc;
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Files of one directory.
 const FILES_MAX: usize = 1_000;
+/// Folders inside folders, with `-R`.
+const FOLDERS_DEPTH_MAX: usize = 32;
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 /// Bytes of one line that are shown.
 const SOURCE_CHARS_MAX: usize = 160;
@@ -92,40 +96,64 @@ const fn rank(kind: Kind) -> u8 {
     }
 }
 
-/// Reads files, directories and `-` into documents, in order of application.
-pub fn read(files: &[PathBuf], namespace: &str) -> Result<Vec<Document>, Failure> {
-    let mut documents = Vec::new();
-    let mut mistakes = Vec::new();
+/// What was read, and what cannot be.
+struct Collected {
+    documents: Vec<Document>,
+    mistakes: Vec<Place>,
+}
+
+fn collect(files: &Files, namespace: &str) -> Result<Collected, Failure> {
+    let (mut documents, mut mistakes) = (Vec::new(), Vec::new());
     for path in expand(files)? {
         let file = Rc::new(load(&path)?);
-        match yaml::parse(&file.text) {
-            Err(error) => mistakes.push(file.place(error.position, "", &error.detail)),
-            Ok(parsed) => {
-                for document in parsed {
-                    let source = Source { file: Rc::clone(&file), spans: document.spans };
-                    match target(&document.value, namespace, &source) {
-                        Ok(target) => {
-                            documents.push(Document {
-                                target,
-                                value: document.value,
-                                folder: file.folder.clone(),
-                                source,
-                            });
-                        }
-                        Err(places) => mistakes.extend(places),
-                    }
+        let (parsed, errors) = yaml::parse_all(&file.text);
+        mistakes.extend(errors.into_iter().map(|error| file.place(error.position, "", &error.detail)));
+        for document in parsed {
+            let source = Source { file: Rc::clone(&file), spans: document.spans };
+            match target(&document.value, namespace, &source) {
+                Ok(target) => {
+                    documents.push(Document { target, value: document.value, folder: file.folder.clone(), source });
                 }
+                Err(places) => mistakes.extend(places),
             }
         }
     }
     mistakes.extend(repeated(&documents));
+    Ok(Collected { documents, mistakes })
+}
+
+/// Reads files, directories and `-` into documents, in order of application. Judges no more than which objects they are.
+pub fn read(files: &Files, namespace: &str) -> Result<Vec<Document>, Failure> {
+    finish(files, collect(files, namespace)?, Vec::new())
+}
+
+/// Judges every field too, as far as that can be done without the hub.
+pub fn read_judged(files: &Files, namespace: &str) -> Result<Vec<Document>, Failure> {
+    let collected = collect(files, namespace)?;
+    let judged = collected.documents.iter().map(judge::judge).collect();
+    finish(files, collected, judged)
+}
+
+fn finish(files: &Files, collected: Collected, judged: Vec<Judged>) -> Result<Vec<Document>, Failure> {
+    let Collected { mut documents, mut mistakes } = collected;
+    let code = match (mistakes.is_empty(), judged.iter().any(|judged| judged.not_built)) {
+        (false, _) => "MANIFEST",
+        (true, true) => "NOT_BUILT_YET",
+        (true, false) => "INVALID",
+    };
+    let mut next = None;
+    for judged in judged {
+        mistakes.extend(judged.mistakes);
+        next = next.or(judged.next);
+    }
     if !mistakes.is_empty() {
-        let mut failure = Failure::new(Exit::Usage, "MANIFEST", "a manifest is not valid");
+        let mut failure = Failure::new(Exit::Usage, code, "a manifest is not valid");
         failure.places = mistakes;
+        failure.next.extend(next);
         return Err(failure);
     }
     if documents.is_empty() {
-        let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+        let names: Vec<String> = files.files.iter().map(|path| path.display().to_string()).collect();
         return Err(Failure::new(Exit::Usage, "EMPTY", format!("there is no document in {}", names.join(", "))));
     }
     documents.sort_by_key(|document| rank(document.target.kind));
@@ -145,29 +173,44 @@ fn repeated(documents: &[Document]) -> Vec<Place> {
 }
 
 /// Directories become their manifests, by name.
-fn expand(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+fn expand(files: &Files) -> Result<Vec<PathBuf>, Failure> {
     let mut all = Vec::new();
-    for path in files {
+    for path in &files.files {
         if !path.is_dir() {
             all.push(path.clone());
             continue;
         }
-        let entries = std::fs::read_dir(path).map_err(|error| file_failure(path, &error.to_string()))?;
-        let is_manifest = |path: &PathBuf| {
-            path.extension().and_then(|extension| extension.to_str()).is_some_and(|text| EXTENSIONS.contains(&text))
-        };
-        let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_manifest).collect();
+        let mut inside = Vec::new();
+        walk(path, files.recursive, 0, &mut inside)?;
         if inside.is_empty() {
             let why = format!("it has no file that ends in .{}", EXTENSIONS.join(", ."));
             return Err(file_failure(path, &why));
-        }
-        if inside.len() > FILES_MAX {
-            return Err(file_failure(path, &format!("{} manifests, at most {FILES_MAX} are read", inside.len())));
         }
         inside.sort();
         all.extend(inside);
     }
     Ok(all)
+}
+
+fn walk(folder: &Path, is_recursive: bool, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    if depth > FOLDERS_DEPTH_MAX {
+        return Err(file_failure(folder, &format!("it is more than {FOLDERS_DEPTH_MAX} folders down")));
+    }
+    let entries = std::fs::read_dir(folder).map_err(|error| file_failure(folder, &error.to_string()))?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if path.is_dir() {
+            if is_recursive {
+                walk(&path, is_recursive, depth + 1, found)?;
+            }
+        } else if extension.is_some_and(|text| EXTENSIONS.contains(&text)) {
+            found.push(path);
+        }
+        if found.len() > FILES_MAX {
+            return Err(file_failure(folder, &format!("more than {FILES_MAX} manifests")));
+        }
+    }
+    Ok(())
 }
 
 fn load(path: &Path) -> Result<SourceFile, Failure> {
@@ -214,7 +257,10 @@ fn target(value: &Value, namespace: &str, source: &Source) -> Result<Target, Vec
             None
         }
         Some(text) => Kind::parse(text).or_else(|| {
-            let detail = format!("{text:?} is not a kind; known are {}", kinds.join(", "));
+            let detail = match nearest(text, &kinds) {
+                Some(near) => format!("{text:?} is not a kind; did you mean `{near}`?"),
+                None => format!("{text:?} is not a kind; known are {}", kinds.join(", ")),
+            };
             mistakes.push(source.place("/kind", &detail));
             None
         }),

@@ -1,9 +1,31 @@
 //! Standard output: data only, without colour, and quiet when nobody reads it any more.
 
+use crate::args::{Global, Output};
 use crate::exit::Exit;
 use crate::failure::{Failure, system};
 use serde_json::Value;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set once, before a verb runs.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+static IS_PLAIN: AtomicBool = AtomicBool::new(false);
+
+/// Takes over what the command line and the environment say about the terminal.
+pub fn configure(global: &Global) {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    IS_QUIET.store(global.quiet, Ordering::Relaxed);
+    IS_PLAIN.store(global.no_color || is_dumb || is_set("NO_COLOR"), Ordering::Relaxed);
+    if global.no_color {
+        anstream::ColorChoice::Never.write_global();
+    }
+}
+
+/// True if a line of standard error may be updated in place.
+pub fn is_live() -> bool {
+    !IS_PLAIN.load(Ordering::Relaxed) && !IS_QUIET.load(Ordering::Relaxed) && io::stderr().is_terminal()
+}
 
 /// Writes data as it is.
 pub fn print(text: &str) -> Result<(), Failure> {
@@ -19,10 +41,41 @@ pub fn line(text: &str) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-/// Writes a message for people, on standard error.
+/// Writes a message for people, on standard error; nothing with `--quiet`.
 pub fn say(text: &str) {
+    if !IS_QUIET.load(Ordering::Relaxed) {
+        warn(text);
+    }
+}
+
+/// Writes a warning or an error, on standard error.
+pub fn warn(text: &str) {
     // If standard error is closed there is nobody to tell.
     let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// Updates the line on which the cursor stands; only where `is_live`.
+pub fn update(text: &str) {
+    let _ = write!(io::stderr(), "\r\u{1b}[2K{text}");
+    let _ = io::stderr().flush();
+}
+
+/// Writes a document in the forms that are the same for every command; false: the command shows it in its own way.
+pub fn whole(output: Output, value: &Value) -> Result<bool, Failure> {
+    match output {
+        Output::Json => print(&json(value))?,
+        Output::Yaml => print(&yaml(value)?)?,
+        Output::JsonPath(template) => print(&template.render(value))?,
+        Output::Table | Output::Wide | Output::Name | Output::GeoJson => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// What only maps have was asked of something else.
+pub fn no_geojson() -> Failure {
+    Failure::usage("this has no GeoJSON")
+        .why("devices and regions have a place on a map")
+        .next("fulmar get devices -o geojson")
 }
 
 pub fn json(value: &Value) -> String {

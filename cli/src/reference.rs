@@ -17,9 +17,10 @@ Data goes to standard output, everything else to standard error. There is no col
 `NO_COLOR`. With `-o json`, errors are JSON too, on standard error: `{\"error\": {\"code\", \"exitCode\", \"what\", \"why\",
 \"next\", \"errors\"}}`.
 
-The hub is found by `--server` (`FULMAR_SERVER`) with the token in `FULMAR_TOKEN`; otherwise it is the one that runs on the
-data directory `--data` (`FULMAR_DATA`, else `./fulmar-data`), whose token is read from there. `FULMAR_LOG` (error, warn,
-info, debug, trace) says how much `up` and `hub` tell about themselves.
+The hub is the first of: `--server` or `--data`; `--context`; `FULMAR_SERVER` or `FULMAR_DATA`; `FULMAR_CONTEXT`; the current
+context; the hub on `./fulmar-data`; the one that was started last on this machine. `FULMAR_TOKEN` wins over the token of a context or
+data directory. Contexts are in `$XDG_CONFIG_HOME/fulmar/config.toml` (else `~/.config`), which only its owner may read.
+`FULMAR_LOG` (error, warn, info, debug, trace) says how much `up` and `hub` tell about themselves.
 ";
 
 fn document() -> String {
@@ -33,9 +34,14 @@ fn document() -> String {
         let others: Vec<String> = aliases(kind).iter().skip(1).map(|name| format!("`{name}`")).collect();
         let _ = writeln!(out, "| `{}` | {} |", kind.singular(), others.join(", "));
     }
-    out.push_str("\n## Commands\n");
     let mut root = Cli::command().term_width(100);
     root.build();
+    let mut version = root.find_subcommand("version").cloned().unwrap_or_default().term_width(100);
+    version = version.mut_args(|argument| argument.hide_env_values(true));
+    let global = version.render_help().to_string();
+    let global: Vec<&str> = global.split("Global options:").skip(1).flat_map(str::lines).map(str::trim_end).collect();
+    let _ = write!(out, "\n## Options of every command\n\n```text\n{}\n```\n", global.join("\n").trim());
+    out.push_str("\n## Commands\n");
     for command in root.get_subcommands() {
         describe(&mut out, command, "fulmar");
     }

@@ -8,11 +8,12 @@ use crate::companion::Companion;
 use crate::endpoint::Endpoint;
 use crate::exit::Exit;
 use crate::failure::{Failure, system};
-use crate::get;
+use crate::list;
 use crate::output::{line, say};
 use crate::registry::{self, Registration};
 use crate::show::{flag, text};
 use crate::stop::{Order, Stop};
+use crate::target::collection;
 use crate::wait::seconds;
 use hub::hub::{Hub, HubConfig, HubError};
 use hub::model::Kind;
@@ -73,6 +74,7 @@ impl Running {
         let client = Client::new(Endpoint {
             server: hub.endpoints().api.clone(),
             token: Some(token.trim().to_owned()),
+            ca: None,
             origin: "the hub in this process".to_owned(),
         });
         let (ready, linked) = (Duration::ZERO, Duration::ZERO);
@@ -114,7 +116,7 @@ impl Running {
         let begin = Instant::now();
         loop {
             // A list that fails is asked for again.
-            let devices = get::list(&self.client, Kind::Device, None, None).unwrap_or_default();
+            let devices = list::all(&self.client, &collection(Kind::Device, None)).unwrap_or_default();
             let is_online = |device: &&Value| {
                 text(device, "/status/online/state") == "Online" && names.contains(&text(device, "/metadata/name"))
             };

@@ -10,6 +10,8 @@ const LINE_BYTES_MAX: u64 = 1024 * 1024;
 pub struct Item {
     pub kind: String,
     pub data: String,
+    /// Where a broken stream goes on.
+    pub id: Option<String>,
 }
 
 /// Items of a stream, in order.
@@ -24,7 +26,7 @@ impl<R: BufRead> Items<R> {
 
     /// The next item; `None` when the stream has ended.
     pub fn next(&mut self) -> io::Result<Option<Item>> {
-        let (mut kind, mut data) = (String::new(), String::new());
+        let (mut kind, mut data, mut id) = (String::new(), String::new(), None);
         loop {
             let mut line = String::new();
             let count = (&mut self.lines).take(LINE_BYTES_MAX).read_line(&mut line)?;
@@ -37,9 +39,10 @@ impl<R: BufRead> Items<R> {
             let line = line.strip_suffix('\r').unwrap_or(line);
             match line.split_once(':') {
                 None if line.is_empty() && kind.is_empty() && data.is_empty() => {}
-                None if line.is_empty() => return Ok(Some(Item { kind, data })),
+                None if line.is_empty() => return Ok(Some(Item { kind, data, id })),
                 Some(("event", value)) => value.trim_start().clone_into(&mut kind),
                 Some(("data", value)) => data.push_str(value.strip_prefix(' ').unwrap_or(value)),
+                Some(("id", value)) => id = Some(value.trim_start().to_owned()),
                 // Comments, and fields that we have no use for.
                 Some(_) | None => {}
             }
@@ -54,11 +57,11 @@ mod tests {
 
     #[test]
     fn items_are_read_and_comments_are_not_items() {
-        let text = ": still here\n\nevent: log\ndata: {\"text\":\"a: b\"}\n\n: still here\n\nevent: end\ndata: {}\n\n";
+        let text = ": still here\n\nid: 1.7\nevent: log\ndata: {\"text\":\"a: b\"}\n\n: still here\n\nevent: end\ndata: {}\n\n";
         let mut items = Items::new(text.as_bytes());
         assert_eq!(
             items.next().unwrap().unwrap(),
-            Item { kind: "log".to_owned(), data: "{\"text\":\"a: b\"}".to_owned() }
+            Item { kind: "log".to_owned(), data: "{\"text\":\"a: b\"}".to_owned(), id: Some("1.7".to_owned()) }
         );
         assert_eq!(items.next().unwrap().unwrap().kind, "end");
         assert_eq!(items.next().unwrap(), None);

@@ -4,7 +4,7 @@ use crate::args::{Global, Output};
 use crate::client::Client;
 use crate::endpoint;
 use crate::failure::Failure;
-use crate::output::{json, line, print, yaml};
+use crate::output::{line, print, whole};
 use crate::show::{flag, list, number, text};
 use serde_json::{Value, json};
 
@@ -14,11 +14,12 @@ pub fn status(global: &Global) -> Result<(), Failure> {
     if let Value::Object(map) = &mut answer {
         map.insert("server".to_owned(), Value::String(client.endpoint().server.clone()));
     }
+    if whole(global.output, &answer)? {
+        return Ok(());
+    }
     match global.output {
-        Output::Json => print(&json(&answer)),
-        Output::Yaml => print(&yaml(&answer)?),
         Output::Name => line(&text(&answer, "/fleet")),
-        Output::Table | Output::Wide => print(&table(&answer)),
+        _ => print(&table(&answer)),
     }
 }
 
@@ -58,10 +59,10 @@ fn table(answer: &Value) -> String {
 pub fn version(global: &Global) -> Result<(), Failure> {
     let own = env!("CARGO_PKG_VERSION");
     let hub = endpoint::find(global).map(|endpoint| endpoint.server).ok();
-    match global.output {
-        Output::Json => print(&json(&json!({"fulmar": own, "server": hub}))),
-        Output::Table | Output::Wide | Output::Yaml | Output::Name => line(&format!("fulmar {own}")),
+    if whole(global.output, &json!({"fulmar": own, "server": hub}))? {
+        return Ok(());
     }
+    line(&format!("fulmar {own}"))
 }
 
 #[cfg(test)]

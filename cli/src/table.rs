@@ -28,20 +28,38 @@ impl Table {
     }
 
     pub fn text(&self) -> String {
+        let header = self.header_line();
+        header + &self.lines(&self.widths())
+    }
+
+    /// Without the line of headings.
+    pub fn bare(&self) -> String {
+        self.lines(&self.widths())
+    }
+
+    pub fn header_line(&self) -> String {
+        padded(&self.header, &self.widths())
+    }
+
+    /// The rows in columns that are at least so wide, for tables that grow.
+    pub fn lines(&self, widths: &[usize]) -> String {
+        self.rows.iter().map(|row| padded(row, widths)).collect()
+    }
+
+    pub fn widths(&self) -> Vec<usize> {
         let mut widths = vec![0usize; self.header.len()];
         for row in std::iter::once(&self.header).chain(&self.rows) {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.chars().count());
             }
         }
-        let mut out = String::new();
-        for row in std::iter::once(&self.header).chain(&self.rows) {
-            let padded: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            out.push_str(padded.join(GAP).trim_end());
-            out.push('\n');
-        }
-        out
+        widths
     }
+}
+
+fn padded(row: &[String], widths: &[usize]) -> String {
+    let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+    format!("{}\n", cells.join(GAP).trim_end())
 }
 
 #[cfg(test)]

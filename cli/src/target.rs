@@ -58,6 +58,18 @@ pub fn parse(kind: &str, name: Option<&str>) -> Result<(Kind, Option<String>), F
     }
 }
 
+/// `kind name name`, or `kind/name kind/name`.
+pub fn parse_many(kind: &str, names: &[String], namespace: &str) -> Result<Vec<Target>, Failure> {
+    if kind.contains('/') {
+        let all = std::iter::once(kind).chain(names.iter().map(String::as_str));
+        return all.map(|text| parse_one(text, None, namespace)).collect();
+    }
+    if names.is_empty() {
+        return parse_one(kind, None, namespace).map(|target| vec![target]);
+    }
+    names.iter().map(|name| parse_one(kind, Some(name), namespace)).collect()
+}
+
 /// Exactly one object.
 pub fn parse_one(kind: &str, name: Option<&str>, namespace: &str) -> Result<Target, Failure> {
     let (kind, name) = parse(kind, name)?;

@@ -7,11 +7,9 @@ use crate::client::Client;
 use crate::exit::Exit;
 use crate::explain;
 use crate::failure::Failure;
-use crate::output::{line, say};
+use crate::output::{is_live, line, say, update, warn};
 use crate::progress::{Look, Verdict, look};
 use crate::target::{Target, parse_workload};
-use hub::model::Span;
-use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 const POLL_PERIOD: Duration = Duration::from_millis(200);
@@ -21,14 +19,8 @@ const VERDICT_GRACE: Duration = Duration::from_secs(3);
 const STAGE_CHARS_MAX: usize = 68;
 /// A good one too: what traps at its first timer runs for a moment before.
 const READY_FOR: Duration = Duration::from_secs(2);
-const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
-
-/// `60s`, `5m`.
-pub fn parse_timeout(text: &str) -> Result<Duration, Failure> {
-    let span = Span::parse(text)
-        .map_err(|error| Failure::usage("--timeout is not a time").why(error.to_string()).next("--timeout 60s"))?;
-    Ok(span.duration().min(TIMEOUT_MAX))
-}
+/// Without `--timeout`.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
 /// `0.4s`, as people read it.
 pub fn seconds(duration: Duration) -> String {
@@ -43,17 +35,13 @@ pub struct Display {
 
 impl Display {
     pub fn new() -> Self {
-        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { is_terminal: std::io::stderr().is_terminal() && !is_plain, last: String::new() }
+        Self { is_terminal: is_live(), last: String::new() }
     }
 
-    fn show(&mut self, text: &str, since: Instant) {
+    pub fn show(&mut self, text: &str, since: Instant) {
         if self.is_terminal {
             let shown: String = text.chars().take(STAGE_CHARS_MAX).collect();
-            // Nobody to tell if it fails.
-            let _ = write!(std::io::stderr(), "\r\u{1b}[2K  {shown}   {}", seconds(since.elapsed()));
-            let _ = std::io::stderr().flush();
+            update(&format!("  {shown}   {}", seconds(since.elapsed())));
         } else if self.last != text {
             say(&format!("  {text}"));
         }
@@ -61,7 +49,7 @@ impl Display {
     }
 
     /// Leaves the last stage standing.
-    fn finish(&mut self) {
+    pub fn finish(&mut self) {
         if self.is_terminal && !self.last.is_empty() {
             say("");
         }
@@ -182,7 +170,7 @@ fn report(all: Vec<Awaiting<'_>>, output: Output) -> Result<(), Failure> {
                 ready.push(one.last.argument);
             }
             Some(Err(failure)) if first.is_none() => first = Some(failure),
-            Some(Err(failure)) => say(failure.text().trim_end()),
+            Some(Err(failure)) => warn(failure.text().trim_end()),
             None => {}
         }
     }
@@ -195,7 +183,7 @@ fn report(all: Vec<Awaiting<'_>>, output: Output) -> Result<(), Failure> {
 }
 
 pub fn run(global: &Global, args: &Wait) -> Result<(), Failure> {
-    let timeout = parse_timeout(&args.timeout)?;
+    let timeout = global.timeout.unwrap_or(TIMEOUT_DEFAULT);
     let target = parse_workload(&args.workload, &global.namespace)?;
     let client = &Client::connect(global)?;
     match args.state {
@@ -238,13 +226,5 @@ mod tests {
         assert_eq!(look(Verdict::Underway, 1_950), None);
         assert_eq!(look(Verdict::Ready, 2_100), None, "it failed in between");
         assert_eq!(look(Verdict::Ready, 4_100), Some(start + Duration::from_millis(2_100)));
-    }
-
-    #[test]
-    fn time_outs_are_read_like_all_durations() {
-        assert_eq!(parse_timeout("90s").unwrap(), Duration::from_secs(90));
-        assert_eq!(parse_timeout("5m").unwrap(), Duration::from_secs(300));
-        assert_eq!(parse_timeout("soon").unwrap_err().exit, Exit::Usage);
-        assert_eq!(parse_timeout("900d").unwrap(), TIMEOUT_MAX);
     }
 }

@@ -14,6 +14,9 @@ const NODES_MAX: usize = 200_000;
 /// Documents of one file.
 const DOCUMENTS_MAX: usize = 1_000;
 
+/// Documents of a file with a mistake that are read apart.
+const PARTS_MAX: usize = 100;
+
 /// Where something is written. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -51,6 +54,36 @@ impl Spans {
             pointer = pointer.rsplit_once('/')?.0;
         }
     }
+}
+
+/// All documents that can be read, and what is wrong with the others.
+pub fn parse_all(text: &str) -> (Vec<Parsed>, Vec<SyntaxError>) {
+    let first = match parse(text) {
+        Ok(parsed) => return (parsed, Vec::new()),
+        Err(error) => error,
+    };
+    let starts: Vec<usize> =
+        (0usize..).zip(text.lines()).filter(|(_, line)| is_marker(line)).map(|(at, _)| at).collect();
+    if starts.is_empty() || starts.len() > PARTS_MAX {
+        return (Vec::new(), vec![first]);
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    let (mut documents, mut errors) = (Vec::new(), Vec::new());
+    let ends = starts.iter().copied().chain([lines.len()]);
+    for (start, end) in std::iter::once(0).chain(starts.iter().copied()).zip(ends) {
+        // Empty lines in front keep the numbers of the lines.
+        let part = lines.get(start..end).unwrap_or_default().join("\n");
+        match parse(&format!("{}{part}\n", "\n".repeat(start))) {
+            Ok(parsed) => documents.extend(parsed),
+            Err(error) => errors.push(error),
+        }
+    }
+    // Apart, each may be read although the whole is not.
+    if errors.is_empty() { (documents, vec![first]) } else { (documents, errors) }
+}
+
+fn is_marker(line: &str) -> bool {
+    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\r']))
 }
 
 /// All documents that are not empty.
@@ -244,6 +277,15 @@ mod tests {
             assert_eq!(position.line, line, "{text:?}: {error:?}");
             assert!(!error.detail.is_empty() && !error.detail.contains(" at line"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_mistake_in_one_document_does_not_hide_the_others() {
+        let (documents, errors) = parse_all("a: 1\n---\nb: [\n---\nc: 3\nc: 4\n---\nd: 5\n");
+        let lines: Vec<u64> = errors.iter().filter_map(|error| Some(error.position?.line)).collect();
+        assert_eq!((documents.len(), errors.len()), (2, 2), "{errors:?}");
+        assert!(lines[0] >= 3 && lines[0] <= 4 && lines[1] == 6, "{errors:?}");
+        assert_eq!(at(&documents[1], "/d").0, 8);
     }
 
     #[test]

@@ -12,7 +12,11 @@ fn fulmar(directory: &Path, arguments: &[&str]) -> Output {
         .env_remove("FULMAR_SERVER")
         .env_remove("FULMAR_TOKEN")
         .env_remove("FULMAR_DATA")
+        .env_remove("FULMAR_CONTEXT")
         .env_remove("NO_COLOR")
+        // No context and no running hub of the person at this machine.
+        .env("XDG_CONFIG_HOME", directory)
+        .env("XDG_STATE_HOME", directory)
         .stdin(Stdio::null())
         .output()
         .unwrap()

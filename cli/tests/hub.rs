@@ -12,7 +12,12 @@ const REGION: &str = "apiVersion: fulmar/v1\nkind: Region\nmetadata: {name: rhin
 fn command(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fulmar"));
     command.args(arguments).current_dir(data).env("FULMAR_DATA", data.join("data"));
-    command.env_remove("FULMAR_SERVER").env_remove("FULMAR_TOKEN").env_remove("FULMAR_LOG").stdin(Stdio::null());
+    command
+        .env_remove("FULMAR_SERVER")
+        .env_remove("FULMAR_TOKEN")
+        .env_remove("FULMAR_LOG")
+        .env("XDG_CONFIG_HOME", data)
+        .stdin(Stdio::null());
     command
 }
 

@@ -30,7 +30,7 @@ fn server(answer: &'static str) -> (Client, JoinHandle<String>) {
         socket.write_all(answer.as_bytes()).unwrap();
         head + std::str::from_utf8(&body).unwrap()
     });
-    let endpoint = Endpoint { server, token: Some("secret".to_owned()), origin: "a test".to_owned() };
+    let endpoint = Endpoint { server, token: Some("secret".to_owned()), ca: None, origin: "a test".to_owned() };
     (Client::new(endpoint), asked)
 }
 
@@ -39,7 +39,7 @@ fn a_written_object_comes_back_with_outcome_and_warnings() {
     let (client, asked) = server(
         "HTTP/1.1 201 Created\r\nfulmar-outcome: created\r\nfulmar-warning: a\r\nfulmar-warning: b\r\ncontent-length: 7\r\n\r\n{\"a\":1}",
     );
-    let written = client.put("/v1/regions/x", &serde_json::json!({"kind": "Region"})).unwrap();
+    let written = client.put("/v1/regions/x", &serde_json::json!({"kind": "Region"}), None).unwrap();
     assert_eq!(written.outcome, "created");
     assert_eq!(written.warnings, ["a", "b"]);
     assert_eq!(written.document["a"], 1);
@@ -68,7 +68,7 @@ fn field_errors_keep_their_pointers() {
     let (client, asked) = server(
         "HTTP/1.1 422 Unprocessable\r\nconnection: close\r\n\r\n{\"code\":\"INVALID\",\"title\":\"Invalid\",\"errors\":[{\"pointer\":\"/spec/x\",\"detail\":\"unknown field `x`\"},{\"pointer\":\"/kind\",\"detail\":\"missing\"}]}",
     );
-    let failure = client.put("/v1/regions/x", &Value::Null).unwrap_err();
+    let failure = client.put("/v1/regions/x", &Value::Null, None).unwrap_err();
     asked.join().unwrap();
     let pointers: Vec<&str> = failure.places.iter().map(|place| place.pointer.as_str()).collect();
     assert_eq!((failure.exit, pointers), (Exit::Usage, vec!["/spec/x", "/kind"]));
@@ -86,7 +86,7 @@ fn a_hub_that_is_gone_is_said_with_its_address() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let client = Client::new(Endpoint { server: server.clone(), token: None, origin: "x.json".to_owned() });
+    let client = Client::new(Endpoint { server: server.clone(), token: None, ca: None, origin: "x.json".to_owned() });
     let failure = client.get("/v1/status").unwrap_err();
     assert_eq!(failure.code, "UNREACHABLE");
     assert!(failure.what.contains(&server) && failure.why[0].contains("nothing listens there"), "{failure:?}");
@@ -103,4 +103,17 @@ fn a_file_is_sent_whole_with_its_length() {
     assert_eq!(answer["bytes"], 7);
     let asked = asked.join().unwrap();
     assert!(asked.to_ascii_lowercase().contains("content-length: 7") && asked.ends_with("content"), "{asked}");
+}
+
+#[test]
+fn with_readonly_nothing_that_changes_something_is_sent() {
+    let endpoint =
+        Endpoint { server: "http://127.0.0.1:1".to_owned(), token: None, ca: None, origin: "a test".to_owned() };
+    let client = Client { is_readonly: true, ..Client::new(endpoint) };
+    let code = |result: Result<(), Failure>| result.unwrap_err().code;
+    assert_eq!(code(client.delete("/v1/regions/a")), "READONLY");
+    assert_eq!(code(client.post("/v1/join-tokens", &Value::Null).map(|_| ())), "READONLY");
+    assert_eq!(code(client.apply("/v1/regions/a?fieldManager=x", &Value::Null).map(|_| ())), "READONLY");
+    assert_eq!(code(client.put("/v1/regions/a?dryRun=server", &Value::Null, None).map(|_| ())), "UNREACHABLE");
+    assert_eq!(code(client.post("/v1/plans", &Value::Null).map(|_| ())), "UNREACHABLE");
 }

@@ -268,7 +268,7 @@ impl Reader {
 }
 
 /// The known name that was probably meant.
-fn nearest<'k>(field: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(field: &str, known: &[&'k str]) -> Option<&'k str> {
     if field.len() > SHOWN_CHARS_MAX {
         return None;
     }

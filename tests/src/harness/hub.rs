@@ -285,6 +285,8 @@ impl Hub {
         let output = Command::new(program("fulmar"))
             .args(arguments)
             .env("FULMAR_DATA", &self.data)
+            .env("XDG_CONFIG_HOME", &self.data)
+            .env_remove("FULMAR_CONTEXT")
             .env_remove("FULMAR_SERVER")
             .env_remove("FULMAR_TOKEN")
             .stdin(Stdio::null())

@@ -1,0 +1,392 @@
+//! The command line as operators use it, with the real hub and agent: forms of output, selectors, watches, manifests, contexts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use tests::harness::{Agent, Hub, PATIENCE, program, wait_until};
+
+const FRANKFURT: (f64, f64) = (8.6821, 50.1109);
+const PARIS: (f64, f64) = (2.3522, 48.8566);
+
+struct Site {
+    directory: tempfile::TempDir,
+    hub: Hub,
+}
+
+/// What a command did.
+#[derive(Debug)]
+struct Done {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Done {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The output of a command that succeeded and said nothing.
+    fn only(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
+        self.out
+    }
+}
+
+impl Site {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let hub = Hub::start(directory.path());
+        Self { directory, hub }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        std::fs::write(self.path(name), text).unwrap();
+        name.to_owned()
+    }
+
+    /// Knows nothing but this site: no hub or context of the person at this machine.
+    fn bare(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("fulmar"));
+        command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::null());
+        for name in ["FULMAR_SERVER", "FULMAR_TOKEN", "FULMAR_DATA", "FULMAR_CONTEXT", "FULMAR_READONLY", "NO_COLOR"] {
+            command.env_remove(name);
+        }
+        command.env("XDG_CONFIG_HOME", self.path("config")).env("XDG_STATE_HOME", self.path("state"));
+        command
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.bare(arguments);
+        command.env("FULMAR_DATA", self.hub.data());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Done {
+        finish(self.command(arguments), "")
+    }
+
+    fn region(&self, name: &str, (longitude, latitude): (f64, f64)) {
+        let spec = json!({"circle": {"center": [longitude, latitude], "radiusKm": 20}});
+        let document = json!({"apiVersion": "fulmar/v1", "kind": "Region", "metadata": {"name": name, "labels": {"river": "yes"}}, "spec": spec});
+        self.hub.put(&format!("/v1/regions/{name}"), &document);
+    }
+}
+
+/// Runs it to its end with something on standard input.
+fn finish(mut command: Command, input: &str) -> Done {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that reads nothing has closed it.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Done { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A command that goes on, line by line. Killed when dropped.
+struct Following {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Following {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines }
+    }
+
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line comes")
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.line()).unwrap()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
+}
+
+fn agents(site: &Site) -> [Agent; 2] {
+    let directory: &Path = site.directory.path();
+    [Agent::join(directory, &site.hub, "gw-fra", FRANKFURT), Agent::join(directory, &site.hub, "gw-par", PARIS)]
+}
+
+#[test]
+fn lists_are_selected_sorted_cut_and_shown_in_every_form() {
+    let site = Site::new();
+    let _agents = agents(&site);
+    site.region("rhine-main", FRANKFURT);
+    site.region("ile-de-france", PARIS);
+    let run = |arguments: &[&str]| site.run(arguments).only();
+
+    assert_eq!(run(&["get", "devices", "--within", "rhine-main", "-o", "name"]), "device/gw-fra\n");
+    assert_eq!(run(&["get", "d", "--near", "2.35,48.85,50", "-o", "name"]), "device/gw-par\n");
+    assert_eq!(run(&["get", "d", "--field-selector", "metadata.name!=gw-fra", "-o", "name"]), "device/gw-par\n");
+    assert_eq!(run(&["get", "reg", "-l", "river=no", "-o", "name"]), "");
+    assert_eq!(
+        run(&["get", "reg", "--sort-by", "-metadata.name", "-o", "name"]),
+        "region/rhine-main\nregion/ile-de-france\n"
+    );
+    assert_eq!(
+        run(&["get", "reg", "-o", "jsonpath={range .items[*]}{.metadata.name}={.spec.circle.radiusKm};{end}"]),
+        "ile-de-france=20.0;rhine-main=20.0;\n"
+    );
+    assert_eq!(run(&["get", "reg/rhine-main", "-o", "jsonpath={.spec.circle.center}"]), "[8.6821,50.1109]\n");
+    assert_eq!(run(&["get", "reg", "--no-headers"]).lines().count(), 2);
+    assert!(run(&["get", "devices", "-o", "wide"]).lines().next().unwrap().ends_with("LABELS"));
+
+    let map: Value = serde_json::from_str(&run(&["get", "devices", "-o", "geojson"])).unwrap();
+    assert_eq!((&map["type"], map["features"].as_array().unwrap().len()), (&json!("FeatureCollection"), 2));
+    let one: Value = serde_json::from_str(&run(&["get", "device/gw-fra", "-o", "geojson"])).unwrap();
+    assert_eq!(one["features"][0]["geometry"]["coordinates"], json!([8.6821, 50.1109]));
+
+    let first = site.run(&["get", "devices", "--limit", "1", "-o", "json"]);
+    assert_eq!(names(&first.json()), ["gw-fra"]);
+    let place = first.json()["metadata"]["continue"].as_str().unwrap().to_owned();
+    assert!(first.err.contains(&format!("--limit 1 --continue {place}")), "{first:?}");
+    let second = site.run(&["get", "devices", "--limit", "1", "--continue", &place, "-o", "json"]);
+    assert_eq!((names(&second.json()), second.err.as_str()), (vec!["gw-par"], ""));
+
+    let all = run(&["get", "all"]);
+    assert!(all.contains("device/gw-fra") && all.contains("region/rhine-main"), "{all}");
+    assert!(all.contains("\n\nNAME") && !all.contains('\u{1b}'), "{all}");
+    assert_eq!(run(&["get", "reg,d", "-o", "name"]).lines().count(), 4);
+    assert_eq!(run(&["get", "device", "gw-par", "gw-fra", "-o", "name"]), "device/gw-par\ndevice/gw-fra\n");
+    let events = run(&["get", "events", "--field-selector", "object=device/gw-fra"]);
+    assert!(events.starts_with("TIME ") && !events.contains("gw-par"), "{events}");
+
+    for (arguments, code) in [
+        (vec!["get", "devices", "gw-fra", "-l", "a=b"], 2),
+        (vec!["get", "devices", "--near", "here"], 2),
+        (vec!["get", "device/gone"], 8),
+        (vec!["get", "pods"], 2),
+        (vec!["get", "reg", "-o", "jsonpath={.a"], 2),
+        (vec!["get", "workloads", "-o", "geojson"], 2),
+    ] {
+        let done = site.run(&arguments);
+        assert_eq!((done.code, done.out.as_str()), (code, ""), "{arguments:?}: {done:?}");
+        assert!(!done.err.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_watch_goes_on_over_a_restart_of_the_hub_and_tells_nothing_twice() {
+    let mut site = Site::new();
+    site.region("first", FRANKFURT);
+    let watch = Following::start(site.command(&["get", "regions", "-w", "-o", "json"]));
+    let change = watch.json();
+    assert_eq!((&change["type"], &change["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("first")));
+    site.region("second", PARIS);
+    assert_eq!(watch.json()["object"]["metadata"]["name"], "second");
+    site.hub.kill();
+    site.hub.run();
+    site.hub.delete("/v1/regions/first");
+    let change = watch.json();
+    assert_eq!((&change["type"], &change["object"]["metadata"]["name"]), (&json!("DELETED"), &json!("first")));
+    assert_eq!(change["object"]["spec"]["circle"]["radiusKm"], 20.0, "as it was last seen");
+}
+
+#[test]
+fn a_watched_table_has_its_headings_once_and_ends_after_its_time() {
+    let site = Site::new();
+    site.region("first", FRANKFURT);
+    let watch = Following::start(site.command(&["get", "regions", "-w", "-l", "river=yes"]));
+    assert!(watch.line().starts_with("EVENT   NAME    SHAPE"));
+    assert!(watch.line().starts_with("ADDED   first   circle 20"));
+    site.hub.delete("/v1/regions/first");
+    assert!(watch.line().starts_with("DELETED   first   circle 20"));
+    let events = Following::start(site.command(&["get", "events", "-w", "--no-headers"]));
+    site.region("second", PARIS);
+    site.hub.delete("/v1/regions/second");
+    wait_until("an event is told", || if events.line().contains("region/") { Ok(()) } else { Err("another one") });
+    assert_eq!(site.run(&["get", "regions", "-w", "--timeout", "100ms", "-o", "name"]).only(), "");
+}
+
+#[test]
+fn contexts_and_tokens_lead_to_the_hub_without_its_data_directory() {
+    let site = Site::new();
+    let api: Value =
+        serde_json::from_str(&std::fs::read_to_string(site.hub.data().join("run/endpoints.json")).unwrap()).unwrap();
+    let server = api["api"].as_str().unwrap().to_owned();
+    let bare = |arguments: &[&str], input: &str| finish(site.bare(arguments), input);
+
+    let made = site.run(&["token", "create", "reader", "--role", "viewer", "--expires", "1d"]);
+    assert!(made.code == 0 && made.out.starts_with("fulmar_") && !made.err.contains(made.out.trim()), "{made:?}");
+    let token = made.out.clone();
+    let shown = site.run(&["token", "list"]).only();
+    assert!(shown.contains("reader   viewer") && !shown.contains(token.trim()), "{shown}");
+
+    assert_eq!(
+        bare(&["login", &server, "--name", "lab"], "wrong\n").code,
+        1,
+        "a token that the hub does not take is not kept"
+    );
+    let done = bare(&["login", &server, "--name", "lab", "-n", "field"], &token);
+    assert!(done.code == 0 && done.out == "context lab added, and used from now on\n", "{done:?}");
+    assert!(done.err.contains("knows you as token/reader with the role viewer"), "{done:?}");
+    let file = site.path("config/fulmar/config.toml");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    let who = bare(&["whoami", "-o", "json"], "").json();
+    assert_eq!((&who["name"], &who["role"]), (&json!("token/reader"), &json!("viewer")));
+    assert_eq!(bare(&["whoami", "--can", "get", "devices"], "").code, 0);
+    assert_eq!(bare(&["whoami", "--can", "delete", "devices"], "").code, 9);
+    let refused = bare(&["delete", "region/x"], "");
+    assert!(refused.code == 1 && refused.err.contains("FORBIDDEN"), "{refused:?}");
+    let shown = bare(&["ctx", "show", "-o", "json"], "").json();
+    assert_eq!((&shown["hasToken"], &shown["namespace"]), (&json!(true), &json!("field")));
+    assert!(bare(&["get", "workloads"], "").err.contains("in namespace field"));
+
+    let data = site.hub.data().display().to_string();
+    let done = bare(&["ctx", "add", "admin", "--data", &data, "--readonly"], "");
+    assert_eq!((done.code, done.out.as_str()), (0, "context admin added\n"), "{done:?}");
+    let refused = bare(&["delete", "region/x", "--context", "admin"], "");
+    assert!(refused.code == 9 && refused.err.contains("error[READONLY]"), "{refused:?}");
+    let mut by_variable = site.bare(&["whoami", "-o", "jsonpath={.role}"]);
+    by_variable.env("FULMAR_CONTEXT", "admin");
+    assert_eq!(finish(by_variable, "").only(), "admin\n");
+    assert_eq!(bare(&["ctx", "use", "gone"], "").code, 8);
+    assert_eq!(bare(&["ctx", "list", "-o", "name"], "").only(), "local\nadmin\nlab\n");
+    assert_eq!(bare(&["ctx", "remove", "lab"], "").code, 0);
+    let none = bare(&["get", "devices"], "");
+    assert!(none.code == 1 && none.err.contains("NO_HUB"), "{none:?}");
+
+    assert_eq!(site.run(&["token", "delete", "reader"]).only(), "token/reader deleted\n");
+    let mut void = site.bare(&["whoami", "--server", &server]);
+    void.env("FULMAR_TOKEN", token.trim());
+    assert!(finish(void, "").err.contains("error[UNAUTHENTICATED]"));
+}
+
+const MANIFEST: &str = "\
+apiVersion: fulmar/v1
+kind: Region
+metadata: {name: rhine-main, labels: {river: rhine}}
+spec: {circle: {center: [8.6821, 50.1109], radiusKm: 20}}
+";
+
+#[test]
+fn applied_fields_have_an_owner_and_differences_are_shown_before() {
+    let site = Site::new();
+    site.write("a.yaml", MANIFEST);
+    let diff = site.run(&["diff", "-f", "a.yaml", "--exit-code"]);
+    assert_eq!(diff.code, 3, "{diff:?}");
+    assert!(diff.out.starts_with("+ region/rhine-main\n  + metadata.labels.river"), "{diff:?}");
+    assert_eq!(
+        site.run(&["apply", "-f", "a.yaml", "--dry-run"]).only(),
+        "region/rhine-main created (generation 1) (dry run)\n"
+    );
+    assert_eq!(site.run(&["apply", "-f", "a.yaml"]).only(), "region/rhine-main created (generation 1)\n");
+    assert_eq!(site.run(&["apply", "-f", "a.yaml"]).only(), "region/rhine-main unchanged (generation 1)\n");
+    assert_eq!(site.run(&["diff", "-f", "a.yaml"]).code, 0);
+    site.write("a.yaml", &MANIFEST.replace("20", "30"));
+    let diff = site.run(&["diff", "-f", "a.yaml"]);
+    assert_eq!(
+        (diff.code, diff.out.as_str()),
+        (0, "~ region/rhine-main   generation 1 -> 2\n  ~ spec.circle.radiusKm   20.0  ->  30.0\n")
+    );
+    assert_eq!(
+        finish(site.command(&["apply", "-f", "-"]), &MANIFEST.replace("20", "30")).only(),
+        "region/rhine-main configured (generation 2)\n"
+    );
+
+    let other = ["apply", "-f", "a.yaml", "--field-manager", "git"];
+    site.write("a.yaml", &MANIFEST.replace("20", "40"));
+    let refused = site.run(&other);
+    assert_eq!(refused.code, 6, "{refused:?}");
+    assert!(
+        refused.err.contains("error[FIELD_CONFLICT]: a.yaml:4:") && refused.err.contains("owned by \"fulmar\""),
+        "{refused:?}"
+    );
+    assert!(refused.err.contains("--force-conflicts") && refused.err.contains("nothing was changed"), "{refused:?}");
+    assert_eq!(
+        site.run(&[&other[..], &["--force-conflicts"]].concat()).only(),
+        "region/rhine-main configured (generation 3)\n"
+    );
+    let managed = site.run(&["get", "region/rhine-main", "--show-managed-fields", "-o", "json"]).json();
+    assert!(
+        managed["metadata"]["managedFields"].as_array().unwrap().iter().any(|entry| entry["manager"] == "git"),
+        "{managed:#}"
+    );
+    assert_eq!(site.run(&["delete", "-f", "a.yaml"]).only(), "region/rhine-main deleted\n");
+}
+
+#[test]
+fn all_mistakes_of_all_manifests_are_told_at_once_with_their_lines() {
+    let site = Site::new();
+    std::fs::create_dir_all(site.path("all/below")).unwrap();
+    let workload = "apiVersion: fulmar/v1\nkind: Workload\nmetadata:\n  name: a\nspec:\n  placement:\n    wihtin: [x]\n    follow: true\n---\nkind: Wrokload\nmetadata: {name: b}\n";
+    site.write("all/a.yaml", workload);
+    site.write("all/b.yaml", "kind: [\n");
+    site.write("all/below/c.yaml", &MANIFEST.replace("[8.6821, 50.1109]", "[8.6821, 150.1109]"));
+    let refused = site.run(&["apply", "-R", "-f", "all"]);
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{refused:?}");
+    for part in [
+        "all/a.yaml:7:5  unknown field `wihtin`; did you mean `within`?\n     7 |     wihtin: [x]\n       |     ^^^^^^",
+        "all/a.yaml:8:5  `follow` is not built yet",
+        "all/a.yaml:10:1  \"Wrokload\" is not a kind; did you mean `Workload`?",
+        "all/b.yaml:1:7",
+        "all/below/c.yaml:4:",
+        "fulmar explain workload.spec.placement",
+    ] {
+        assert!(refused.err.contains(part), "{part}: {}", refused.err);
+    }
+    let json = site.run(&["apply", "-R", "-f", "all", "-o", "json"]);
+    let error: Value = serde_json::from_str(&json.err).unwrap();
+    assert!(error["error"]["errors"].as_array().unwrap().len() >= 5, "{error:#}");
+    // Nobody is asked at all.
+    let here = finish(site.bare(&["apply", "--dry-run=client", "-f", "-"]), MANIFEST);
+    assert_eq!((here.code, here.out.as_str()), (0, "region/rhine-main accepted (dry run of the client)\n"), "{here:?}");
+    let field = finish(site.bare(&["explain", "workload.spec.placement.within"]), "").only();
+    assert!(field.starts_with("KIND:    Workload\nFIELD:   spec.placement.within   list of string"), "{field}");
+}
+
+#[test]
+fn a_place_with_swapped_coordinates_is_pointed_out() {
+    let site = Site::new();
+    let _agents = agents(&site);
+    let done = finish(site.command(&["apply", "-f", "-"]), &MANIFEST.replace("[8.6821, 50.1109]", "[50.1109, 8.6821]"));
+    assert_eq!((done.code, done.out.as_str()), (0, "region/rhine-main created (generation 1)\n"), "{done:?}");
+    assert!(done.err.contains("of [8.6821, 50.1109]: longitude comes first; were they swapped?"), "{done:?}");
+    assert_eq!(finish(site.command(&["apply", "-f", "-"]), MANIFEST).err, "");
+}
+
+#[test]
+fn an_edit_writes_back_what_was_read_and_keeps_a_refused_text() {
+    let site = Site::new();
+    site.region("rhine-main", FRANKFURT);
+    let edit = |script: &str| {
+        let mut command = site.command(&["edit", "region/rhine-main"]);
+        command.env_remove("VISUAL").env("EDITOR", script).env("TMPDIR", site.directory.path());
+        finish(command, "")
+    };
+    assert_eq!(edit("true").only(), "region/rhine-main unchanged: nothing was edited\n");
+    assert_eq!(edit("sed -i s/20.0/25/").only(), "region/rhine-main configured (generation 2)\n");
+    let refused = edit("sed -i s/radiusKm/radius/");
+    assert_eq!(refused.code, 2, "{refused:?}");
+    let path = refused.err.split("your text is in ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    assert!(std::fs::read_to_string(path).unwrap().contains("radius: 25"), "{refused:?}");
+    assert_eq!(edit("false").code, 1);
+    assert_eq!(site.run(&["get", "region/rhine-main", "-o", "jsonpath={.spec.circle.radiusKm}"]).only(), "25.0\n");
+}
