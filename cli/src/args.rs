@@ -25,6 +25,9 @@ pub struct Global {
     /// Context to use instead of the current one; FULMAR_CONTEXT says the same
     #[arg(long, global = true, value_name = "NAME", env = "FULMAR_CONTEXT", help_heading = "Global options")]
     pub context: Option<String>,
+    /// PEM file of the authority that vouches for the hub, instead of the one that the data directory or context names
+    #[arg(long, global = true, value_name = "FILE", env = "FULMAR_CA", help_heading = "Global options")]
+    pub ca: Option<PathBuf>,
     /// Data directory of the hub on this machine
     #[arg(
         long,
@@ -79,6 +82,7 @@ impl Global {
         Self {
             server: None,
             context: None,
+            ca: None,
             data: data.to_owned(),
             output: Output::Table,
             namespace: "default".to_owned(),
@@ -198,6 +202,32 @@ pub struct Hub {
     /// Address of the MQTT broker; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1883")]
     pub broker: String,
+    /// Which of both speak TLS 1.3
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub tls: Encryption,
+    /// Name or address under which the hub is reached; may be repeated, and the first is what devices are told
+    #[arg(long = "san", value_name = "NAME")]
+    pub names: Vec<String>,
+    /// PEM file of the hub's own certificate, with those between it and its authority; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key", requires = "tls_ca")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// PEM file of its authority, which devices trust from their join on
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_ca: Option<PathBuf>,
+}
+
+/// Which listeners are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Encryption {
+    /// Those that other machines can reach
+    Auto,
+    /// Both
+    Always,
+    /// None: everybody on the way can read tokens and use them
+    Off,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -471,9 +501,6 @@ pub struct CtxAdd {
     /// File with the token; - for standard input
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// PEM file of the authority that vouches for the hub
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
     /// Use it from now on
     #[arg(long)]
     pub r#use: bool,
@@ -490,9 +517,6 @@ pub struct Login {
     /// File with the token; otherwise it is read from standard input
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// PEM file of the authority that vouches for the hub
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

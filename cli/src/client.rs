@@ -6,6 +6,7 @@ use crate::args::Global;
 use crate::endpoint::{self, Endpoint};
 use crate::exit::Exit;
 use crate::failure::{Failure, Place};
+use crate::tls;
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind};
@@ -54,25 +55,32 @@ pub type Stream = BufReader<ureq::BodyReader<'static>>;
 impl Client {
     /// Finds the hub. Nothing is sent yet.
     pub fn connect(global: &Global) -> Result<Self, Failure> {
-        let client = Self::with_timeout(endpoint::find(global)?, global.timeout.unwrap_or(ANSWER_TIMEOUT));
+        let client = Self::with_timeout(endpoint::find(global)?, global.timeout.unwrap_or(ANSWER_TIMEOUT))?;
         Ok(Self { is_readonly: global.readonly, ..client })
     }
 
-    pub fn new(endpoint: Endpoint) -> Self {
+    pub fn new(endpoint: Endpoint) -> Result<Self, Failure> {
         Self::with_timeout(endpoint, ANSWER_TIMEOUT)
     }
 
-    fn with_timeout(endpoint: Endpoint, answer: Duration) -> Self {
-        // No proxy: a token for the hub must not pass through another machine.
-        let base =
-            || Agent::config_builder().http_status_as_error(false).proxy(None).timeout_connect(Some(CONNECT_TIMEOUT));
-        Self {
+    fn with_timeout(endpoint: Endpoint, answer: Duration) -> Result<Self, Failure> {
+        let tls = tls::config(&endpoint.server, endpoint.ca.as_deref())?;
+        // No proxy: a token for the hub must not pass through another machine. Nor to where another machine points.
+        let base = || {
+            Agent::config_builder()
+                .http_status_as_error(false)
+                .proxy(None)
+                .max_redirects(0)
+                .tls_config(tls.clone())
+                .timeout_connect(Some(CONNECT_TIMEOUT))
+        };
+        Ok(Self {
             plain: base().timeout_global(Some(answer)).build().into(),
             upload: base().timeout_global(Some(UPLOAD_TIMEOUT)).build().into(),
             follow: base().timeout_per_read(Some(SILENCE_TIMEOUT)).max_idle_connections(0).build().into(),
             endpoint,
             is_readonly: false,
-        }
+        })
     }
 
     /// Nothing that changes something leaves this process with `--readonly`.
@@ -187,11 +195,11 @@ impl Client {
         let text = text.unwrap_or_default();
         let failure = match serde_json::from_str(&text) {
             Ok(problem) => refused(status.as_u16(), &problem),
-            Err(_) => {
+            Err(_) => tls::explain_plain(&text, &self.endpoint.server).unwrap_or_else(|| {
                 Failure::new(Exit::Failure, "NOT_A_HUB", format!("{} does not answer like a hub", self.endpoint.server))
                     .why(format!("it answered {status}, without a problem description"))
                     .next("check --server, FULMAR_SERVER or --data")
-            }
+            }),
         };
         Err(match (status.as_u16(), &self.endpoint.token) {
             (401, None) => failure.next("this hub's token is not known here: set FULMAR_TOKEN, or name its --data"),
@@ -201,6 +209,9 @@ impl Client {
 
     fn unreachable(&self, what: &str, error: &ureq::Error) -> Failure {
         let Endpoint { server, origin, .. } = &self.endpoint;
+        if let Some(failure) = tls::explain(error, server) {
+            return failure;
+        }
         let refused = matches!(error, ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused);
         let why = if refused { "nothing listens there".to_owned() } else { error.to_string() };
         Failure::new(Exit::Failure, "UNREACHABLE", format!("{what} at {server}"))

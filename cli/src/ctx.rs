@@ -126,7 +126,7 @@ fn add(global: &Global, args: &CtxAdd) -> Result<(), Failure> {
         server,
         data,
         token: args.token_file.as_deref().map(secret::read).transpose()?,
-        ca: args.ca.as_deref().map(absolute).transpose()?,
+        ca: global.ca.as_deref().map(absolute).transpose()?,
         namespace: global.is_namespace_given.then(|| global.namespace.clone()),
         readonly: global.readonly,
     };
@@ -151,11 +151,11 @@ pub fn login(global: &Global, args: &Login) -> Result<(), Failure> {
     let host = server.split("//").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
     let name = args.name.clone().unwrap_or_else(|| host.to_owned());
     config::check_name(&name)?;
-    let ca = args.ca.as_deref().map(absolute).transpose()?;
+    let ca = global.ca.as_deref().map(absolute).transpose()?;
     let token = secret::read(args.token_file.as_deref().unwrap_or(Path::new("-")))?;
     let origin = "the command line".to_owned();
     let endpoint = Endpoint { server: server.clone(), token: Some(token.clone()), ca: ca.clone(), origin };
-    let who = Client::new(endpoint).get("/v1/whoami")?;
+    let who = Client::new(endpoint)?.get("/v1/whoami")?;
     say(&format!("{server} knows you as {} with the role {}", text(&who, "/name"), text(&who, "/role")));
     let namespace = global.is_namespace_given.then(|| global.namespace.clone());
     let context =

@@ -15,7 +15,7 @@ const TOKEN_VARIABLE: &str = "FULMAR_TOKEN";
 /// A hub, and the right to use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `http://host:port` without a slash at the end.
+    /// `http://host:port` or `https://host:port` without a slash at the end.
     pub server: String,
     pub token: Option<String>,
     /// PEM file of the authority that vouches for it.
@@ -41,23 +41,26 @@ fn unreadable(path: &Path, why: &str) -> Failure {
         .next("run as the user who started the hub, or give --server and FULMAR_TOKEN")
 }
 
+/// The hub may have been started with a relative path from another directory.
+fn beside(path: &Path, data: &Path) -> PathBuf {
+    if path.is_absolute() { path.to_owned() } else { data.join("run").join(path.file_name().unwrap_or_default()) }
+}
+
 fn read_token(file: &Endpoints, data: &Path) -> Result<String, Failure> {
-    // The hub may have been started with a relative path from another directory.
-    let beside = data.join("run").join(file.token_file.file_name().unwrap_or_default());
-    let path = if file.token_file.is_absolute() { &file.token_file } else { &beside };
-    match std::fs::read_to_string(path) {
+    let path = beside(&file.token_file, data);
+    match std::fs::read_to_string(&path) {
         Ok(text) => Ok(text.trim().to_owned()),
-        Err(error) => Err(unreadable(path, &error.to_string())),
+        Err(error) => Err(unreadable(&path, &error.to_string())),
     }
 }
 
 /// An address of a hub, without a slash at the end.
 pub fn check_server(server: &str) -> Result<String, Failure> {
     let server = server.trim_end_matches('/').to_owned();
-    if !server.starts_with("http://") {
+    if !["http://", "https://"].iter().any(|scheme| server.starts_with(scheme)) {
         return Err(Failure::usage(format!("{server:?} is not the address of a hub"))
-            .why("it starts with http://; TLS is not built yet, so a hub listens on this machine only")
-            .next("fulmar --server http://127.0.0.1:7443 status"));
+            .why("it starts with https://, or with http:// for a hub on this machine")
+            .next("fulmar --server https://hub.example.org:7443 status"));
     }
     Ok(server)
 }
@@ -106,20 +109,27 @@ fn find_with(global: &Global, variable: Option<String>) -> Result<Endpoint, Fail
     let data = &global.data;
     if let Some(server) = &global.server {
         let server = check_server(server)?;
-        let token = match variable {
-            Some(token) => Some(token),
-            // The token of the data directory belongs to the hub of that directory only.
-            None => match read_file(data)? {
-                Some(file) if file.api.trim_end_matches('/') == server => Some(read_token(&file, data)?),
-                Some(_) | None => None,
-            },
+        // What is in the data directory belongs to the hub of that directory only.
+        let file = read_file(data)?.filter(|file| file.api.trim_end_matches('/') == server);
+        let token = match (variable, &file) {
+            (Some(token), _) => Some(token),
+            (None, Some(file)) => Some(read_token(file, data)?),
+            (None, None) => None,
         };
-        return Ok(Endpoint { server, token, ca: None, origin: "--server or FULMAR_SERVER".to_owned() });
+        let ca = global.ca.clone().or_else(|| ca_of(file.as_ref()?, data));
+        return Ok(Endpoint { server, token, ca, origin: "--server or FULMAR_SERVER".to_owned() });
     }
-    if let Some((name, context)) = &global.chosen {
-        return in_context(name, context, variable);
-    }
-    of_directory(data, variable)
+    let mut endpoint = match &global.chosen {
+        Some((name, context)) => in_context(name, context, variable)?,
+        None => of_directory(data, variable)?,
+    };
+    endpoint.ca = global.ca.clone().or(endpoint.ca);
+    Ok(endpoint)
+}
+
+/// The authority of a hub on this machine.
+fn ca_of(file: &Endpoints, data: &Path) -> Option<PathBuf> {
+    file.ca_file.as_ref().map(|path| beside(path, data))
 }
 
 fn in_context(name: &str, context: &Context, variable: Option<String>) -> Result<Endpoint, Failure> {
@@ -151,7 +161,8 @@ fn of_directory(data: &Path, token: Option<String>) -> Result<Endpoint, Failure>
         None => read_token(&file, data)?,
     };
     let origin = format!("{} (process {})", Endpoints::path(data).display(), file.pid);
-    Ok(Endpoint { server: file.api.trim_end_matches('/').to_owned(), token: Some(token), ca: None, origin })
+    let ca = ca_of(&file, data);
+    Ok(Endpoint { server: file.api.trim_end_matches('/').to_owned(), token: Some(token), ca, origin })
 }
 
 #[cfg(test)]
@@ -196,7 +207,23 @@ mod tests {
         assert_eq!(same.token.as_deref(), Some("secret"));
         let other = find_with(&global(data.path(), Some("http://127.0.0.1:9")), None).unwrap();
         assert_eq!(other.token, None);
-        assert!(find_with(&global(data.path(), Some("https://hub")), None).unwrap_err().why[0].contains("TLS"));
+        let secure = find_with(&global(data.path(), Some("https://hub:7443")), None).unwrap();
+        assert_eq!((secure.server.as_str(), secure.token, secure.ca), ("https://hub:7443", None, None));
+        assert_eq!(find_with(&global(data.path(), Some("hub:7443")), None).unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn the_authority_is_the_one_that_is_said_then_that_of_the_data_directory() {
+        let data = tempfile::tempdir().unwrap();
+        hub(data.path());
+        let file = r#"{"api": "https://127.0.0.1:1", "broker": "mqtts://127.0.0.1:2", "pid": 3, "token_file": "x/run/admin.token", "ca_file": "x/run/ca.pem"}"#;
+        std::fs::write(Endpoints::path(data.path()), file).unwrap();
+        let found = |global: &Global| find_with(global, None).unwrap().ca;
+        assert_eq!(found(&global(data.path(), None)), Some(data.path().join("run/ca.pem")));
+        assert_eq!(found(&global(data.path(), Some("https://127.0.0.1:1"))), Some(data.path().join("run/ca.pem")));
+        assert_eq!(found(&global(data.path(), Some("https://other:1"))), None);
+        let said = Global { ca: Some("said.pem".into()), ..global(data.path(), None) };
+        assert_eq!(found(&said), Some("said.pem".into()));
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod stop;
 mod swapped;
 mod table;
 mod target;
+mod tls;
 mod token;
 mod up;
 mod wait;

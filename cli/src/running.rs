@@ -2,7 +2,7 @@
 //!
 //! Whatever way it ends, no process is left behind.
 
-use crate::args::{Global, Hub as HubArgs, Output};
+use crate::args::{Encryption, Global, Hub as HubArgs, Output};
 use crate::client::Client;
 use crate::companion::Companion;
 use crate::endpoint::Endpoint;
@@ -18,6 +18,7 @@ use crate::wait::seconds;
 use hub::hub::{Hub, HubConfig, HubError};
 use hub::model::Kind;
 use hub::store::StoreError;
+use hub::tls::{OwnFiles, TlsSettings, When};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -65,6 +66,7 @@ impl Running {
         let mut config = HubConfig::new(&global.data);
         config.api = address("--api", &args.api, known.map(|known| known.artifacts.as_str()))?;
         config.broker = address("--broker", &args.broker, known.map(|known| known.broker.as_str()))?;
+        config.tls = tls(args);
         let hub = Hub::start(config).map_err(|error| hub_failure(&error, global))?;
         for warning in hub.warnings() {
             say(&format!("warning: {warning}"));
@@ -74,9 +76,9 @@ impl Running {
         let client = Client::new(Endpoint {
             server: hub.endpoints().api.clone(),
             token: Some(token.trim().to_owned()),
-            ca: None,
+            ca: hub.endpoints().ca_file.clone(),
             origin: "the hub in this process".to_owned(),
-        });
+        })?;
         let (ready, linked) = (Duration::ZERO, Duration::ZERO);
         let registration = registry::register(hub.data());
         Ok(Self { agent: None, fleet: None, hub, registration, client, begin, ready, linked })
@@ -215,6 +217,22 @@ pub fn interrupted() -> Failure {
     Failure::new(Exit::Ok, "STOPPED", "stopped before everything ran")
 }
 
+fn tls(args: &HubArgs) -> TlsSettings {
+    let when = match args.tls {
+        Encryption::Auto => When::Auto,
+        Encryption::Always => When::Always,
+        Encryption::Off => When::Off,
+    };
+    let own = match (&args.tls_cert, &args.tls_key, &args.tls_ca) {
+        (Some(certificate), Some(key), Some(authority)) => {
+            Some(OwnFiles { certificate: certificate.clone(), key: key.clone(), authority: authority.clone() })
+        }
+        // The command line has no two of them without the third.
+        (_, _, _) => None,
+    };
+    TlsSettings { when, names: args.names.clone(), own }
+}
+
 /// Port 0 is any port at the first start; afterwards it is the port that the device knows.
 fn address(option: &str, text: &str, known: Option<&str>) -> Result<SocketAddr, Failure> {
     let wrong = |why: String| {
@@ -225,13 +243,15 @@ fn address(option: &str, text: &str, known: Option<&str>) -> Result<SocketAddr, 
         .map_err(|error| wrong(error.to_string()))?
         .next()
         .ok_or_else(|| wrong("the name has no address".to_owned()))?;
-    let Some(known) = known.and_then(|known| known.rsplit("//").next()?.parse::<SocketAddr>().ok()) else {
-        return Ok(wanted);
-    };
+    let Some(known) = known.and_then(|known| known.rsplit("//").next()) else { return Ok(wanted) };
+    let Some(port) = known.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()) else { return Ok(wanted) };
     if wanted.port() == 0 {
-        wanted.set_port(known.port());
+        wanted.set_port(port);
     }
-    if wanted == known {
+    // A name, or "any address", says nothing about the others.
+    let is_same_host =
+        wanted.ip().is_unspecified() || known.parse::<SocketAddr>().map_or(true, |known| known.ip() == wanted.ip());
+    if is_same_host && wanted.port() == port {
         return Ok(wanted);
     }
     Err(Failure::usage(format!("{option} {text} is not the address that the devices of this data directory know"))
@@ -249,7 +269,7 @@ fn hub_failure(error: &HubError, global: &Global) -> Failure {
                 .next(format!("fulmar status --data {}", global.data.display()))
                 .next("or start another one: --data DIR --api 127.0.0.1:0 --broker 127.0.0.1:0")
         }
-        HubError::NotLoopback { .. } => failure("NOT_LOOPBACK"),
+        HubError::Tls(_) => failure("TLS").next("docs/howto/own-ca.md"),
         HubError::Listen { .. } | HubError::Broker(_) => {
             failure("ADDRESS").next("--api 127.0.0.1:0 --broker 127.0.0.1:0")
         }
@@ -271,5 +291,8 @@ mod tests {
         assert_eq!(address("--broker", "127.0.0.1:0", None).unwrap().port(), 0);
         assert!(address("--broker", "127.0.0.1:1883", known).unwrap_err().next[0].contains("127.0.0.1:4711"));
         assert_eq!(address("--api", "here", None).unwrap_err().exit, Exit::Usage);
+        let name = Some("mqtts://hub.example:4711");
+        assert_eq!(address("--broker", "0.0.0.0:0", name).unwrap().port(), 4711);
+        assert!(address("--broker", "0.0.0.0:8883", name).is_err());
     }
 }

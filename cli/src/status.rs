@@ -49,6 +49,14 @@ fn table(answer: &Value) -> String {
     );
     add("Commits", format!("resource version {}   {} pending", count("resourceVersion"), count("commitsPending")));
     add("Refused", format!("{} messages of devices since the start", count("messagesRefused")));
+    if answer["certificate"].is_object() {
+        let source = if flag(answer, "/certificate/isOwn") { "own" } else { "development authority" };
+        let expires = match text(answer, "/certificate/expires") {
+            expires if expires.is_empty() => "never ends".to_owned(),
+            expires => format!("ends {expires}"),
+        };
+        add("Certificate", format!("{source}   {expires}"));
+    }
     for condition in list(answer, "/conditions") {
         add("Attention", text(condition, "/message"));
     }
@@ -79,5 +87,7 @@ mod tests {
         );
         assert!(shown.contains("Devices:      2 online of 4   1 wait for approval\n"), "{shown}");
         assert!(shown.ends_with("Attention:    the clock jumped\n"), "{shown}");
+        let certificate = json!({"certificate": {"authority": "ab", "isOwn": true, "expires": "2027-11-25T00:00:00Z"}});
+        assert!(table(&certificate).contains("Certificate:  own   ends 2027-11-25T00:00:00Z\n"));
     }
 }

@@ -116,12 +116,31 @@ fn up_without_an_agent_beside_it_says_so_and_starts_nothing() {
 }
 
 #[test]
-fn an_address_that_others_can_reach_is_refused() {
+fn a_certificate_that_cannot_be_used_is_refused_with_what_why_and_next() {
     let directory = tempfile::tempdir().unwrap();
-    let output = fulmar(directory.path(), &["hub", "--api", "0.0.0.0:0", "--broker", "127.0.0.1:0"]);
+    let output = fulmar(
+        directory.path(),
+        &[
+            "hub",
+            "--api",
+            "127.0.0.1:0",
+            "--broker",
+            "127.0.0.1:0",
+            "--tls",
+            "always",
+            "--tls-cert",
+            "none.pem",
+            "--tls-key",
+            "none.key",
+            "--tls-ca",
+            "ca.pem",
+        ],
+    );
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{err}");
-    assert!(err.contains("error[NOT_LOOPBACK]"), "{err}");
+    assert!(err.contains("error[TLS]") && err.contains("cannot read none.pem"), "{err}");
+    let output = fulmar(directory.path(), &["hub", "--tls-cert", "none.pem"]);
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

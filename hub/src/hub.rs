@@ -8,6 +8,7 @@ mod broker_slot;
 mod endpoints;
 mod engine_thread;
 mod link_events;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -30,20 +31,22 @@ pub use engine_thread::PUBLICATIONS_WAITING_MAX;
 pub use link_events::LINK_EVENTS_MAX;
 
 use crate::api::{self, Api, ApiLimits};
-use crate::broker::{AccessTable, BrokerConfig, BrokerError, BrokerLimits, HUB_USER, NameRefused};
+use crate::broker::{AccessTable, BrokerConfig, BrokerError, BrokerLimits, Front, HUB_USER, NameRefused};
 use crate::commit::Loaded;
 use crate::engine::port::{EngineConfig, Exchange, Input};
 use crate::engine::{Engine, loaded_grants};
 use crate::grants::Grants;
 use crate::handle::{Handle, Message};
-use crate::keys::{AdminToken, Keys, KeysError};
+use crate::keys::{AdminToken, KEYS_DIRECTORY, Keys, KeysError};
 use crate::metrics::Metrics;
 use crate::mqtt::{Link, LinkConfig, LinkEvent};
 use crate::store::{
     ArtifactError, Artifacts, DataDirectory, Outcome, Store, StoreError, StoreLimits, StoreSettings, Writer,
 };
+use crate::tls::{Tls, TlsError, TlsSettings};
 use broker_slot::{BrokerSlot, Supervisor};
 use engine_thread::EngineThread;
+use reach::Reach;
 
 /// Where the API listens unless told otherwise.
 pub const API_ADDRESS_DEFAULT: SocketAddr = loopback(7443);
@@ -63,6 +66,8 @@ pub struct HubConfig {
     pub api: SocketAddr,
     /// Port 0 takes a free one.
     pub broker: SocketAddr,
+    /// Encryption of both.
+    pub tls: TlsSettings,
     /// Name of the fleet; counts at the first start only.
     pub fleet: Option<String>,
     /// Limits of the database.
@@ -83,6 +88,7 @@ impl HubConfig {
             data: data.into(),
             api: API_ADDRESS_DEFAULT,
             broker: BROKER_ADDRESS_DEFAULT,
+            tls: TlsSettings::default(),
             fleet: None,
             store: StoreLimits::default(),
             broker_limits: BrokerLimits::default(),
@@ -95,17 +101,6 @@ impl HubConfig {
 /// Why a hub did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// The address can be reached from outside.
-    #[error(
-        "{what} was told to listen on {address}, which other machines can reach, and there is no encryption yet: \
-         tokens and credentials would cross the network in the clear. Use 127.0.0.1, and an SSH tunnel from elsewhere"
-    )]
-    NotLoopback {
-        /// Which listener.
-        what: &'static str,
-        /// The address.
-        address: SocketAddr,
-    },
     /// The API cannot listen.
     #[error("the API cannot listen on {address}: {error}. Choose another address or stop what uses it")]
     Listen {
@@ -126,6 +121,9 @@ pub enum HubError {
     /// No broker.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// No certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A stored device or token has a name that no broker user can have.
     #[error("the database holds an impossible name: {0}. Restore the last backup of the data directory")]
     Name(#[from] NameRefused),
@@ -150,6 +148,9 @@ pub struct Hub {
     warnings: Vec<String>,
     handle: Handle,
     broker: Arc<BrokerSlot>,
+    tls: Option<Arc<Tls>>,
+    /// TLS in front of the broker.
+    front: Option<Front>,
     supervisor: Option<Supervisor>,
     api_stop: Sender<()>,
     api: Option<thread::JoinHandle<()>>,
@@ -167,8 +168,6 @@ impl Hub {
     /// # Errors
     /// When a part cannot start; the parts that did are stopped again.
     pub fn start(config: HubConfig) -> Result<Self, HubError> {
-        refuse_public("the API", config.api)?;
-        refuse_public("the broker", config.broker)?;
         let directory = DataDirectory::take(&config.data)?;
         let data = directory.path().to_owned();
         let keys = Keys::open(&data, &directory.database())?;
@@ -177,22 +176,34 @@ impl Hub {
             StoreSettings { fleet: config.fleet.clone(), admin_token_sha256: token.sha256, limits: config.store };
         let (store, loaded) = Store::open(&directory, &keys, &settings)?;
         let artifacts = Artifacts::open(&data)?;
-        let warnings = store.warnings().to_vec();
+        let tls = reach::open_tls(&config, &data.join(KEYS_DIRECTORY))?;
+        let mut warnings = store.warnings().to_vec();
+        warnings.extend(reach::warnings(&config, tls.as_deref()));
+        let metrics = Metrics::new();
 
         let listener = TcpListener::bind(config.api).and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (api_address, listener) = listener.map_err(|error| HubError::Listen { address: config.api, error })?;
         let access = Arc::new(access_table(&loaded)?);
-        let broker = BrokerConfig { listen: config.broker, limits: config.broker_limits };
+        let doors = reach::doors(&config, tls.as_ref(), &metrics);
+        // Behind TLS the broker itself is for this process alone.
+        let listen = if doors.broker.is_some() { loopback(0) } else { config.broker };
+        let broker = BrokerConfig { listen, limits: config.broker_limits };
         let broker = Arc::new(BrokerSlot::start(broker, access.clone())?);
+        let front = doors.broker.map(|door| Front::start(config.broker, broker.address(), door)).transpose()?;
+        let broker_address = front.as_ref().map_or(broker.address(), Front::address);
 
+        let reach = Reach::new(&config, api_address, broker_address);
+        let ca_file = tls.as_ref().map(|tls| reach::write_authority(&data, tls)).transpose()?;
         let endpoints = Endpoints {
-            api: format!("http://{api_address}"),
-            broker: format!("mqtt://{}", broker.address()),
+            api: reach.api_here,
+            broker: reach.broker_here,
             pid: std::process::id(),
             token_file: token.path,
+            ca_file,
         };
         let exchange = Box::new(SharedExchange(Arc::clone(&keys.exchange)));
-        let mut engine_config = EngineConfig::new(endpoints.broker.clone(), endpoints.api.clone(), exchange);
+        let mut engine_config = EngineConfig::new(reach.broker, reach.api, exchange);
+        engine_config.certificate = front.as_ref().and(tls.as_ref()).map(|tls| tls.authority());
         engine_config.trust = store.trust().to_vec();
         (config.tune)(&mut engine_config);
 
@@ -204,7 +215,6 @@ impl Hub {
             Link::start(link_config(&fleet, &broker, &access)?, events).map_err(system("a thread for the link"))?;
         let link_events =
             link_events::start(fleet, seen.clone(), handle.queue()).map_err(system("a thread for link events"))?;
-        let metrics = Metrics::new();
         let grants = Arc::new(Grants::default());
         for (sha256, grant) in loaded_grants(&loaded) {
             grants.put(sha256, grant);
@@ -229,6 +239,7 @@ impl Hub {
             grants,
             limits: config.api_limits,
             metrics,
+            tls: tls.clone(),
             broker_sessions: Arc::new(move || counted.sessions()),
             limiter: Arc::default(),
         };
@@ -240,6 +251,8 @@ impl Hub {
             warnings,
             handle,
             broker,
+            tls,
+            front,
             supervisor: None,
             api_stop,
             api: None,
@@ -248,9 +261,11 @@ impl Hub {
             seen,
             _directory: directory,
         };
-        hub.supervisor = Some(Supervisor::start(hub.broker.clone()).map_err(system("a thread for the supervisor"))?);
+        let tend = reach::tend(hub.tls.clone());
+        let supervisor = Supervisor::start(hub.broker.clone(), tend);
+        hub.supervisor = Some(supervisor.map_err(system("a thread for the supervisor"))?);
         let serve = move || {
-            if let Err(error) = api::serve(listener, api, &api_stopped) {
+            if let Err(error) = api::serve(listener, doors.api, api, &api_stopped) {
                 tracing::error!(%error, "the API ended");
             }
         };
@@ -290,7 +305,8 @@ impl Hub {
     pub fn is_running(&self) -> bool {
         let runs =
             |thread: &Option<thread::JoinHandle<()>>| thread.as_ref().is_some_and(|thread| !thread.is_finished());
-        runs(&self.engine) && runs(&self.link_events) && runs(&self.api)
+        let front = self.front.as_ref().is_none_or(Front::is_running);
+        runs(&self.engine) && runs(&self.link_events) && runs(&self.api) && front
     }
 
     /// Ends the broker with everything that it remembers, and starts a new one on the same address.
@@ -323,6 +339,7 @@ impl Hub {
         if let Some(mut supervisor) = self.supervisor.take() {
             supervisor.stop();
         }
+        drop(self.front.take());
         self.broker.stop();
     }
 }
@@ -337,10 +354,6 @@ fn join(what: &'static str, thread: Option<thread::JoinHandle<()>>) {
     if let Some(Err(_)) = thread.map(thread::JoinHandle::join) {
         tracing::error!(what, "a thread ended by a panic");
     }
-}
-
-fn refuse_public(what: &'static str, address: SocketAddr) -> Result<(), HubError> {
-    if address.ip().is_loopback() { Ok(()) } else { Err(HubError::NotLoopback { what, address }) }
 }
 
 /// Who may connect to the broker, as the database knows it.

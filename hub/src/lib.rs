@@ -15,3 +15,4 @@ pub mod model;
 pub mod mqtt;
 pub mod scheduler;
 pub mod store;
+pub mod tls;

@@ -55,6 +55,13 @@ pub const SERIES: &[Series] = &[
     series("messages_refused", "counter", &[], "Messages that were malformed, not authentic or of an old session"),
     series("link_up", "gauge", &[], "1 when the hub is connected to the broker"),
     series("broker_sessions", "gauge", &[], "Sessions of the embedded broker; 0 with an external one"),
+    series("tls_handshakes", "counter", &["listener", "outcome"], "TLS handshakes by listener and what became of them"),
+    series(
+        "certificate_end_seconds",
+        "gauge",
+        &[],
+        "End of the hub's certificate in seconds since 1970; 0 without TLS, or when it never ends",
+    ),
     series("watchers", "gauge", &[], "Open watches"),
     series("followers", "gauge", &[], "Open streams of logs and events"),
     series("artifacts", "gauge", &[], "Artifacts"),
@@ -88,6 +95,8 @@ struct Inner {
     messages_refused: Counter,
     link_up: Gauge,
     broker_sessions: Gauge,
+    tls_handshakes: Family<Labels, Counter>,
+    certificate_end: Gauge,
     watchers: Gauge,
     followers: Gauge,
     artifacts: Gauge,
@@ -156,6 +165,8 @@ impl Metrics {
             messages_refused: registered!("messages_refused", Counter::default()),
             link_up: registered!("link_up", Gauge::default()),
             broker_sessions: registered!("broker_sessions", Gauge::default()),
+            tls_handshakes: registered!("tls_handshakes", Family::default()),
+            certificate_end: registered!("certificate_end_seconds", Gauge::default()),
             watchers: registered!("watchers", Gauge::default()),
             followers: registered!("followers", Gauge::default()),
             artifacts: registered!("artifacts", Gauge::default()),
@@ -194,6 +205,16 @@ impl Metrics {
 
     pub fn scheduled(&self, time: Duration) {
         self.0.scheduler_seconds.observe(time.as_secs_f64());
+    }
+
+    /// A handshake at the `api` or the `broker` is over.
+    pub fn handshake(&self, listener: &'static str, outcome: &'static str) {
+        self.0.tls_handshakes.get_or_create(&vec![("listener", listener), ("outcome", outcome)]).inc();
+    }
+
+    /// In seconds since 1970.
+    pub fn certificate_ends(&self, seconds: u64) {
+        gauge(&self.0.certificate_end, seconds);
     }
 
     pub fn message_in(&self) {
@@ -270,6 +291,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.answered("/v1/devices", "GET", 200, Duration::from_millis(2));
         metrics.rate_limited("token");
+        metrics.handshake("api", "done");
         metrics.committed(Duration::from_millis(3));
         metrics.scheduled(Duration::from_millis(1));
         let text = metrics.text(&Measures { devices_online: 3, ..Measures::default() }, 4);

@@ -31,7 +31,7 @@ fn server(answer: &'static str) -> (Client, JoinHandle<String>) {
         head + std::str::from_utf8(&body).unwrap()
     });
     let endpoint = Endpoint { server, token: Some("secret".to_owned()), ca: None, origin: "a test".to_owned() };
-    (Client::new(endpoint), asked)
+    (Client::new(endpoint).unwrap(), asked)
 }
 
 #[test]
@@ -86,7 +86,8 @@ fn a_hub_that_is_gone_is_said_with_its_address() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let client = Client::new(Endpoint { server: server.clone(), token: None, ca: None, origin: "x.json".to_owned() });
+    let client =
+        Client::new(Endpoint { server: server.clone(), token: None, ca: None, origin: "x.json".to_owned() }).unwrap();
     let failure = client.get("/v1/status").unwrap_err();
     assert_eq!(failure.code, "UNREACHABLE");
     assert!(failure.what.contains(&server) && failure.why[0].contains("nothing listens there"), "{failure:?}");
@@ -109,7 +110,7 @@ fn a_file_is_sent_whole_with_its_length() {
 fn with_readonly_nothing_that_changes_something_is_sent() {
     let endpoint =
         Endpoint { server: "http://127.0.0.1:1".to_owned(), token: None, ca: None, origin: "a test".to_owned() };
-    let client = Client { is_readonly: true, ..Client::new(endpoint) };
+    let client = Client { is_readonly: true, ..Client::new(endpoint).unwrap() };
     let code = |result: Result<(), Failure>| result.unwrap_err().code;
     assert_eq!(code(client.delete("/v1/regions/a")), "READONLY");
     assert_eq!(code(client.post("/v1/join-tokens", &Value::Null).map(|_| ())), "READONLY");

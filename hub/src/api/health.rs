@@ -43,6 +43,9 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result {
 pub(super) async fn metrics(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Result {
     match api.handle.request(&caller.actor(), Request::Measure).await? {
         Answer::Measures(measures) => {
+            if let Some(ends) = api.tls.as_ref().and_then(|tls| tls.ends()) {
+                api.metrics.certificate_ends(ends);
+            }
             let text = api.metrics.text(&measures, (api.broker_sessions)());
             Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
         }

@@ -32,6 +32,7 @@ use crate::grants::Grants;
 use crate::handle::Handle;
 use crate::metrics::Metrics;
 use crate::store::Artifacts;
+use crate::tls::Tls;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub struct Api {
     pub grants: Arc<Grants>,
     pub limits: ApiLimits,
     pub metrics: Metrics,
+    /// Of this API and the broker, if one of them speaks it.
+    pub tls: Option<Arc<Tls>>,
     /// Sessions of the embedded broker.
     pub broker_sessions: Arc<dyn Fn() -> u64 + Send + Sync>,
     pub limiter: Arc<Limiter>,

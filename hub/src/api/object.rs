@@ -4,7 +4,7 @@ use super::auth::Caller;
 use super::problem::{Refused, Result, invalid, problem};
 use super::{Api, body};
 use crate::engine::Applier;
-use crate::engine::port::{Answer, Mode, Outcome, Request};
+use crate::engine::port::{Answer, CertificateStatus, Mode, Outcome, Request};
 use crate::model::{Kind, ObjectKey};
 use axum::Extension;
 use axum::body::Body;
@@ -72,7 +72,14 @@ pub(super) fn unexpected() -> Refused {
 
 pub(super) async fn status(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Result {
     match api.handle.request(&caller.actor(), Request::Status).await? {
-        Answer::Status(status) => Ok(axum::Json(status).into_response()),
+        Answer::Status(mut status) => {
+            status.certificate = api.tls.as_ref().map(|tls| CertificateStatus {
+                authority: tls.authority().to_string(),
+                is_own: tls.is_own(),
+                expires: tls.expires(),
+            });
+            Ok(axum::Json(status).into_response())
+        }
         _ => Err(unexpected()),
     }
 }

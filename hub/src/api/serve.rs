@@ -1,14 +1,14 @@
 //! Accepts connections and serves the router over hyper on a smol executor; stops cleanly and in bounded time.
 
 use super::{Api, CONNECTIONS_MAX, HEADER_BYTES_MAX, URL_BYTES_MAX, route};
+use crate::tls::Door;
 use async_channel::Receiver;
 use axum::Router;
 use axum::body::Body;
-use futures_lite::FutureExt;
+use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use smol::net::TcpStream;
 use smol::{Async, Executor};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use std::net::{IpAddr, TcpListener};
@@ -37,11 +37,11 @@ pub enum ApiError {
     Listener(#[from] std::io::Error),
 }
 
-/// Serves until `stop` is closed or says so. Blocks the calling thread.
+/// Serves until `stop` is closed or says so, through TLS if there is a door for it. Blocks the calling thread.
 ///
 /// # Errors
 /// When the listener cannot be used at all.
-pub fn serve(listener: TcpListener, api: Api, stop: &Receiver<()>) -> Result<(), ApiError> {
+pub fn serve(listener: TcpListener, door: Option<Door>, api: Api, stop: &Receiver<()>) -> Result<(), ApiError> {
     let listener = Async::new(listener)?;
     let header_timeout = api.limits.header_timeout;
     let router = route::router(api);
@@ -54,7 +54,7 @@ pub fn serve(listener: TcpListener, api: Api, stop: &Receiver<()>) -> Result<(),
                 smol::block_on(executor.run(async { while end.recv().await.is_ok() {} }))
             })?;
         }
-        smol::block_on(executor.run(accept(&executor, &listener, &router, header_timeout, stop)));
+        smol::block_on(executor.run(accept(&executor, &listener, door.as_ref(), &router, header_timeout, stop)));
         ended.close();
         Ok(())
     })
@@ -72,6 +72,7 @@ impl Drop for Place {
 async fn accept(
     executor: &Arc<Executor<'static>>,
     listener: &Async<TcpListener>,
+    door: Option<&Door>,
     router: &Router,
     header_timeout: Duration,
     stop: &Receiver<()>,
@@ -97,10 +98,23 @@ async fn accept(
                 let peer = Peer(address.ip());
                 open.fetch_add(1, Ordering::Relaxed);
                 let place = Place(Arc::clone(&open));
-                let (router, closed) = (router.clone(), closed.clone());
+                let (door, router, closed) = (door.cloned(), router.clone(), closed.clone());
                 executor
                     .spawn(async move {
-                        connection(stream, peer, router, header_timeout, closed).await;
+                        let _ = stream.get_ref().set_nodelay(true);
+                        match door {
+                            None => connection(stream, peer, router, header_timeout, closed).await,
+                            Some(door) => {
+                                let passed = door.pass(stream, peer.0);
+                                let stopped = async {
+                                    let _ = closed.recv().await;
+                                    None
+                                };
+                                if let Some(stream) = passed.or(stopped).await {
+                                    connection(stream, peer, router, header_timeout, closed.clone()).await;
+                                }
+                            }
+                        }
                         drop(place);
                     })
                     .detach();
@@ -115,14 +129,13 @@ async fn accept(
 }
 
 async fn connection(
-    stream: Async<std::net::TcpStream>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
     router: Router,
     header_timeout: Duration,
     closed: Receiver<()>,
 ) {
-    let _ = stream.get_ref().set_nodelay(true);
-    let io = FuturesIo::new(TcpStream::from(stream));
+    let io = FuturesIo::new(stream);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         router.clone().oneshot(request.map(Body::new))

@@ -120,6 +120,7 @@ impl Rig {
             grants: grants.clone(),
             limits,
             metrics: Metrics::new(),
+            tls: None,
             broker_sessions: Arc::new(|| 0),
             limiter: Arc::default(),
         };
@@ -129,7 +130,7 @@ impl Rig {
         let scripted = Arc::clone(&asked);
         let threads = vec![
             std::thread::spawn(move || engine(messages, scripted)),
-            std::thread::spawn(move || serve(listener, api, &stopped).unwrap()),
+            std::thread::spawn(move || serve(listener, None, api, &stopped).unwrap()),
         ];
         Self { address, data, device, asked, stop: Some(stop), handle, threads }
     }

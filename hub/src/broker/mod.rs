@@ -7,6 +7,7 @@
 mod access;
 mod counters;
 mod fitting;
+mod front;
 mod hooks;
 mod kick;
 mod retained;
@@ -33,6 +34,7 @@ use tokio::sync::oneshot;
 
 pub use access::{Access, ClientName, Credential, HUB_USER, JOIN_USER_PREFIX, NAME_BYTES_MAX, Verdict, is_name};
 pub use counters::BrokerCounters;
+pub use front::Front;
 pub use retained::RetainedLimits;
 pub use table::{AccessTable, NameRefused, SecretHash};
 

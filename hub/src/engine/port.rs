@@ -549,4 +549,20 @@ pub struct HubStatus {
     /// What needs attention.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// Of the API and the broker, if one of them speaks TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
+}
+
+/// The certificate that the hub shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// SHA-256 of the certificate of the authority that clients have to trust.
+    pub authority: String,
+    /// The operator's, not one of the development authority.
+    pub is_own: bool,
+    /// Never, if it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
 }

@@ -149,6 +149,8 @@ impl Engine {
             commits_pending: narrow(self.pipeline.len()),
             writable: self.pipeline.is_writable(),
             conditions: self.clock_condition().into_iter().collect(),
+            // The edge knows.
+            certificate: None,
         }
     }
 }

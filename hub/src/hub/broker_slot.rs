@@ -92,18 +92,19 @@ impl BrokerSlot {
     }
 }
 
-/// The thread that looks after a slot.
+/// The thread that looks after a slot, and after what else has to be looked after.
 pub(super) struct Supervisor {
     stop: Sender<()>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Supervisor {
-    pub(super) fn start(slot: Arc<BrokerSlot>) -> std::io::Result<Self> {
+    pub(super) fn start(slot: Arc<BrokerSlot>, mut tend: impl FnMut() + Send + 'static) -> std::io::Result<Self> {
         let (stop, stopped) = async_channel::bounded(1);
         let thread = thread::Builder::new().name("supervisor".to_owned()).spawn(move || {
             while !is_stopped(&stopped) {
                 slot.supervise();
+                tend();
             }
         })?;
         Ok(Self { stop, thread: Some(thread) })

@@ -17,14 +17,17 @@ pub const ENDPOINTS_FILE: &str = "endpoints.json";
 /// Where a running hub is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoints {
-    /// `http://host:port`.
+    /// `http://host:port` or `https://host:port`.
     pub api: String,
-    /// `mqtt://host:port`.
+    /// `mqtt://host:port` or `mqtts://host:port`.
     pub broker: String,
     /// Of the hub's process.
     pub pid: u32,
     /// File with the administrator's bearer token.
     pub token_file: PathBuf,
+    /// With TLS: PEM file of the authority that vouches for the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Endpoints {

@@ -55,14 +55,32 @@ fn a_second_hub_on_the_same_directory_is_refused_and_the_next_one_is_not() {
 }
 
 #[test]
-fn an_address_that_others_can_reach_is_refused_before_anything_is_made() {
+fn what_others_can_reach_speaks_tls_and_what_they_cannot_does_not() {
     let data = tempfile::tempdir().unwrap();
-    let inner = data.path().join("hub");
-    for (api, broker) in [("0.0.0.0:0", "127.0.0.1:0"), ("127.0.0.1:0", "192.0.2.1:0"), ("[::]:0", "127.0.0.1:0")] {
-        let config = HubConfig { api: api.parse().unwrap(), broker: broker.parse().unwrap(), ..HubConfig::new(&inner) };
-        assert!(matches!(Hub::start(config), Err(HubError::NotLoopback { .. })), "{api} {broker}");
-    }
-    assert!(!inner.exists());
+    let any = |config: HubConfig| HubConfig { api: "0.0.0.0:0".parse().unwrap(), ..config };
+    let hub = Hub::start(any(config(data.path()))).unwrap();
+    let endpoints = hub.endpoints();
+    assert!(endpoints.api.starts_with("https://127.0.0.1:") && endpoints.broker.starts_with("mqtt://127.0.0.1:"));
+    let authority = std::fs::read_to_string(endpoints.ca_file.as_ref().unwrap()).unwrap();
+    assert!(authority.starts_with("-----BEGIN CERTIFICATE-----\n"));
+    assert!(hub.warnings().is_empty());
+    // In the clear nobody gets further than a word about it.
+    let plain = Endpoints { api: endpoints.api.replace("https://", ""), ..endpoints.clone() };
+    assert_eq!(get(&plain, "/healthz"), "HTTP/1.1 400 Bad Request");
+    hub.stop();
+    let hub = Hub::start(config(data.path())).unwrap();
+    assert!(hub.endpoints().api.starts_with("http://") && hub.endpoints().ca_file.is_none());
+    hub.stop();
+}
+
+#[test]
+fn a_hub_in_the_clear_for_others_has_to_be_asked_for_and_says_so() {
+    let data = tempfile::tempdir().unwrap();
+    let tls = TlsSettings { when: crate::tls::When::Off, ..TlsSettings::default() };
+    let hub = Hub::start(HubConfig { api: "0.0.0.0:0".parse().unwrap(), tls, ..config(data.path()) }).unwrap();
+    assert_eq!(get(hub.endpoints(), "/healthz"), "HTTP/1.1 200 OK");
+    assert!(hub.warnings()[0].contains("WITHOUT encryption"), "{:?}", hub.warnings());
+    hub.stop();
 }
 
 #[test]
