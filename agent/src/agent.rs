@@ -4,12 +4,13 @@
 use crate::disk;
 use crate::identity::{Identity, IdentityError};
 use crate::journal::Journal;
-use crate::link::{Endpoint, EndpointError};
+use crate::link::{Endpoint, EndpointError, Security};
 use crate::lock::{DataLock, LastRun, LockError};
 use crate::runtime::REPORTS_MAX;
 use crate::runtime::{Pool, Runtime};
 use crate::shell::{self, Ending, Order, Parts};
 use crate::store::{Account, STORE_BYTES_MAX, Shelf, Store};
+use crate::tls::{self, Trust};
 use async_channel::{Receiver, Sender};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,8 @@ pub enum AgentError {
     Lock(#[from] LockError),
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    #[error("the broker cannot be trusted: {0}. Remove the data directory and join again")]
+    Tls(String),
     #[error("the hub's key in the identity is of no use. Remove the data directory and join again")]
     HubKey,
     #[error(
@@ -98,6 +101,13 @@ pub fn open(
     let data = &config.data;
     let (identity, membership) = Identity::load_member(data)?;
     let endpoint = Endpoint::parse(&membership.broker)?;
+    let tls = match (endpoint.security, &membership.authority) {
+        (Security::Plain, _) => None,
+        (Security::Tls, Some(authority)) => {
+            Some(tls::client(Trust::Kept(authority.clone())).map_err(|error| AgentError::Tls(tls::explain(&error)))?)
+        }
+        (Security::Tls, None) => return Err(AgentError::Tls("the identity holds no authority".to_owned())),
+    };
     let pair_key = identity.pair_key().ok_or(AgentError::HubKey)?;
     let device = identity.device();
     let mut lock = DataLock::take(data)?;
@@ -108,6 +118,7 @@ pub fn open(
         address: membership.artifacts.clone(),
         user: device.to_string(),
         password: membership.credential.hex(),
+        authority: membership.authority.clone(),
     });
     let (pool, store) = match shared {
         Shared::Own => {
@@ -130,6 +141,7 @@ pub fn open(
         device,
         membership,
         endpoint,
+        tls,
         pair_key,
         journal,
         values,

@@ -3,7 +3,8 @@
 //! The keys are on disk before they are ever used, so that a join whose answer was lost can be repeated as the same device.
 //! Must never print a secret, and never replace a key.
 use crate::disk;
-use data_encoding::HEXLOWER;
+use crate::tls::Authority;
+use data_encoding::{BASE64, HEXLOWER};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -71,8 +72,10 @@ pub struct Membership {
     pub credential: Secret,
     pub hub_signing: PublicKey,
     pub hub_exchange: ExchangeKey,
-    /// `mqtt://host:port`
+    /// `mqtt://host:port` or `mqtts://host:port`
     pub broker: String,
+    /// Vouches for the broker and the source of artifacts; `None` without encryption.
+    pub authority: Option<Authority>,
     /// Base of the addresses of artifacts; empty: there is none.
     pub artifacts: String,
     pub class: DeviceClass,
@@ -110,6 +113,9 @@ struct MembershipText {
     artifacts: String,
     class: String,
     position: Option<Position>,
+    /// Base64 of a certificate in DER.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authority: Option<String>,
 }
 
 /// The name of a class in files and on the command line.
@@ -130,6 +136,11 @@ fn bytes_32(text: &str, what: &str) -> Result<[u8; 32], String> {
     bytes.try_into().map_err(|_| format!("{what} has not 32 bytes"))
 }
 
+fn authority_read(text: &str) -> Result<Authority, String> {
+    let der = BASE64.decode(text.as_bytes()).map_err(|_| "the authority is not base64".to_owned())?;
+    Ok(Authority::from_der(der))
+}
+
 impl IdentityText {
     fn of(identity: &Identity) -> Self {
         Self {
@@ -147,6 +158,7 @@ impl IdentityText {
                 artifacts: membership.artifacts.clone(),
                 class: class_text(membership.class).to_owned(),
                 position: membership.position,
+                authority: membership.authority.as_ref().map(|authority| BASE64.encode(authority.der())),
             }),
         }
     }
@@ -157,6 +169,7 @@ impl IdentityText {
         }
         let membership = match self.membership {
             Some(text) => Some(Membership {
+                authority: text.authority.as_deref().map(authority_read).transpose()?,
                 credential: Secret(bytes_32(&text.credential, "the credential")?),
                 hub_signing: PublicKey(bytes_32(&text.hub_signing, "the hub's signing key")?),
                 hub_exchange: ExchangeKey(bytes_32(&text.hub_exchange, "the hub's exchange key")?),
@@ -254,6 +267,7 @@ mod tests {
             hub_exchange: ExchangeSecret::from_seed([2; 32]).public_key(),
             broker: "mqtt://127.0.0.1:1883".to_owned(),
             artifacts: "http://127.0.0.1:7443".to_owned(),
+            authority: Some(Authority::from_der(vec![1, 2, 3])),
             class: DeviceClass::Gateway,
             position: Some(Position { longitude_e7: 1, latitude_e7: -2, uncertainty_m: 3 }),
         });

@@ -5,10 +5,12 @@
 use crate::disk;
 use crate::identity::{Identity, IdentityError, Membership, Secret};
 use crate::link::exchange::{ExchangeError, exchange};
-use crate::link::{Endpoint, EndpointError, Settings};
+use crate::link::{Endpoint, EndpointError, Security, Settings};
 use crate::lock::{DataLock, LockError};
+use crate::tls::{self, Pin, Trust};
 use data_encoding::HEXLOWER;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use wire::frame::{decode_plain, encode_plain};
 use wire::hello::DeviceClass;
@@ -76,6 +78,14 @@ pub enum JoinError {
     )]
     Unreachable { broker: String, why: String },
     #[error(
+        "the broker at {broker} is not trusted: {why}. Check the address, and make a new token on the hub that this device is to join"
+    )]
+    NotTrusted { broker: String, why: String },
+    #[error(
+        "the token says that {0} is encrypted, but not which certificate is the right one. Make a new token with `fulmar device join-token`"
+    )]
+    NoPin(String),
+    #[error(
         "the broker at {broker} does not accept the token: it is unknown, used up or expired. Make a new one with `fulmar device join-token`"
     )]
     NotAuthorized { broker: String },
@@ -119,6 +129,11 @@ pub fn join(options: &JoinOptions) -> Result<Joined, JoinError> {
         return Err(JoinError::Fleet(token.fleet.to_owned()));
     }
     let endpoint = Endpoint::parse(token.broker)?;
+    let pin = match (endpoint.security, token.certificate) {
+        (Security::Plain, _) => None,
+        (Security::Tls, Some(digest)) => Some(Pin::new(digest)),
+        (Security::Tls, None) => return Err(JoinError::NoPin(endpoint.to_string())),
+    };
     let name = options.name.as_deref().unwrap_or("");
     if !name.is_empty() && !is_label(name, NAME_BYTES_MAX) {
         return Err(JoinError::Name(name.to_owned()));
@@ -130,7 +145,8 @@ pub fn join(options: &JoinOptions) -> Result<Joined, JoinError> {
     disk::directory_create(data).map_err(|source| IdentityError::Io { path: data.clone(), source })?;
     let _lock = DataLock::take(data)?;
     let mut identity = keys(options)?;
-    let answer = smol::block_on(ask(&identity, &token, endpoint, name, options))?;
+    let mut answer = smol::block_on(ask(&identity, &token, endpoint, pin.clone(), name, options))?;
+    answer.membership.authority = pin.and_then(|pin| pin.found());
     let joined = Joined {
         device: identity.device(),
         name: answer.membership.name.clone(),
@@ -170,6 +186,7 @@ async fn ask(
     identity: &Identity,
     token: &JoinToken<'_>,
     endpoint: Endpoint,
+    pin: Option<Arc<Pin>>,
     name: &str,
     options: &JoinOptions,
 ) -> Result<Answer, JoinError> {
@@ -178,7 +195,11 @@ async fn ask(
     let [nonce, suffix] = [&random[..16], &random[16..]];
     let nonce: [u8; 16] = nonce.try_into().map_err(|_| JoinError::Answer("nonce"))?;
     let user = format!("join:{}", token.id);
+    let broker = endpoint.to_string();
+    let tls = pin.map(|pin| tls::client(Trust::Pinned(pin))).transpose();
+    let tls = tls.map_err(|error| JoinError::NotTrusted { broker: broker.clone(), why: tls::explain(&error) })?;
     let settings = Settings {
+        tls,
         client: format!("{user}-{}", HEXLOWER.encode(suffix)),
         user,
         password: HEXLOWER.encode(&token.secret),
@@ -202,11 +223,11 @@ async fn ask(
     let answer_topic = Topic::JoinAnswer(token.id).print(token.fleet).map_err(JoinError::Token)?;
     let request_topic = Topic::JoinRequest(token.id).print(token.fleet).map_err(JoinError::Token)?;
     let read = |payload: &[u8]| read_answer(payload, &nonce, identity, token, options);
-    let broker = settings.endpoint.to_string();
     match exchange(&settings, &answer_topic, &request_topic, request, JOIN_DEADLINE, read).await {
         Ok(answer) => answer,
         Err(ExchangeError::NotAuthorized) => Err(JoinError::NotAuthorized { broker }),
         Err(ExchangeError::Link(why)) => Err(JoinError::Unreachable { broker, why }),
+        Err(ExchangeError::NotTrusted(why)) => Err(JoinError::NotTrusted { broker, why }),
         Err(ExchangeError::NoAnswer) => Err(JoinError::NoAnswer),
         Err(ExchangeError::Refused) => Err(JoinError::BrokerRefused { broker }),
     }
@@ -258,6 +279,8 @@ fn accept(
         hub_exchange: accepted.hub_exchange,
         broker: token.broker.to_owned(),
         artifacts: accepted.artifacts.to_owned(),
+        // Known once the connection is over.
+        authority: None,
         class: options.class,
         position: options.position,
     };

@@ -17,6 +17,7 @@ mod parent;
 mod runtime;
 mod shell;
 mod store;
+pub mod tls;
 
 pub use agent::{Agent, AgentConfig, AgentError, FUNCTION_MEMORY_BYTES};
 pub use crowd::{Crowd, Member};

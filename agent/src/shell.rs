@@ -20,6 +20,7 @@ use agent_nostd::machine::port::{
 use agent_nostd::machine::time::Instant;
 use async_channel::{Receiver, Sender};
 use futures_lite::FutureExt;
+use rustls::ClientConfig;
 use smol::LocalExecutor;
 use smol::lock::Semaphore;
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,6 +78,8 @@ pub struct Parts {
     pub device: DeviceId,
     pub membership: Membership,
     pub endpoint: Endpoint,
+    /// For an endpoint with TLS.
+    pub tls: Option<Arc<ClientConfig>>,
     pub pair_key: PairKey,
     pub journal: Journal,
     pub values: Values,
@@ -235,6 +238,7 @@ fn restored(values: &Values) -> Restored<'_> {
 fn settings(parts: &Parts) -> Settings {
     Settings {
         endpoint: parts.endpoint.clone(),
+        tls: parts.tls.clone(),
         client: parts.device.to_string(),
         user: parts.device.to_string(),
         password: parts.membership.credential.hex(),

@@ -51,6 +51,7 @@ fn joined(data: &Path) -> Identity {
         hub_exchange: exchange.public_key(),
         broker: format!("mqtt://{nobody}"),
         artifacts: format!("http://{nobody}"),
+        authority: None,
         class: DeviceClass::Gateway,
         position: None,
     });

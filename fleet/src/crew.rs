@@ -179,6 +179,8 @@ const fn is_passing(error: &JoinError) -> bool {
         | JoinError::AlreadyJoined { .. }
         | JoinError::Lock(_)
         | JoinError::Identity(_)
+        | JoinError::NotTrusted { .. }
+        | JoinError::NoPin(_)
         | JoinError::NotAuthorized { .. }
         | JoinError::BrokerRefused { .. }
         | JoinError::WrongHub

@@ -128,7 +128,7 @@ fn bad_input_is_refused_before_any_key_is_made() {
     assert!(matches!(join(&JoinOptions { token: "x".to_owned(), ..good.clone() }), Err(JoinError::Token(_))));
     assert!(matches!(join(&JoinOptions { name: Some("A b".to_owned()), ..good.clone() }), Err(JoinError::Name(_))));
     assert!(matches!(join(&JoinOptions { position: Some(far), ..good }), Err(JoinError::Position)));
-    assert!(matches!(join(&options(&data, &tls)), Err(JoinError::Endpoint(EndpointError::Tls(_)))));
+    assert!(matches!(join(&options(&data, &tls)), Err(JoinError::NoPin(_))));
     assert!(!data.exists());
 }
 

@@ -1,13 +1,22 @@
-//! The address of a broker: `mqtt://host:port`. Parsed once; must never be guessed or completed from elsewhere.
+//! The address of a broker: `mqtt://host:port` or `mqtts://host:port`. Parsed once; must never be guessed or completed from elsewhere.
 use std::fmt;
 
 const SCHEME_PLAIN: &str = "mqtt://";
 const SCHEME_TLS: &str = "mqtts://";
 const PORT_PLAIN: u16 = 1883;
+const PORT_TLS: u16 = 8883;
 
-/// Where a broker listens, without encryption.
+/// Whether a connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    Plain,
+    Tls,
+}
+
+/// Where a broker listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
+    pub security: Security,
     /// A name or an address; an IPv6 address keeps its brackets.
     pub host: String,
     pub port: u16,
@@ -17,26 +26,23 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     #[error(
-        "the broker at {0} wants TLS, which this agent does not speak yet. Use the hub's plain listener on a loopback address or a trusted tunnel (mqtt://host:port)"
+        "{0:?} is not the address of a broker. It must read mqtts://host:port, or mqtt://host:port without encryption"
     )]
-    Tls(String),
-    #[error("{0:?} is not the address of a broker. It must read mqtt://host:port")]
     Malformed(String),
 }
 
 impl Endpoint {
     pub fn parse(text: &str) -> Result<Self, EndpointError> {
-        if text.starts_with(SCHEME_TLS) {
-            return Err(EndpointError::Tls(text.to_owned()));
-        }
         let malformed = || EndpointError::Malformed(text.to_owned());
-        let authority = text.strip_prefix(SCHEME_PLAIN).ok_or_else(malformed)?;
+        let plain = text.strip_prefix(SCHEME_PLAIN).map(|rest| (rest, Security::Plain, PORT_PLAIN));
+        let tls = text.strip_prefix(SCHEME_TLS).map(|rest| (rest, Security::Tls, PORT_TLS));
+        let (authority, security, port_default) = plain.or(tls).ok_or_else(malformed)?;
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (host, port) = match authority.rsplit_once(':') {
             // A colon inside of brackets belongs to the address.
-            Some((_, tail)) if tail.ends_with(']') => (authority, PORT_PLAIN),
+            Some((_, tail)) if tail.ends_with(']') => (authority, port_default),
             Some((host, port)) => (host, port.parse().map_err(|_| malformed())?),
-            None => (authority, PORT_PLAIN),
+            None => (authority, port_default),
         };
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let bracketed = bare.len() != host.len();
@@ -44,13 +50,17 @@ impl Endpoint {
         if bare.is_empty() || port == 0 || !bare.chars().all(plain) {
             return Err(malformed());
         }
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self { security, host: host.to_owned(), port })
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{SCHEME_PLAIN}{}:{}", self.host, self.port)
+        let scheme = match self.security {
+            Security::Plain => SCHEME_PLAIN,
+            Security::Tls => SCHEME_TLS,
+        };
+        write!(f, "{scheme}{}:{}", self.host, self.port)
     }
 }
 
@@ -62,25 +72,22 @@ mod tests {
     #[test]
     fn an_address_is_a_host_and_a_port() {
         let cases = [
-            ("mqtt://127.0.0.1:18830", "127.0.0.1", 18830),
-            ("mqtt://hub.example", "hub.example", 1883),
-            ("mqtt://[::1]:99", "[::1]", 99),
-            ("mqtt://[::1]", "[::1]", 1883),
+            ("mqtt://127.0.0.1:18830", Security::Plain, "127.0.0.1", 18830),
+            ("mqtt://hub.example", Security::Plain, "hub.example", 1883),
+            ("mqtt://[::1]:99", Security::Plain, "[::1]", 99),
+            ("mqtt://[::1]", Security::Plain, "[::1]", 1883),
+            ("mqtts://hub.example", Security::Tls, "hub.example", 8883),
+            ("mqtts://[::1]:99", Security::Tls, "[::1]", 99),
         ];
-        for (text, host, port) in cases {
-            assert_eq!(Endpoint::parse(text).unwrap(), Endpoint { host: host.to_owned(), port });
+        for (text, security, host, port) in cases {
+            let endpoint = Endpoint::parse(text).unwrap();
+            assert_eq!(endpoint, Endpoint { security, host: host.to_owned(), port });
+            assert_eq!(Endpoint::parse(&endpoint.to_string()).unwrap(), endpoint);
         }
         for text in
             ["", "mqtt://", "127.0.0.1:1883", "mqtt://h:x", "mqtt://h:0", "mqtt://a b", "mqtt://u@h", "mqtt://a:b:1"]
         {
             assert!(matches!(Endpoint::parse(text), Err(EndpointError::Malformed(_))), "{text}");
         }
-    }
-
-    #[test]
-    fn encryption_is_refused_with_a_reason_and_not_dropped() {
-        let error = Endpoint::parse("mqtts://hub:8883").unwrap_err();
-        assert!(matches!(error, EndpointError::Tls(_)));
-        assert!(error.to_string().contains("TLS"));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Must never outlive its deadline, and never ask twice: the caller decides whether to try again.
 use super::{Settings, bounded, describe, options};
+use crate::tls;
 use async_compat::Compat;
 use futures_lite::FutureExt;
 use rumqttc::Outgoing;
@@ -20,6 +21,8 @@ pub enum ExchangeError {
     NotAuthorized,
     /// The connection failed or broke.
     Link(String),
+    /// The broker is not the one that the token names, or does not speak TLS as it should.
+    NotTrusted(String),
     /// Asked, and not answered in time.
     NoAnswer,
     /// The broker did not let the question or the answer pass.
@@ -59,7 +62,11 @@ async fn ask<T>(
             Err(ConnectionError::ConnectionRefused(
                 ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
             )) => return Err(ExchangeError::NotAuthorized),
-            Err(error) => return Err(ExchangeError::Link(bounded(&describe(error)))),
+            Err(error) => {
+                let is_tls = tls::find(&error).is_some();
+                let reason = bounded(&describe(error));
+                return Err(if is_tls { ExchangeError::NotTrusted(reason) } else { ExchangeError::Link(reason) });
+            }
         };
         let Event::Incoming(packet) = event else {
             continue;

@@ -6,8 +6,9 @@ mod endpoint;
 pub mod exchange;
 mod tickets;
 
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::{Endpoint, EndpointError, Security};
 
+use crate::tls;
 use agent_nostd::machine::port::{RetainHandling, Subscription, Ticket, WILL_DELAY, WILL_EXPIRY};
 use async_channel::Sender;
 use async_compat::Compat;
@@ -19,6 +20,8 @@ use rumqttc::v5::mqttbytes::v5::{
     SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::{TlsConfiguration, Transport};
+use rustls::ClientConfig;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,6 +51,8 @@ pub struct Will {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub endpoint: Endpoint,
+    /// How to encrypt, for an endpoint with TLS.
+    pub tls: Option<Arc<ClientConfig>>,
     pub client: String,
     pub user: String,
     pub password: String,
@@ -131,7 +136,16 @@ fn seconds(duration: Duration) -> u32 {
 }
 
 fn options(settings: &Settings) -> MqttOptions {
-    let mut options = MqttOptions::new(&settings.client, &settings.endpoint.host, settings.endpoint.port);
+    let Endpoint { security, host, port } = &settings.endpoint;
+    // The name in a certificate has no brackets; without TLS the library needs them.
+    let host = match security {
+        Security::Plain => host,
+        Security::Tls => host.trim_matches(['[', ']']),
+    };
+    let mut options = MqttOptions::new(&settings.client, host, *port);
+    if let (Security::Tls, Some(tls)) = (security, &settings.tls) {
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(tls))));
+    }
     let mut network = rumqttc::NetworkOptions::new();
     network.set_tcp_nodelay(true);
     options
@@ -341,6 +355,9 @@ impl Drive {
 
 /// A reason for people.
 fn describe(error: ConnectionError) -> String {
+    if let Some(error) = tls::find(&error) {
+        return tls::explain(error);
+    }
     match error {
         ConnectionError::ConnectionRefused(code) => match code {
             ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {

@@ -73,6 +73,7 @@ fn world(port: u16) -> World {
     let (sender, events) = async_channel::bounded(8);
     let settings = Settings {
         endpoint: Endpoint::parse(&format!("mqtt://127.0.0.1:{port}")).unwrap(),
+        tls: None,
         client: "c".to_owned(),
         user: "c".to_owned(),
         password: "p".to_owned(),

@@ -1,12 +1,15 @@
 //! The HTTP side of the store: one request, one response, every wait bounded.
 //!
 //! Must never follow a redirect (the credential would go with it) nor read more than its caller takes.
+use crate::tls::{self, Authority};
 use agent_nostd::machine::port::FetchFailure;
 use data_encoding::BASE64;
 use std::fmt;
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::{Response, header};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use wire::Digest;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -17,10 +20,12 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// Where artifacts come from, and who asks.
 #[derive(Clone)]
 pub struct Account {
-    /// `http://host:port`
+    /// `http://host:port` or `https://host:port`
     pub address: String,
     pub user: String,
     pub password: String,
+    /// Vouches for a source with TLS.
+    pub authority: Option<Authority>,
 }
 
 impl fmt::Debug for Account {
@@ -47,7 +52,13 @@ pub enum Range {
 impl Download {
     pub fn new(mut account: Account) -> Self {
         account.address.truncate(account.address.trim_end_matches('/').len());
+        let known = account.authority.as_ref().map(|authority| Certificate::from_der(authority.der()).to_owned());
+        let trust = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(tls::provider())
+            .root_certs(RootCerts::Specific(Arc::new(known.into_iter().collect())))
+            .build();
         let config = ureq::Agent::config_builder()
+            .tls_config(trust)
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)

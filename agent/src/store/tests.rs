@@ -99,7 +99,12 @@ impl Server {
     }
 
     fn account(&self) -> Account {
-        Account { address: format!("{}/", self.address), user: "dev".to_owned(), password: "pass".to_owned() }
+        Account {
+            address: format!("{}/", self.address),
+            user: "dev".to_owned(),
+            password: "pass".to_owned(),
+            authority: None,
+        }
     }
 }
 

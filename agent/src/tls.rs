@@ -1,0 +1,201 @@
+//! TLS of the agent: version 1.3 alone, and trust in the one authority that vouched for the hub when this device joined.
+//!
+//! A join token names the SHA-256 of that authority's certificate; the server shows the certificate itself, and from then on it is
+//! kept with the membership. Nothing may ever be trusted because the system trusts it, nor a check be left out.
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConfig, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    AlertDescription, CertificateError, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore, SignatureScheme,
+};
+use std::error::Error as StdError;
+use std::sync::{Arc, Mutex, PoisonError};
+use wire::Digest;
+
+/// Before this moment (2026-01-01) no clock is right: a board without a battery begins in 1970. The hub's fresh time is what
+/// protects such a board from old orders, and it comes over this connection only.
+const CLOCK_FLOOR_S: u64 = 1_767_225_600;
+
+/// The certificate of the authority that vouches for the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority(CertificateDer<'static>);
+
+impl Authority {
+    pub fn from_der(der: Vec<u8>) -> Self {
+        Self(CertificateDer::from(der))
+    }
+
+    pub fn der(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What is known of the authority before the first connection: its hash.
+#[derive(Debug)]
+pub struct Pin {
+    digest: Digest,
+    found: Mutex<Option<Authority>>,
+}
+
+impl Pin {
+    pub fn new(digest: Digest) -> Arc<Self> {
+        Arc::new(Self { digest, found: Mutex::new(None) })
+    }
+
+    /// The authority, after a handshake that succeeded.
+    pub fn found(&self) -> Option<Authority> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Whom a connection trusts.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    Pinned(Arc<Pin>),
+    Kept(Authority),
+}
+
+#[derive(Debug)]
+struct Verifier {
+    trust: Trust,
+    provider: Arc<CryptoProvider>,
+}
+
+/// The cryptography of all connections.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// What a connection with this trust does.
+pub fn client(trust: Trust) -> Result<Arc<ClientConfig>, Error> {
+    let provider = provider();
+    let verifier = Arc::new(Verifier { trust, provider: Arc::clone(&provider) });
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        server: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        stapled: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let authority = match &self.trust {
+            Trust::Kept(authority) => authority.clone(),
+            Trust::Pinned(pin) => {
+                let shown = std::iter::once(server).chain(between).find(|shown| Digest::of(shown) == pin.digest);
+                let missing = || Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
+                Authority(shown.ok_or_else(missing)?.clone().into_owned())
+            }
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.0.clone())?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
+            .build()
+            .map_err(|error| Error::General(error.to_string()))?;
+        let verify = |now| verifier.verify_server_cert(server, between, name, stapled, now);
+        let verified = match verify(now) {
+            Err(Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }))
+                if now.as_secs() < CLOCK_FLOOR_S =>
+            {
+                verify(not_before)
+            }
+            result => result,
+        }?;
+        if let Trust::Pinned(pin) = &self.trust {
+            *pin.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(authority);
+        }
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::PeerIncompatible(PeerIncompatible::Tls13RequiredForQuic))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        server: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, server, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The TLS error inside of another one, if it is one.
+pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<Error>() {
+            return Some(found);
+        }
+        // What an I/O error wraps is not its source.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// Why a server was not believed, or did not answer as it should.
+pub fn explain(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(certificate) => match certificate {
+            CertificateError::ApplicationVerificationFailure => {
+                "the server shows another authority than the one that the join token names".to_owned()
+            }
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                "the authority that this device trusts does not vouch for the server's certificate".to_owned()
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "the server's certificate is not for this address".to_owned()
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the server's certificate has ended, or the clock of this device is ahead".to_owned()
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the server's certificate is not valid yet, or the clock of this device is behind".to_owned()
+            }
+            other => format!("the server's certificate is refused: {other}"),
+        },
+        Error::InvalidMessage(_) => "what listens there does not speak TLS".to_owned(),
+        Error::AlertReceived(AlertDescription::ProtocolVersion) | Error::PeerIncompatible(_) => {
+            "the server speaks no TLS 1.3".to_owned()
+        }
+        other => format!("TLS failed: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_error_of_tls_is_found_inside_of_others() {
+        let error = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let inside = std::io::Error::other(std::io::Error::other(error.clone()));
+        assert_eq!(find(&inside), Some(&error));
+        assert!(explain(&error).contains("does not vouch"));
+        assert!(find(&std::io::Error::other("other")).is_none());
+    }
+}
