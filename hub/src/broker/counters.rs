@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) connects_refused: AtomicU64,
+    pub(super) connects_damped: AtomicU64,
     pub(super) publishes_refused: AtomicU64,
     pub(super) subscribes_refused: AtomicU64,
     pub(super) retained_refused: AtomicU64,
@@ -28,6 +29,8 @@ pub struct BrokerCounters {
     pub retained_bytes: u64,
     /// Connection attempts that were not authorized.
     pub connects_refused: u64,
+    /// Connections of known clients that came too often.
+    pub connects_damped: u64,
     /// Publishes that were not authorized.
     pub publishes_refused: u64,
     /// Subscriptions that were not authorized.
@@ -47,6 +50,7 @@ impl Counters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         BrokerCounters {
             connects_refused: get(&self.connects_refused),
+            connects_damped: get(&self.connects_damped),
             publishes_refused: get(&self.publishes_refused),
             subscribes_refused: get(&self.subscribes_refused),
             retained_refused: get(&self.retained_refused),

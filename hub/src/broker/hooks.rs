@@ -4,6 +4,7 @@
 //! superuser, and with them the limits of the retained store.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use rmqtt::codec::types::Publish as PublishPacket;
@@ -16,6 +17,7 @@ use rmqtt::types::{
 };
 
 use super::access::{Access, ClientName, Credential, Verdict};
+use super::arrivals::Arrivals;
 use super::counters::{Counters, raise};
 use super::kick::kick_session;
 use super::retained::RetainedStore;
@@ -27,6 +29,7 @@ pub(super) struct Gate {
     pub(super) counters: Arc<Counters>,
     /// The user of the start-up self-test; set only while it runs.
     pub(super) probe: Mutex<Option<Credential>>,
+    pub(super) arrivals: Arrivals,
 }
 
 impl Gate {
@@ -68,7 +71,11 @@ impl Gate {
             // The protocol needs expiry, reason codes and retain handling: nobody in a fleet speaks MQTT 3.
             ConnectInfo::V3(..) => false,
         };
-        if allowed {
+        let user = info.username().map(|user| user as &str).unwrap_or_default();
+        if allowed && !self.arrivals.take(user, Instant::now()) {
+            raise(&self.counters.connects_damped);
+            AuthResult::NotAuthorized
+        } else if allowed {
             AuthResult::Allow(false, None)
         } else {
             raise(&self.counters.connects_refused);
@@ -87,6 +94,11 @@ impl Gate {
     }
 
     fn publish(&self, session: &Session, publish: &Publish) -> PublishAclResult {
+        // Malformed, which the library lets pass (MQTT 5, 1.5.4 and 4.7.1): the connection ends.
+        if publish.topic.contains(['\0', '+', '#']) {
+            raise(&self.counters.publishes_refused);
+            return PublishAclResult::rejected(true, None);
+        }
         if !self.may_publish(session.username().map(|user| user as &str), &publish.topic, publish.retain) {
             raise(&self.counters.publishes_refused);
             return PublishAclResult::rejected(false, None);

@@ -5,6 +5,7 @@
 //! cache: everything in it is lost at a restart, and nothing may depend on it being durable.
 
 mod access;
+mod arrivals;
 mod counters;
 mod fitting;
 mod front;
@@ -33,11 +34,13 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub use access::{Access, ClientName, Credential, HUB_USER, JOIN_USER_PREFIX, NAME_BYTES_MAX, Verdict, is_name};
+pub use arrivals::{ARRIVAL_PERIOD, ARRIVALS_AT_ONCE_MAX};
 pub use counters::BrokerCounters;
 pub use front::Front;
 pub use retained::RetainedLimits;
 pub use table::{AccessTable, NameRefused, SecretHash};
 
+use arrivals::Arrivals;
 use counters::Counters;
 use hooks::Gate;
 use retained::RetainedStore;
@@ -194,6 +197,7 @@ impl Broker {
             store: store.clone(),
             counters: counters.clone(),
             probe: Mutex::new(Some(probe.clone())),
+            arrivals: Arrivals::default(),
         });
         let (ready, is_ready) = mpsc::sync_channel(1);
         let (stop, stopped) = oneshot::channel();

@@ -15,6 +15,8 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 
+mod faults;
+
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A client whose event loop runs on a thread of its own.

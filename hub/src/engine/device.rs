@@ -180,6 +180,12 @@ pub(super) struct Observed {
     /// When the device was last heard to be where the stored position says; `None`: it has moved, or not said so yet.
     pub position_heard_ms: Option<u64>,
     pub emits: Bucket,
+    /// Its messages that did not count.
+    pub refusals: Bucket,
+    pub quarantined: bool,
+    /// Boots of the last two Hellos that differed, newest first.
+    pub boots: [Option<BootId>; 2],
+    pub is_cloned: bool,
     /// Its agent's own warnings that became events.
     pub warnings: Bucket,
 }

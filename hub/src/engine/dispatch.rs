@@ -42,6 +42,8 @@ pub(super) struct Link {
     paused_until: Option<Instant>,
     /// Devices by the publication of their set.
     flights: HashMap<u64, u32>,
+    /// Devices whose set has become too large, to be told.
+    too_large: Vec<u32>,
     /// The watermark may have changed.
     pub is_state_stale: bool,
 }
@@ -279,15 +281,21 @@ impl Engine {
         if device.dispatch.too_large == before {
             return;
         }
-        let name = device.keys.name.clone();
-        self.touch_device(now, index);
-        let Some(device) = self.state.devices.get(index) else { return };
-        if device.dispatch.too_large {
+        if !device.dispatch.too_large {
+            self.touch_device(now, index);
+            self.dispatch_changed(index);
+        }
+    }
+
+    /// Says which sets have become too large, whether by a change of theirs or of the device's limit.
+    pub(super) fn tell_too_large(&mut self, now: Now) {
+        while let Some(index) = self.link.too_large.pop() {
+            let Some(device) = self.state.devices.get(index) else { continue };
+            let name = device.keys.name.clone();
             let limit = device.observed.packet_bytes_max.unwrap_or_default();
+            self.touch_device(now, index);
             let text = format!("its set does not fit into its largest packet of {limit} bytes and is not sent");
             self.tell(now, Draft::warning("TooLarge", &ObjectKey::device(&name), text).on(&name));
-        } else {
-            self.dispatch_changed(index);
         }
     }
 
@@ -310,6 +318,7 @@ impl Engine {
         device.dispatch.acknowledged = None;
         device.dispatch.sent = None;
         if is_news {
+            self.link.too_large.push(index);
             self.publish(topic.as_str().to_owned(), Vec::new(), true);
         }
     }

@@ -22,6 +22,7 @@ mod placed;
 mod placement;
 pub mod port;
 mod problem;
+mod quarantine;
 mod request;
 mod route;
 mod selection;
@@ -57,6 +58,7 @@ use liveness::Watch;
 use log::Logs;
 use pending::Pipeline;
 use placement::Placement;
+use quarantine::Quarantine;
 use session::Waiting;
 use state::State;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -86,6 +88,7 @@ pub struct Engine {
     joins_told: Bucket,
     sweep_at: Option<Instant>,
     clock: WallClock,
+    quarantine: Quarantine,
     messages_refused: u64,
 }
 
@@ -155,6 +158,7 @@ impl Engine {
             joins_told: Bucket::default(),
             sweep_at: None,
             clock: WallClock::default(),
+            quarantine: Quarantine::default(),
             messages_refused: 0,
         }
     }
@@ -184,8 +188,10 @@ impl Engine {
             return Some(effect);
         }
         self.placement_run(now);
+        self.tell_too_large(now);
         self.dispatch_run(now);
         self.presence_run(now);
+        self.quarantine_run(now);
         self.changes_run(now);
         match self.sweep_at {
             Some(at) if at <= now.monotonic => {
@@ -219,6 +225,7 @@ impl Engine {
             self.placement.timeout(),
             self.dispatch_timeout(),
             self.presence_timeout(),
+            self.quarantine_timeout(),
             self.sweep_at,
             self.changes.timeout(),
         ];

@@ -54,6 +54,19 @@ impl Engine {
         if payload.is_empty() {
             return;
         }
+        if self.is_quarantined(index) {
+            self.messages_refused += 1;
+            return;
+        }
+        let before = self.messages_refused;
+        self.heard(now, index, topic, payload);
+        // An event too many is no garbage: a workload may emit faster than is routed.
+        if self.messages_refused > before && topic != Up::Event {
+            self.suspect(now, index);
+        }
+    }
+
+    fn heard(&mut self, now: Now, index: u32, topic: Up, payload: &[u8]) {
         match topic {
             Up::Hello => self.on_hello(now, index, payload),
             Up::Will => self.on_will(now, index, payload),
@@ -95,6 +108,9 @@ impl Engine {
         // Without any session since this hub started, a tag cannot be judged; the device comes with a Hello soon.
         let has_session = talks.iter().any(Option::is_some);
         self.not_authentic(now, index, if has_session { Blame::Tag } else { Blame::NoSession });
+        if kind == Kind::Event {
+            self.suspect(now, index);
+        }
     }
 
     fn not_authentic(&mut self, now: Now, index: u32, blame: Blame) {
@@ -127,6 +143,7 @@ impl Engine {
         let Ok(hello) = authentic else { return self.not_authentic(now, index, Blame::Tag) };
         let fixed = hello.fixed;
         self.seen(now, index);
+        self.watch_for_clones(now, index, fixed.boot);
         if VersionRange::SPOKEN.negotiate(fixed.versions).is_none() {
             return self.refuse(index, &fixed, RefusalReason::UnsupportedVersion, VERSION_RETRY_S);
         }
@@ -147,6 +164,25 @@ impl Engine {
             self.waiting.insert(index, Waiting { fixed, at: now.monotonic });
             self.refuse(index, &fixed, RefusalReason::NotApproved, NOT_APPROVED_RETRY_S);
         }
+    }
+
+    /// A boot that comes back after another one is a second machine with the same keys: one machine begins a new boot with each
+    /// start.
+    fn watch_for_clones(&mut self, now: Now, index: u32, boot: BootId) {
+        let Some(device) = self.state.devices.get_mut(index) else { return };
+        let [newest, before] = device.observed.boots;
+        if newest == Some(boot) {
+            return;
+        }
+        device.observed.boots = [Some(boot), newest];
+        if before != Some(boot) || device.observed.is_cloned {
+            return;
+        }
+        device.observed.is_cloned = true;
+        let name = device.keys.name.clone();
+        self.touch_device(now, index);
+        let text = "two machines use its keys in turn. End one of them; if it is not yours: delete the device and join it anew";
+        self.tell(now, Draft::warning("Cloned", &ObjectKey::device(&name), text).on(&name));
     }
 
     /// Answers with Fresh and brings the device's set up to date.

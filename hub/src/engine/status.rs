@@ -178,6 +178,14 @@ impl Engine {
             let text = format!("{} messages were not authentic since the hub started", device.observed.bad_tags);
             out.push(condition("NotAuthentic", ConditionStatus::True, "BadTag", text));
         }
+        if device.observed.quarantined {
+            let text = "kept out for a while, because it sent too many messages that do not count";
+            out.push(condition("Quarantined", ConditionStatus::True, "Flood", text));
+        }
+        if device.observed.is_cloned {
+            let text = "two machines used its keys in turn since the hub started";
+            out.push(condition("Cloned", ConditionStatus::True, "TwoBoots", text));
+        }
         let (lines, events) = (device.observed.lost.logs, device.observed.lost.events);
         let events = events.max(device.observed.events_missing);
         if lines > 0 || events > 0 {

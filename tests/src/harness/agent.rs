@@ -33,6 +33,11 @@ impl Agent {
         Self { name: name.to_owned(), data, process: None }
     }
 
+    /// On a directory that holds an identity already.
+    pub fn on(name: &str, data: &Path) -> Self {
+        Self { name: name.to_owned(), data: data.to_owned(), process: None }
+    }
+
     pub fn run(&mut self) {
         assert!(self.process.is_none(), "the agent runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.data.join("agent.log")).unwrap();

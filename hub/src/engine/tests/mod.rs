@@ -8,6 +8,7 @@ mod join;
 mod log;
 mod object;
 mod placement;
+mod quarantine;
 mod replay;
 mod session;
 mod terms;
