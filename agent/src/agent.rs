@@ -1,11 +1,13 @@
 //! An agent in this process: started, and stopped in order or at once. What `fulmar-agent run` and the tests use.
 //!
 //! Must never start on a directory that another agent has, nor before everything that can fail at once has been tried.
+use crate::config::{Config, PositionSource};
 use crate::disk;
 use crate::identity::{Identity, IdentityError};
 use crate::journal::Journal;
 use crate::link::{Endpoint, EndpointError, Security};
 use crate::lock::{DataLock, LastRun, LockError};
+use crate::notify::Notifier;
 use crate::runtime::REPORTS_MAX;
 use crate::runtime::{Pool, Runtime};
 use crate::shell::{self, Ending, Order, Parts};
@@ -16,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use wire::DeviceId;
 use wire::hello::ResetCause;
 
@@ -23,6 +26,8 @@ use wire::hello::ResetCause;
 pub const FUNCTION_MEMORY_BYTES: u32 = 64 * 1024 * 1024;
 /// Of the loop's thread: the machine is built on it before it moves to the heap. Pages that are not touched cost nothing.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
+/// After this an agent that was asked to stop ends, whatever is left.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Orders to a running agent: one to stop, one to hurry.
 pub const ORDERS_MAX: usize = 4;
 
@@ -33,11 +38,36 @@ pub struct AgentConfig {
     pub data: PathBuf,
     pub memory_bytes: u32,
     pub storage_bytes: u64,
+    /// In place of the broker that was learnt at the join.
+    pub broker: Option<String>,
+    pub position: PositionSource,
+    pub stop_timeout: Duration,
+    pub notifier: Option<Notifier>,
 }
 
 impl AgentConfig {
     pub fn new(data: PathBuf) -> Self {
-        Self { data, memory_bytes: FUNCTION_MEMORY_BYTES, storage_bytes: STORE_BYTES_MAX }
+        Self {
+            data,
+            memory_bytes: FUNCTION_MEMORY_BYTES,
+            storage_bytes: STORE_BYTES_MAX,
+            broker: None,
+            position: PositionSource::Joined,
+            stop_timeout: STOP_TIMEOUT,
+            notifier: None,
+        }
+    }
+
+    /// As an operator configured it.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            memory_bytes: config.function_memory_bytes,
+            storage_bytes: config.artifact_bytes_max,
+            broker: config.broker.clone(),
+            position: config.position.clone(),
+            stop_timeout: config.stop_timeout,
+            ..Self::new(config.data.clone())
+        }
     }
 }
 
@@ -100,7 +130,7 @@ pub fn open(
 ) -> Result<(Parts, DataLock), AgentError> {
     let data = &config.data;
     let (identity, membership) = Identity::load_member(data)?;
-    let endpoint = Endpoint::parse(&membership.broker)?;
+    let endpoint = Endpoint::parse(config.broker.as_ref().unwrap_or(&membership.broker))?;
     let tls = match (endpoint.security, &membership.authority) {
         (Security::Plain, _) => None,
         (Security::Tls, Some(authority)) => {
@@ -137,6 +167,11 @@ pub fn open(
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(IdentityError::Entropy)?;
     let (memory_bytes, storage_bytes, reset) = (config.memory_bytes, config.storage_bytes, reset_cause(last));
+    let position = match config.position {
+        PositionSource::Joined => membership.position,
+        PositionSource::Static(position) => Some(position),
+        PositionSource::None | PositionSource::Gpsd => None,
+    };
     let parts = Parts {
         device,
         membership,
@@ -155,6 +190,9 @@ pub fn open(
         seed,
         memory_bytes,
         storage_bytes,
+        position,
+        stop_timeout: config.stop_timeout,
+        notifier: config.notifier.clone(),
     };
     Ok((parts, lock))
 }

@@ -6,13 +6,16 @@
 
 mod agent;
 mod clock;
+pub mod config;
 mod crowd;
 mod disk;
 pub mod identity;
+mod install;
 mod join;
 mod journal;
 mod link;
 mod lock;
+mod notify;
 mod parent;
 mod runtime;
 mod shell;
@@ -21,5 +24,7 @@ pub mod tls;
 
 pub use agent::{Agent, AgentConfig, AgentError, FUNCTION_MEMORY_BYTES};
 pub use crowd::{Crowd, Member};
+pub use install::{InstallError, UNIT, install};
 pub use join::{JoinError, JoinOptions, Joined, join};
+pub use notify::Notifier;
 pub use parent::stop_at_end_of_input;

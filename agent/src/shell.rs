@@ -4,12 +4,14 @@
 //! on other threads, and every answer comes back as an input.
 mod effects;
 mod inputs;
+mod manager;
 
 use crate::agent::AgentError;
 use crate::clock::{BootTimer, boot_time};
 use crate::identity::Membership;
 use crate::journal::{Journal, Values};
 use crate::link::{Endpoint, Link, Numbered, Settings};
+use crate::notify::Notifier;
 use crate::runtime::{Losses, Report, Runtime, WallClock};
 use crate::store::Store;
 use agent_nostd::machine::Agent as Machine;
@@ -20,6 +22,7 @@ use agent_nostd::machine::port::{
 use agent_nostd::machine::time::Instant;
 use async_channel::{Receiver, Sender};
 use futures_lite::FutureExt;
+use manager::Manager;
 use rustls::ClientConfig;
 use smol::LocalExecutor;
 use smol::lock::Semaphore;
@@ -31,6 +34,7 @@ use std::time::Duration;
 use wire::dalek::Ed25519;
 use wire::hello::{Architecture, Capabilities, Features, ResetCause};
 use wire::limits::{BODY_BYTES_MAX, FRAME_BYTES_MAX, MQTT_TOPIC_BYTES_MAX};
+use wire::position::Position;
 use wire::record::CapabilitySet;
 use wire::{DeviceId, Digest, PairKey};
 
@@ -54,8 +58,6 @@ const DOWNLOADS_MAX: usize = 4;
 const CHECKS_MAX: usize = 2;
 /// Values of the journal that are written at the same time, of all devices that share a disk.
 const WRITES_MAX: usize = 4;
-/// After this an agent that was asked to stop ends, whatever is left.
-const STOP_DEADLINE: Duration = Duration::from_secs(60);
 /// Inputs of one kind before the other kinds are looked at.
 const BATCH_MAX: usize = 32;
 
@@ -93,6 +95,9 @@ pub struct Parts {
     pub seed: [u8; 32],
     pub memory_bytes: u32,
     pub storage_bytes: u64,
+    pub position: Option<Position>,
+    pub stop_timeout: Duration,
+    pub notifier: Option<Notifier>,
 }
 
 /// What agents of one thread have in common.
@@ -157,6 +162,8 @@ struct Shell {
     losses: Losses,
     /// Journal writes that were begun and not answered.
     writes: u32,
+    stop_timeout: Duration,
+    manager: Manager,
     /// People were told that there is no connection.
     is_down_known: bool,
 }
@@ -285,7 +292,7 @@ pub async fn serve(parts: Parts, commons: Commons) -> Result<Ending, AgentError>
         broker = %parts.endpoint, reset = ?parts.reset, "the agent starts"
     );
     parts.store.introduce(|digest| machine.references(digest));
-    let position = parts.membership.position;
+    let position = parts.position;
     let (shell, ears) = Shell::new(parts, commons, timer);
     drive(&mut machine, shell, ears, position).await
 }
@@ -314,6 +321,8 @@ impl Shell {
             wall_ms: None,
             losses: Losses::default(),
             writes: 0,
+            stop_timeout: parts.stop_timeout,
+            manager: Manager::new(parts.notifier),
             is_down_known: false,
         };
         let ears = Ears { link, answers: answers_of_others, reports: parts.reports, orders: parts.orders, timer };
@@ -366,10 +375,11 @@ async fn drive(
     machine: &mut Machine<'_, SLOTS>,
     mut shell: Shell,
     mut ears: Ears,
-    position: Option<wire::position::Position>,
+    position: Option<Position>,
 ) -> Result<Ending, AgentError> {
     machine.handle(now(), Input::Position(position));
     shell.settle(machine);
+    shell.manager.ready();
     let ending = turn(machine, &mut shell, &mut ears).await;
     // The next agent on this directory, in this process or another, must not meet a write of this one.
     while shell.writes > 0 {
@@ -394,7 +404,8 @@ async fn turn(machine: &mut Machine<'_, SLOTS>, shell: &mut Shell, ears: &mut Ea
             tracing::info!("the agent ends");
             return Ok(Ending::InOrder);
         }
-        let due = [machine.poll_timeout(), stop_at].into_iter().flatten().min();
+        shell.manager.tell(now(), machine.link());
+        let due = [machine.poll_timeout(), stop_at, shell.manager.due()].into_iter().flatten().min();
         let first = ears.next(due).await?;
         for wake in std::iter::once(first).chain(ears.batch()) {
             match wake {
@@ -403,7 +414,8 @@ async fn turn(machine: &mut Machine<'_, SLOTS>, shell: &mut Shell, ears: &mut Ea
                 Wake::Report(report) => shell.hear_report(machine, &report),
                 Wake::Order(Order::Abandon) => return Ok(Ending::Abandoned),
                 Wake::Order(Order::Stop) if stop_at.is_none() => {
-                    stop_at = Some(now().after(STOP_DEADLINE));
+                    stop_at = Some(now().after(shell.stop_timeout));
+                    shell.manager.stopping();
                     shell.store.stop();
                     machine.handle(now(), Input::Shutdown);
                 }

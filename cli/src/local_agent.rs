@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 
 const PROGRAM: &str = "fulmar-agent";
 const IDENTITY_FILE: &str = "identity.json";
+/// The agent that is installed on this machine is another one.
+const NO_CONFIGURATION: &str = "/dev/null";
 
 /// What an earlier join has left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +49,14 @@ pub fn membership(data: &Path) -> Option<Membership> {
 /// Makes this machine a device. The agent's own words are given when it fails.
 pub fn join(program: &Path, data: &Path, token: &str, name: &str, at: &str) -> Result<(), Failure> {
     let mut command = Command::new(program);
-    command.arg("join").arg(token).arg("--name").arg(name).arg(format!("--at={at}")).arg("--data").arg(data);
+    command
+        .args(["join", "--config", NO_CONFIGURATION])
+        .arg(token)
+        .arg("--name")
+        .arg(name)
+        .arg(format!("--at={at}"))
+        .arg("--data")
+        .arg(data);
     let output = command
         .env("FULMAR_LOG", "warn")
         .stdin(Stdio::null())
@@ -64,7 +73,8 @@ pub fn join(program: &Path, data: &Path, token: &str, name: &str, at: &str) -> R
 
 /// Runs the device of a directory that has joined.
 pub fn start(program: &Path, data: &Path) -> Result<Companion, Failure> {
-    let arguments = ["run".into(), "--data".into(), data.into(), "--exit-with-stdin".into()];
+    let [run, config] = ["run", "--config"].map(Into::into);
+    let arguments = [run, config, NO_CONFIGURATION.into(), "--data".into(), data.into(), "--exit-with-stdin".into()];
     Companion::start("agent", program, data, &arguments)
 }
 
@@ -84,7 +94,7 @@ mod tests {
     #[test]
     fn a_join_that_fails_gives_the_words_of_the_agent() {
         let folder = tempfile::tempdir().unwrap();
-        let program = script(folder.path(), "echo \"error: no $2\" >&2\nexit 1");
+        let program = script(folder.path(), "echo \"error: no $4\" >&2\nexit 1");
         let failure = join(&program, folder.path(), "tok", "me", "1,2").unwrap_err();
         assert_eq!((failure.code.as_str(), failure.why), ("JOIN_FAILED", vec!["error: no tok".to_owned()]));
     }
