@@ -189,6 +189,78 @@ pub fn explain(error: &Error) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use std::time::Duration;
+
+    /// An authority and a server's certificate for `hub.example`, valid for a year from 2026-06-01.
+    struct House {
+        authority: CertificateDer<'static>,
+        server: CertificateDer<'static>,
+    }
+
+    const BEGINS_S: u64 = 1_780_272_000;
+    const DAY_S: u64 = 24 * 3600;
+
+    fn house() -> House {
+        let at = |seconds: u64| std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let (key, server_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&key).unwrap().der().clone();
+        let mut server = CertificateParams::new(vec!["hub.example".to_owned()]).unwrap();
+        (server.not_before, server.not_after) = (at(BEGINS_S).into(), at(BEGINS_S + 365 * DAY_S).into());
+        let server = server.signed_by(&server_key, &Issuer::from_params(&params, &key)).unwrap().der().clone();
+        House { authority, server }
+    }
+
+    impl House {
+        /// As in a handshake at this time, where the server shows both certificates.
+        fn shown_to(&self, trust: Trust, name: &'static str, now_s: u64) -> Result<(), Error> {
+            let verifier = Verifier { trust, provider: provider() };
+            let name = ServerName::try_from(name).unwrap();
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(now_s));
+            let between = [self.authority.clone()];
+            verifier.verify_server_cert(&self.server, &between, &name, &[], now).map(|_| ())
+        }
+
+        fn kept(&self) -> Trust {
+            Trust::Kept(Authority::from_der(self.authority.to_vec()))
+        }
+    }
+
+    fn said(result: Result<(), Error>) -> String {
+        result.map_or_else(|error| explain(&error), |()| "trusted".to_owned())
+    }
+
+    #[test]
+    fn the_pinned_authority_is_found_and_another_one_is_not_believed() {
+        let (house, other) = (house(), house());
+        let now = BEGINS_S + DAY_S;
+        let pin = Pin::new(Digest::of(&house.authority));
+        assert!(pin.found().is_none());
+        assert_eq!(said(house.shown_to(Trust::Pinned(pin.clone()), "hub.example", now)), "trusted");
+        assert_eq!(pin.found().unwrap().der(), &*house.authority);
+        let pin = Pin::new(Digest::of(&house.authority));
+        assert!(said(other.shown_to(Trust::Pinned(pin.clone()), "hub.example", now)).contains("another authority"));
+        assert!(pin.found().is_none());
+        // Showing the right authority beside a certificate of one's own is no way in.
+        let forged = House { authority: house.authority.clone(), server: other.server.clone() };
+        assert!(said(forged.shown_to(Trust::Pinned(pin.clone()), "hub.example", now)).contains("does not vouch"));
+        assert!(pin.found().is_none());
+        assert!(said(other.shown_to(house.kept(), "hub.example", now)).contains("does not vouch"));
+    }
+
+    #[test]
+    fn names_and_dates_are_checked_unless_the_clock_cannot_be_right() {
+        let house = house();
+        let at = |name, now_s| said(house.shown_to(house.kept(), name, now_s));
+        assert_eq!(at("hub.example", BEGINS_S + DAY_S), "trusted");
+        assert!(at("other.example", BEGINS_S + DAY_S).contains("not for this address"));
+        assert!(at("hub.example", BEGINS_S + 400 * DAY_S).contains("has ended"));
+        assert!(at("hub.example", BEGINS_S - DAY_S).contains("not valid yet"), "after 2026-01-01 a clock is believed");
+        assert_eq!(at("hub.example", 5 * DAY_S), "trusted", "in 1970 it is not");
+        assert!(at("other.example", 5 * DAY_S).contains("not for this address"));
+    }
 
     #[test]
     fn an_error_of_tls_is_found_inside_of_others() {

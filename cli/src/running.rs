@@ -150,8 +150,7 @@ impl Running {
     pub fn show(&mut self, output: Output, arrived: Option<&Arrived>) -> Result<(), Failure> {
         let endpoints = self.hub.endpoints();
         if output == Output::Json {
-            let mut shown =
-                json!({"api": endpoints.api, "broker": endpoints.broker, "data": self.hub.data(), "device": null});
+            let mut shown = json!({"api": endpoints.api, "broker": endpoints.broker, "data": self.hub.data(), "ca": endpoints.ca_file, "device": null});
             if let Some(Arrived { own, simulated, online, .. }) = arrived {
                 let all = simulated + usize::from(own.is_some());
                 shown["device"] = json!(own.as_ref().map(|name| json!({"name": name, "online": *online == all})));
@@ -167,6 +166,9 @@ impl Running {
             self.hub.data().display()
         ))?;
         line(&format!("  broker    {:width$}   ready    {linked:>5}", endpoints.broker))?;
+        if let Some(authority) = &endpoints.ca_file {
+            line(&format!("  tls 1.3   {}   (on other machines: --ca FILE)", authority.display()))?;
+        }
         let Some(Arrived { own, simulated, online, after }) = arrived else { return Ok(()) };
         let all = simulated + usize::from(own.is_some());
         let after = seconds(*after);

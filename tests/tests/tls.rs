@@ -235,6 +235,14 @@ fn a_hub_that_others_can_reach_speaks_tls_13_to_operators_and_devices_and_nothin
     assert!(applied.contains("hello"), "{applied}");
     assert!(agent.log().contains(&format!("broker=mqtts://{broker}")), "{}", agent.log());
 
+    // The authority is good for ten years, less than a day more.
+    for (days, good) in [(3_648, true), (3_651, false)] {
+        let seconds = (days * 24 * 3600).to_string();
+        let mut check = Command::new("openssl");
+        check.args(["x509", "-noout", "-checkend", &seconds, "-in"]).arg(hub.data.join("run/ca.pem"));
+        assert_eq!(check.output().unwrap().status.success(), good, "{days} days");
+    }
+
     // Operators without the authority, or without TLS.
     let token = hub.admin_token();
     let ca = hub.data.join("run/ca.pem");
@@ -347,6 +355,27 @@ fn metrics(hub: &Hub<'_>) -> String {
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout)
+}
+
+#[test]
+fn a_fleet_of_simulated_devices_joins_and_comes_back_through_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(program("fulmar"));
+        command.args(arguments).arg("--data").arg(&data).stdin(Stdio::null());
+        let output = command.env("XDG_STATE_HOME", &data).env("XDG_CONFIG_HOME", &data).output().unwrap();
+        (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let up = ["up", "--demo", "--devices", "5", "--no-agent", "--detach", "--tls", "always"];
+    let up = [&up[..], &["--api", "127.0.0.1:0", "--broker", "127.0.0.1:0"]].concat();
+    // The second start finds members that trust the same authority.
+    for start in 1..=2 {
+        let (started, said) = run(&up);
+        let (ended, farewell) = run(&["down"]);
+        assert!(started && ended, "start {start}: {said}\n{farewell}");
+        assert!(said.contains("mqtts://127.0.0.1:") && said.contains("5/5 online"), "start {start}: {said}");
+    }
 }
 
 #[test]

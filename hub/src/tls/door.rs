@@ -159,3 +159,27 @@ impl Door {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn one_address_cannot_take_all_places_and_places_come_back() {
+        let room = Arc::new(Room::default());
+        let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let mut held: Vec<Place> = (0..HANDSHAKES_PER_ADDRESS_MAX).map(|_| room.enter(address(1)).unwrap()).collect();
+        assert!(room.enter(address(1)).is_none());
+        for other in 2..=4 {
+            held.extend((0..HANDSHAKES_PER_ADDRESS_MAX).map(|_| room.enter(address(other)).unwrap()));
+        }
+        assert_eq!(held.len(), HANDSHAKES_MAX);
+        assert!(room.enter(address(9)).is_none(), "all of them are taken");
+        held.remove(0);
+        assert!(room.enter(address(9)).is_some());
+        held.clear();
+        let open = room.lock();
+        assert!(open.all == 0 && open.of.is_empty());
+    }
+}
