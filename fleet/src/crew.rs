@@ -49,7 +49,7 @@ const fn capacity(class: DeviceClass) -> (u32, u64) {
 
 fn config(data: &Path, place: &Place) -> AgentConfig {
     let (memory_bytes, storage_bytes) = capacity(place.class);
-    AgentConfig { data: device_directory(data, &place.name), memory_bytes, storage_bytes }
+    AgentConfig { memory_bytes, storage_bytes, ..AgentConfig::new(device_directory(data, &place.name)) }
 }
 
 impl Crew {
