@@ -19,6 +19,7 @@ use hub::hub::{Hub, HubConfig, HubError};
 use hub::model::Kind;
 use hub::store::StoreError;
 use hub::tls::{OwnFiles, TlsSettings, When};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -63,6 +64,7 @@ pub struct Known {
 impl Running {
     pub fn start(global: &Global, args: &HubArgs, known: Option<&Known>) -> Result<Self, Failure> {
         let begin = Instant::now();
+        raise_open_files();
         let mut config = HubConfig::new(&global.data);
         config.api = address("--api", &args.api, known.map(|known| known.artifacts.as_str()))?;
         config.broker = address("--broker", &args.broker, known.map(|known| known.broker.as_str()))?;
@@ -211,6 +213,16 @@ impl Running {
         self.companions().for_each(Companion::stop);
         self.hub.stop();
         Ok(())
+    }
+}
+
+/// A device takes one descriptor, three with TLS, and the usual soft limit is 1,024: as many as this user may have are taken.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, current = limit.current, "the limit of open files stays: it bounds how many devices can connect");
     }
 }
 

@@ -162,3 +162,42 @@ fn requests_to_a_broker_that_does_not_read_never_wait() {
     let refused = (0..REQUESTS_MAX * 2).find(|_| world.link.publish("t", vec![0; 64], Delivery::AtMostOnce).is_err());
     assert_eq!(refused, Some(REQUESTS_MAX));
 }
+
+#[test]
+fn m15_malformed_packets_of_a_broker_end_the_connection_and_nothing_else() {
+    let cases: [(&str, &[u8]); 9] = [
+        ("a remaining length of five bytes (2.1.4)", &[0x30, 0xff, 0xff, 0xff, 0xff, 0x01]),
+        ("QoS 3 (3.3.1.2)", &[0x36, 7, 0, 1, b't', 0, 1, 0, b'x']),
+        ("a topic that is not UTF-8 (1.5.4)", &[0x30, 5, 0, 1, 0xff, 0, b'x']),
+        ("a packet of type 0 (2.1.2)", &[0, 0]),
+        ("a CONNECT from a broker (3.1)", &[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0, 0, 0]),
+        ("a topic longer than its packet", &[0x30, 3, 0xff, 0xff, b'x']),
+        ("an unknown property (2.2.2.2)", &[0x30, 6, 0, 1, b't', 1, 0x7f, b'x']),
+        ("a packet larger than this client takes (3.1.2.11.4)", &[0x30, 0xff, 0xff, 0x7f]),
+        ("noise", &[0xff; 64]),
+    ];
+    for (what, bytes) in cases {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut world = world(listener.local_addr().unwrap().port());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(read_packet(&mut stream).is_some());
+            stream.write_all(&[0x20, 3, 0, 0, 0]).unwrap();
+            stream.write_all(bytes).unwrap();
+            // Until the client leaves.
+            while read_packet(&mut stream).is_some() {}
+        });
+        world.link.connect(will());
+        assert_eq!(world.next(), LinkEvent::Up, "{what}");
+        let next = world.next();
+        assert!(matches!(next, LinkEvent::Down { .. }), "{what}: {next:?}");
+        while world.executor.try_tick() {}
+        server.join().unwrap();
+        // The next connection is as good as the first.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        world.link.settings.endpoint.port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || serve(&listener, 0, 1));
+        world.link.connect(will());
+        assert_eq!(world.next(), LinkEvent::Up, "{what}");
+    }
+}
