@@ -3,6 +3,7 @@
 //! Must never start on a directory that another agent has, nor before everything that can fail at once has been tried.
 use crate::config::{Config, PositionSource};
 use crate::disk;
+use crate::gpsd::Rules;
 use crate::identity::{Identity, IdentityError};
 use crate::journal::Journal;
 use crate::link::{Endpoint, EndpointError, Security};
@@ -15,6 +16,7 @@ use crate::store::{Account, STORE_BYTES_MAX, Shelf, Store};
 use crate::tls::{self, Trust};
 use async_channel::{Receiver, Sender};
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -26,6 +28,7 @@ use wire::hello::ResetCause;
 pub const FUNCTION_MEMORY_BYTES: u32 = 64 * 1024 * 1024;
 /// Of the loop's thread: the machine is built on it before it moves to the heap. Pages that are not touched cost nothing.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
+const GPSD_PORT: u16 = 2947;
 /// After this an agent that was asked to stop ends, whatever is left.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Orders to a running agent: one to stop, one to hurry.
@@ -43,6 +46,10 @@ pub struct AgentConfig {
     pub position: PositionSource,
     pub stop_timeout: Duration,
     pub notifier: Option<Notifier>,
+    pub gpsd: SocketAddr,
+    pub position_rules: Rules,
+    /// Whether `fulmar-agent status` is answered.
+    pub is_visible: bool,
 }
 
 impl AgentConfig {
@@ -55,6 +62,13 @@ impl AgentConfig {
             position: PositionSource::Joined,
             stop_timeout: STOP_TIMEOUT,
             notifier: None,
+            gpsd: SocketAddr::from((Ipv4Addr::LOCALHOST, GPSD_PORT)),
+            position_rules: Rules {
+                moved_m: 50,
+                pause: Duration::from_secs(10),
+                stale_after: Duration::from_secs(300),
+            },
+            is_visible: false,
         }
     }
 
@@ -66,6 +80,13 @@ impl AgentConfig {
             broker: config.broker.clone(),
             position: config.position.clone(),
             stop_timeout: config.stop_timeout,
+            gpsd: config.gpsd,
+            position_rules: Rules {
+                moved_m: config.position_moved_m,
+                pause: config.position_pause,
+                stale_after: config.position_stale_after,
+            },
+            is_visible: true,
             ..Self::new(config.data.clone())
         }
     }
@@ -191,6 +212,10 @@ pub fn open(
         memory_bytes,
         storage_bytes,
         position,
+        position_source: config.position.clone(),
+        gpsd: config.gpsd,
+        position_rules: config.position_rules,
+        data: config.is_visible.then(|| data.clone()),
         stop_timeout: config.stop_timeout,
         notifier: config.notifier.clone(),
     };

@@ -15,6 +15,7 @@ The Fulmar agent: runs on a device what the hub decides.
 Usage:
   fulmar-agent join <token> [--name NAME] [--at LAT,LON[,UNCERTAINTY_M]] [--class gateway|mcu]
   fulmar-agent run [--exit-with-stdin]
+  fulmar-agent status [-o json]
   fulmar-agent config check|show
   fulmar-agent install [--root DIR]
   fulmar-agent version
@@ -29,7 +30,7 @@ Usage:
   --root DIR     install: below this directory; writes the systemd unit and a first configuration
   --exit-with-stdin   stop when standard input ends: for a parent that must not be outlived
 
-`fulmar device join-token` on the hub makes a token. docs/reference/agent-config.md describes the configuration.
+`status` ends with 3 if no agent runs. `fulmar device join-token` on the hub makes a token. docs/reference/agent-config.md describes the configuration.
 ";
 
 /// What the end of standard input means. A pipe from the parent ends however the parent does, even by SIGKILL.
@@ -39,12 +40,20 @@ pub enum AtEndOfInput {
     Stop,
 }
 
+/// How a status is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    Text,
+    Json,
+}
+
 pub enum Command {
     /// The data directory is filled in from the configuration.
     Join(JoinOptions),
     Run(AtEndOfInput),
     ConfigCheck,
     ConfigShow,
+    Status(Output),
     /// Below this directory.
     Install(PathBuf),
     Version,
@@ -69,6 +78,7 @@ impl Arguments {
         let mut flags = Vec::new();
         let (mut name, mut at, mut class) = (None, None, DeviceClass::Gateway);
         let mut file = File::Default;
+        let mut output = Output::Text;
         let mut root = PathBuf::from("/");
         let mut at_end_of_input = AtEndOfInput::GoOn;
         while let Some(argument) = parser.next()? {
@@ -85,6 +95,13 @@ impl Arguments {
             match argument {
                 Arg::Long("config") => file = File::Given(PathBuf::from(parser.value()?)),
                 Arg::Long("name") => name = Some(parser.value()?.string()?),
+                Arg::Long("output") | Arg::Short('o') => {
+                    output = match parser.value()?.string()?.as_str() {
+                        "text" => Output::Text,
+                        "json" => Output::Json,
+                        other => bail!("{other:?} is not a format. Use -o text or -o json"),
+                    };
+                }
                 Arg::Long("root") => root = PathBuf::from(parser.value()?),
                 Arg::Long("class") => {
                     let text = parser.value()?.string()?;
@@ -115,6 +132,7 @@ impl Arguments {
             (Some("config"), Some("check")) => Command::ConfigCheck,
             (Some("config"), Some("show")) => Command::ConfigShow,
             (Some("config"), _) => bail!("config needs `check` or `show`"),
+            (Some("status"), None) => Command::Status(output),
             (Some("install"), None) => Command::Install(root),
             (Some("version"), None) => Command::Version,
             (Some("help"), None) | (None, None) => Command::Help,

@@ -5,7 +5,7 @@
 use crate::agent::{AgentConfig, AgentError, ORDERS_MAX, Shared, at, farewell, open};
 use crate::runtime::Pool;
 use crate::shell::{self, Commons, Ending, Order};
-use crate::store::{STORE_BYTES_MAX, Shelf};
+use crate::store::{STORE_BYTES_MAX, Shelf, Spare};
 use async_channel::Sender;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub struct Member {
 impl Crowd {
     /// `artifacts`: where the agents keep them together.
     pub fn new(artifacts: &Path) -> Result<Self, AgentError> {
-        let shelf = Arc::new(Shelf::open(artifacts, STORE_BYTES_MAX).map_err(at(artifacts))?);
+        let shelf = Arc::new(Shelf::open(artifacts, STORE_BYTES_MAX, Spare::Delete).map_err(at(artifacts))?);
         let pool = Arc::new(Pool::of_this_machine().map_err(AgentError::System)?);
         Ok(Self { commons: Commons::new(), pool, shelf })
     }

@@ -4,12 +4,16 @@
 mod args;
 
 use agent::config::Config;
+use agent::status::{self, StatusError};
 use agent::{Agent, AgentConfig, Notifier};
 use anyhow::Context as _;
-use args::{Arguments, AtEndOfInput, Command, USAGE};
+use args::{Arguments, AtEndOfInput, Command, Output, USAGE};
 use async_signal::{Signal, Signals};
 use futures_lite::{FutureExt, StreamExt};
 use std::process::ExitCode;
+
+/// As `systemctl status` has it: the program does not run.
+const EXIT_NOT_RUNNING: u8 = 3;
 
 fn main() -> ExitCode {
     match Arguments::read().and_then(execute) {
@@ -38,6 +42,11 @@ fn execute(mut arguments: Arguments) -> anyhow::Result<ExitCode> {
             sources.check()?;
             print!("{}", sources.show());
         }
+        Command::Status(output) => {
+            let output = *output;
+            let config = arguments.sources()?.check()?;
+            return show_status(&config, output);
+        }
         Command::Install(root) => {
             let program = std::env::current_exe().context("cannot tell where this program is")?;
             for path in agent::install(root, &program)? {
@@ -65,6 +74,23 @@ fn execute(mut arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    match status::query(&config.data) {
+        Ok(snapshot) => {
+            match output {
+                Output::Text => print!("{}", status::text(&snapshot)),
+                Output::Json => println!("{}", serde_json::to_string_pretty(&snapshot)?),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error @ StatusError::NotRunning(_)) => {
+            eprintln!("error: {error}");
+            Ok(ExitCode::from(EXIT_NOT_RUNNING))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn run(config: &Config, at_end_of_input: AtEndOfInput) -> anyhow::Result<()> {

@@ -5,9 +5,12 @@
 mod effects;
 mod inputs;
 mod manager;
+mod window;
 
 use crate::agent::AgentError;
 use crate::clock::{BootTimer, boot_time};
+use crate::config::PositionSource;
+use crate::gpsd::{Rules, Track, listen};
 use crate::identity::Membership;
 use crate::journal::{Journal, Values};
 use crate::link::{Endpoint, Link, Numbered, Settings};
@@ -27,10 +30,12 @@ use rustls::ClientConfig;
 use smol::LocalExecutor;
 use smol::lock::Semaphore;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use window::Window;
 use wire::dalek::Ed25519;
 use wire::hello::{Architecture, Capabilities, Features, ResetCause};
 use wire::limits::{BODY_BYTES_MAX, FRAME_BYTES_MAX, MQTT_TOPIC_BYTES_MAX};
@@ -58,6 +63,10 @@ const DOWNLOADS_MAX: usize = 4;
 const CHECKS_MAX: usize = 2;
 /// Values of the journal that are written at the same time, of all devices that share a disk.
 const WRITES_MAX: usize = 4;
+/// Questions of `fulmar-agent status` that wait for the loop; then the next one waits.
+const QUESTIONS_MAX: usize = 4;
+/// Fixes that wait for the loop; further ones are dropped.
+const FIXES_MAX: usize = 4;
 /// Inputs of one kind before the other kinds are looked at.
 const BATCH_MAX: usize = 32;
 
@@ -96,6 +105,11 @@ pub struct Parts {
     pub memory_bytes: u32,
     pub storage_bytes: u64,
     pub position: Option<Position>,
+    pub position_source: PositionSource,
+    pub gpsd: SocketAddr,
+    pub position_rules: Rules,
+    /// Where questions of `fulmar-agent status` are heard.
+    pub data: Option<PathBuf>,
     pub stop_timeout: Duration,
     pub notifier: Option<Notifier>,
 }
@@ -128,12 +142,17 @@ enum Answer {
     Body { digest: Digest, result: Result<Vec<u8>, FetchFailure> },
 }
 
+/// Where a question of `fulmar-agent status` is answered.
+type Question = Sender<String>;
+
 /// What the loop was woken by.
 enum Wake {
     Link(Numbered),
     Answer(Answer),
     Report(Report),
     Order(Order),
+    Fix(Position),
+    Question(Question),
     Timer,
 }
 
@@ -162,6 +181,14 @@ struct Shell {
     losses: Losses,
     /// Journal writes that were begun and not answered.
     writes: u32,
+    name: String,
+    broker: String,
+    started_at: Instant,
+    link_since: Instant,
+    link_last: &'static str,
+    position: Option<Position>,
+    position_source: PositionSource,
+    track: Option<Track>,
     stop_timeout: Duration,
     manager: Manager,
     /// People were told that there is no connection.
@@ -301,6 +328,16 @@ impl Shell {
     fn new(parts: Parts, commons: Commons, timer: BootTimer) -> (Self, Ears) {
         let (link_events, link) = async_channel::bounded(LINK_EVENTS_MAX);
         let (answers, answers_of_others) = async_channel::bounded(ANSWERS_MAX);
+        let (questions, questions_of_others) = async_channel::bounded(QUESTIONS_MAX);
+        let open = |data: &PathBuf| Window::open(data, &commons.executor, questions);
+        let window = parts.data.as_ref().map(open).transpose().unwrap_or_else(|error| {
+            tracing::warn!(%error, "`fulmar-agent status` will find nobody: its socket cannot be opened");
+            None
+        });
+        let (fixes, fixes_of_others) = async_channel::bounded(FIXES_MAX);
+        let gpsd = matches!(parts.position_source, PositionSource::Gpsd)
+            .then(|| commons.executor.spawn(listen(parts.gpsd, fixes)));
+        let track = gpsd.is_some().then(|| Track::new(parts.position_rules));
         let shell = Self {
             link: Link::new(Rc::clone(&commons.executor), settings(&parts), link_events),
             accepted: parts.values.accepted.as_deref().map(effects::listed).unwrap_or_default(),
@@ -321,11 +358,29 @@ impl Shell {
             wall_ms: None,
             losses: Losses::default(),
             writes: 0,
+            name: parts.membership.name,
+            broker: parts.endpoint.to_string(),
+            started_at: now(),
+            link_since: now(),
+            link_last: "",
+            position: parts.position,
+            track,
+            position_source: parts.position_source,
             stop_timeout: parts.stop_timeout,
             manager: Manager::new(parts.notifier),
             is_down_known: false,
         };
-        let ears = Ears { link, answers: answers_of_others, reports: parts.reports, orders: parts.orders, timer };
+        let ears = Ears {
+            link,
+            answers: answers_of_others,
+            reports: parts.reports,
+            orders: parts.orders,
+            timer,
+            questions: questions_of_others,
+            fixes: fixes_of_others,
+            _window: window,
+            _gpsd: gpsd,
+        };
         (shell, ears)
     }
 }
@@ -336,22 +391,28 @@ struct Ears {
     answers: Receiver<Answer>,
     reports: Receiver<Report>,
     orders: Receiver<Order>,
+    questions: Receiver<Question>,
+    fixes: Receiver<Position>,
     timer: BootTimer,
+    _window: Option<Window>,
+    _gpsd: Option<smol::Task<()>>,
 }
 
 impl Ears {
     /// The next thing that happens. Every part of it can be dropped without a loss.
     async fn next(&mut self, due: Option<Instant>) -> Result<Wake, AgentError> {
-        let Self { link, answers, reports, orders, timer } = self;
+        let Self { link, answers, reports, orders, timer, questions, fixes, .. } = self;
         let due = due.map(|instant| Duration::from_millis(instant.as_ms()));
         let timer = async { timer.until(due).await.map(|()| Wake::Timer).map_err(AgentError::System) };
         // A closed channel has nothing to say any more: whoever closed it is the loop's own or the process.
         let link = async { next_of(link).await.map(Wake::Link) };
         let answers = async { next_of(answers).await.map(Wake::Answer) };
+        let questions = async { next_of(questions).await.map(Wake::Question) };
+        let fixes = async { next_of(fixes).await.map(Wake::Fix) };
         let reports = async { next_of(reports).await.map(Wake::Report) };
         let orders =
             async { orders.recv().await.map_or(Ok(Wake::Order(Order::Abandon)), |order| Ok(Wake::Order(order))) };
-        orders.or(link).or(answers).or(timer).or(reports).await
+        orders.or(link).or(answers).or(timer).or(questions).or(fixes).or(reports).await
     }
 
     /// What is there already, of each kind at most a batch, so that no kind keeps the others waiting.
@@ -405,7 +466,10 @@ async fn turn(machine: &mut Machine<'_, SLOTS>, shell: &mut Shell, ears: &mut Ea
             return Ok(Ending::InOrder);
         }
         shell.manager.tell(now(), machine.link());
-        let due = [machine.poll_timeout(), stop_at, shell.manager.due()].into_iter().flatten().min();
+        let due = [machine.poll_timeout(), stop_at, shell.manager.due(), shell.track.as_ref().and_then(Track::due)]
+            .into_iter()
+            .flatten()
+            .min();
         let first = ears.next(due).await?;
         for wake in std::iter::once(first).chain(ears.batch()) {
             match wake {
@@ -421,8 +485,12 @@ async fn turn(machine: &mut Machine<'_, SLOTS>, shell: &mut Shell, ears: &mut Ea
                 }
                 Wake::Timer => shell.tell_losses(machine),
                 Wake::Order(Order::Stop) => {}
+                Wake::Question(reply) => shell.answer(machine, &reply),
+                Wake::Fix(position) => shell.hear_fix(position),
             }
+            shell.tell_position(machine);
             shell.settle(machine);
+            shell.watch_link(machine.link());
         }
     }
 }

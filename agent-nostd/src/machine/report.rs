@@ -3,9 +3,11 @@
 //! Nothing is said outside a session, and no more is in flight than has a name here.
 use super::port::{AGENT_WORKLOAD, LaunchId, Quality, Ticket};
 use super::random::Random;
+use super::slot::Slot;
 use super::time::{Duration, Instant, earliest, millis};
 use super::{Agent, Todo};
 use core::fmt::Write as _;
+use wire::clause::Clause;
 use wire::codec::{WireError, Writer};
 use wire::event::{LOCAL_PREFIX, Level, LogFixed, LogRecord};
 use wire::frame::{LIVE_OVERHEAD_BYTES, encode_live, encode_live_with};
@@ -118,6 +120,21 @@ impl Report {
     }
 }
 
+fn entry(slot: &Slot) -> Entry<'_> {
+    let (state, reason) = slot.state();
+    Entry {
+        workload: slot.workload,
+        component: slot.component,
+        generation: if slot.is_listed { slot.accepted_generation } else { 0 },
+        running: slot.live.map_or(0, |live| live.generation),
+        state,
+        reason,
+        attempts: u16::from(slot.streak.in_window),
+        restarts: slot.restarts,
+        detail: if reason == Reason::NONE { "" } else { slot.detail.as_str() },
+    }
+}
+
 impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
     fn context(&self) -> Option<LiveContext<'b>> {
         let session = self.session.id.filter(|_| self.session.is_established())?;
@@ -181,6 +198,22 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
         Some(Todo::Publish { topic: Up::Status, length, quality: Quality::AtLeastOnce, ticket })
     }
 
+    /// For local tools: what a status says of each component.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.slots.iter().map(entry)
+    }
+
+    /// For local tools: the name of a workload of the accepted set.
+    pub fn workload_name(&self, workload: WorkloadId) -> Option<&str> {
+        let mut records = self.current.records().filter(|(_, record)| record.core.workload == workload);
+        records.find_map(|(_, record)| {
+            record.clauses.iter().find_map(|stated| match stated.clause {
+                Clause::Name(name) => Some(name.name),
+                _ => None,
+            })
+        })
+    }
+
     /// With details if they fit, else without.
     fn write_status(&mut self, now: Instant, context: &LiveContext<'_>) -> Result<(DigestPrefix, usize), WireError> {
         self.report.sequence = self.report.sequence.wrapping_add(1);
@@ -203,19 +236,8 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             let write = |writer: &mut Writer<'_>| {
                 let mut status = StatusWriter::new(writer, fixed, self.slots.len() as u16)?;
                 for slot in &self.slots {
-                    let (state, reason) = slot.state();
-                    let detail = if reason == Reason::NONE { "" } else { slot.detail.as_str() };
-                    status.entry(&Entry {
-                        workload: slot.workload,
-                        component: slot.component,
-                        generation: if slot.is_listed { slot.accepted_generation } else { 0 },
-                        running: slot.live.map_or(0, |live| live.generation),
-                        state,
-                        reason,
-                        attempts: u16::from(slot.streak.in_window),
-                        restarts: slot.restarts,
-                        detail: truncate(detail, detail_bytes),
-                    })?;
+                    let entry = entry(slot);
+                    status.entry(&Entry { detail: truncate(entry.detail, detail_bytes), ..entry })?;
                 }
                 content = status.finish();
                 Ok(())

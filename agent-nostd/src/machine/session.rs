@@ -415,7 +415,8 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         Some(Todo::Publish { topic: Up::Hello, length, quality: Quality::AtLeastOnce, ticket })
     }
 
-    pub(crate) fn lost(&self) -> LossCounters {
+    /// Logs and events that found no room, since boot.
+    pub fn lost(&self) -> LossCounters {
         LossCounters { events: self.events.lost(), samples: 0, logs: self.logs.lost() }
     }
 

@@ -117,7 +117,8 @@ pub const KEYS: &[Key] = &[
         default: Some("1GiB"),
         flags: &[],
         variable: None,
-        meaning: "Disk space for artifacts. What neither the present nor the last good state needs is deleted.",
+        meaning: "Disk space for artifacts: those that the present and the last good state need, and others as long as there is \
+                  room. What was not used for longest goes first; what is needed never goes.",
         is_number: false,
         set: |config, text| {
             bytes(text, ARTIFACTS_MIN_BYTES, ARTIFACTS_MAX_BYTES).map(|value| config.artifact_bytes_max = value)
@@ -136,7 +137,7 @@ pub const KEYS: &[Key] = &[
             config.position = match text {
                 "joined" => PositionSource::Joined,
                 "none" => PositionSource::None,
-                "gpsd" => return Err("gpsd is not supported yet".to_owned()),
+                "gpsd" => PositionSource::Gpsd,
                 place => PositionSource::Static(position_parse(place).ok_or("it is not a position")?),
             };
             Ok(())

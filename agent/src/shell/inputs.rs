@@ -1,10 +1,12 @@
 //! What happened is told to the machine here, in its own words; what does not concern this device is dropped.
+use super::manager::link_text;
 use super::{Answer, SLOTS, Shell, now};
 use crate::link::{LinkEvent, Numbered};
 use crate::runtime::Report;
 use agent_nostd::machine::Agent as Machine;
-use agent_nostd::machine::port::{Content, FetchFailure, Inbound, Input};
+use agent_nostd::machine::port::{Content, FetchFailure, Inbound, Input, LinkState};
 use wire::Digest;
+use wire::position::Position;
 use wire::topic::Topic;
 
 impl Shell {
@@ -83,6 +85,29 @@ impl Shell {
                 }
                 Err(failure) => self.fetch_failed(machine, Content::Body, digest, failure),
             },
+        }
+    }
+
+    pub fn hear_fix(&mut self, position: Position) {
+        if let Some(track) = &mut self.track {
+            track.hear(now(), position);
+        }
+    }
+
+    /// Tells what a moving device has to tell.
+    pub fn tell_position(&mut self, machine: &mut Machine<'_, SLOTS>) {
+        if let Some(position) = self.track.as_mut().and_then(|track| track.poll(now())) {
+            tracing::info!(is_known = position.is_some(), "the position changed");
+            self.position = position;
+            machine.handle(now(), Input::Position(position));
+        }
+    }
+
+    /// Since when the link is as it is.
+    pub fn watch_link(&mut self, link: LinkState) {
+        let text = link_text(link);
+        if std::mem::replace(&mut self.link_last, text) != text {
+            self.link_since = now();
         }
     }
 

@@ -6,7 +6,7 @@ mod download;
 mod shelf;
 
 pub use download::Account;
-pub use shelf::Shelf;
+pub use shelf::{Shelf, Spare, Usage};
 
 use crate::disk;
 use agent_nostd::machine::port::{FetchFailure, Source};
@@ -116,7 +116,7 @@ fn finish(hash: Sha256) -> Digest {
 impl Store {
     /// `account`: where and as whom artifacts are fetched; `None`: nowhere.
     pub fn open(directory: &Path, bytes_max: u64, account: Option<Account>) -> io::Result<Self> {
-        Ok(Self::on(&Arc::new(Shelf::open(directory, bytes_max)?), bytes_max, account))
+        Ok(Self::on(&Arc::new(Shelf::open(directory, bytes_max, Spare::Keep)?), bytes_max, account))
     }
 
     /// On a shelf that other devices may use too. Nothing is deleted from it before `introduce` was called.
@@ -142,6 +142,10 @@ impl Store {
     /// Running fetches end soon, as unreachable.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.shelf.usage()
     }
 
     /// Bytes that artifacts of this device may still take.
@@ -200,6 +204,7 @@ impl Store {
         self.shelf.hold(self.holder, digest);
         let path = self.path(digest);
         if self.is_whole(&path, digest, bytes)? {
+            self.shelf.touch(digest);
             return Ok(());
         }
         let download = match source {

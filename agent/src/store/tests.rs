@@ -121,7 +121,8 @@ struct World {
 fn world(bytes_max: u64) -> World {
     let server = Server::start();
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), bytes_max, Some(server.account())).unwrap();
+    let shelf = Arc::new(Shelf::open(directory.path(), bytes_max, Spare::Delete).unwrap());
+    let store = Store::on(&shelf, bytes_max, Some(server.account()));
     World { server, store, directory }
 }
 
@@ -297,7 +298,7 @@ fn a_stopped_store_gives_up_fetching() {
 fn devices_that_share_a_shelf_fetch_an_artifact_once() {
     let server = Server::start();
     let directory = tempfile::tempdir().unwrap();
-    let shelf = Arc::new(Shelf::open(directory.path(), 1 << 20).unwrap());
+    let shelf = Arc::new(Shelf::open(directory.path(), 1 << 20, Spare::Delete).unwrap());
     let bytes = content(100_000);
     let digest = Digest::of(&bytes);
     // One answer: a second question would wait for ever.
