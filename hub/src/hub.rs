@@ -242,6 +242,7 @@ impl Hub {
             tls: tls.clone(),
             broker_sessions: Arc::new(move || counted.sessions()),
             limiter: Arc::default(),
+            answers: Arc::default(),
         };
         let (api_stop, api_stopped) = async_channel::bounded(1);
         // From here on dropping the hub stops what was started.

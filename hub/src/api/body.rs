@@ -37,8 +37,8 @@ pub(super) async fn next_piece(body: &mut Body, patience: Duration) -> Result<Op
     }
 }
 
-/// A whole JSON body, which has the patience once: it is small, so that a slow one is meant to be slow.
-pub(super) async fn json(mut body: Body, patience: Duration) -> Result<Value, Refused> {
+/// A whole body of bounded size, which has the patience once: it is small, so that a slow one is meant to be slow.
+pub(super) async fn whole(mut body: Body, patience: Duration) -> Result<Vec<u8>, Refused> {
     // What is declared too large is not read at all.
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(too_large());
@@ -51,6 +51,12 @@ pub(super) async fn json(mut body: Body, patience: Duration) -> Result<Value, Re
         }
         bytes.extend_from_slice(&piece);
     }
+    Ok(bytes)
+}
+
+/// A whole JSON body.
+pub(super) async fn json(body: Body, patience: Duration) -> Result<Value, Refused> {
+    let bytes = whole(body, patience).await?;
     parse(&bytes).map_err(|detail| {
         Refused(problem(StatusCode::BAD_REQUEST, "NOT_JSON", "The body is not acceptable JSON", detail, &[]))
     })

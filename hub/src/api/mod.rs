@@ -9,6 +9,7 @@ mod body;
 mod device;
 mod geojson;
 mod health;
+mod idempotency;
 mod list;
 mod object;
 mod openapi;
@@ -22,6 +23,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
+pub use idempotency::{Answers, IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_LIFE};
 pub use openapi::text_of_document as openapi_text;
 pub use rate::{Limiter, RATE_CALLERS_MAX, Rate, Rates};
 pub use route::{Method, ROUTES, Right, Route};
@@ -102,4 +104,6 @@ pub struct Api {
     /// Sessions of the embedded broker.
     pub broker_sessions: Arc<dyn Fn() -> u64 + Send + Sync>,
     pub limiter: Arc<Limiter>,
+    /// Answers that may be asked for again.
+    pub answers: Arc<Answers>,
 }

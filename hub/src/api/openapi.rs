@@ -160,6 +160,9 @@ fn described(route: &Route) -> Value {
     let Operation { summary, mut parameters, body, answers } = operation(route);
     let mut all = path_parameters(route.path);
     all.append(&mut parameters);
+    if route.method == Method::Post && !matches!(form(route.path), Form::One(Kind::Artifact)) {
+        all.push(parts::idempotency_key());
+    }
     let mut responses = Map::new();
     for (status, answer) in answers {
         responses.insert(status.to_owned(), answer);

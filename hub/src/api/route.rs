@@ -1,6 +1,7 @@
 //! The one table of routes: method, path, the right that it needs. A route that is not in it does not exist.
 
 use super::auth::{Caller, authorise};
+use super::idempotency::{IDEMPOTENCY_KEY, once};
 use super::problem::{Refused, problem};
 use super::rate::{Bucket, too_often};
 use super::serve::Peer;
@@ -158,7 +159,13 @@ async fn guarded(api: Api, route: &'static Route, mut request: Request, next: Ne
     }
     match authorised {
         Ok(caller) => {
+            let has_key = request.headers().contains_key(IDEMPOTENCY_KEY);
+            let actor = caller.actor();
             request.extensions_mut().insert(caller);
+            // The name of an upload is its hash: it is the same however often it is done.
+            if has_key && route.method == Method::Post && route.path != ARTIFACT {
+                return once(api, actor, request, next).await;
+            }
             next.run(request).await
         }
         Err(refused) => refused.into_response(),

@@ -123,6 +123,7 @@ impl Rig {
             tls: None,
             broker_sessions: Arc::new(|| 0),
             limiter: Arc::default(),
+            answers: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -472,7 +473,8 @@ fn the_reference_is_the_table() {
         "\nWrites take `If-Match` with an ETag (412 if the object moved on) and `?dryRun=server`; the header `Fulmar-Outcome` says\n\
          `created`, `updated` or `unchanged`, `Fulmar-Warning` repeats. `PATCH` applies a partial document\n\
          (`application/apply-patch+json`) as `?fieldManager=NAME`, with `force=true` over the fields of others (409 `FIELD_CONFLICT`);\n\
-         `?showManagedFields=true` on a read shows who owns which fields. Lists take `labelSelector`, `fieldSelector` (`status.online.state=Online,spec.cordoned!=true`), `limit` and `continue`;\n\
+         `?showManagedFields=true` on a read shows who owns which fields. A `POST` with `Idempotency-Key` is done once: the answer to the\n\
+         first is given again for 24 h, at most 1024 keys, until the hub restarts (422 `KEY_REUSED` with another body); uploads need none. Lists take `labelSelector`, `fieldSelector` (`status.online.state=Online,spec.cordoned!=true`), `limit` and `continue`;\n\
          devices also `within=<region>` and `near=<lon>,<lat>,<km>`, devices and regions `format=geojson`.\n\
          With `watch=true` a list answers server-sent events `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` and, when the hub ends it,\n\
          `END` with a problem; `resourceVersion=<position>` or `Last-Event-ID` resumes, 410 `WATCH_EXPIRED` says to list again.\n\

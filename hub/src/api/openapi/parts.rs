@@ -29,6 +29,13 @@ pub(super) fn if_match() -> Value {
     })
 }
 
+pub(super) fn idempotency_key() -> Value {
+    json!({
+        "name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "description": "The request is done once; later ones with this key and body get the same answer",
+    })
+}
+
 /// The parameters that a path names.
 pub(super) fn path_parameters(path: &str) -> Vec<Value> {
     let names = path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));

@@ -179,3 +179,47 @@ fn a_full_disk_is_507_for_an_upload() {
     let refused = super::super::problem::Refused::from(crate::store::ArtifactError::DiskFull);
     assert_eq!(refused.into_response().status().as_u16(), 507);
 }
+
+fn keyed(path: &str, key: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\nIdempotency-Key: {key}\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn h7_a_request_that_is_sent_again_after_a_cut_is_done_once() {
+    let rig = Rig::start();
+    let path = "/v1/devices/x/cordon";
+    let done = || rig.asked.lock().unwrap().iter().filter(|asked| asked.contains("DeviceChange")).count();
+    // The client goes away without an answer.
+    let mut stream = TcpStream::connect(rig.address).unwrap();
+    stream.write_all(&keyed(path, "k1", "")).unwrap();
+    stream.shutdown(Shutdown::Both).unwrap();
+    drop(stream);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let again = loop {
+        let reply = rig.send(&keyed(path, "k1", ""));
+        if reply.status == 200 {
+            break reply;
+        }
+        assert_eq!(reply.problem(), (409, "IN_PROGRESS".to_owned()));
+        assert!(Instant::now() < deadline);
+    };
+    for _ in 0..3 {
+        let reply = rig.send(&keyed(path, "k1", ""));
+        assert_eq!((reply.status, &reply.body), (200, &again.body));
+        assert!(reply.head.contains("idempotency-replayed: true"), "{}", reply.head);
+    }
+    assert_eq!(done(), 1);
+    assert_eq!(rig.send(&keyed(path, "k1", "{}")).problem(), (422, "KEY_REUSED".to_owned()));
+    assert_eq!(rig.send(&keyed(path, "", "")).problem(), (400, "BAD_KEY".to_owned()));
+    assert_eq!(rig.send(&keyed(path, &"k".repeat(129), "")).problem(), (400, "BAD_KEY".to_owned()));
+    assert_eq!(rig.send(&keyed(path, "k2", "")).status, 200);
+    assert_eq!(done(), 2, "another key is another request");
+    for n in 0..IDEMPOTENCY_KEYS_MAX + 5 {
+        assert_eq!(rig.send(&keyed(path, &format!("many{n}"), "")).status, 200);
+    }
+    assert_eq!(rig.send(&keyed(path, "k1", "")).status, 200, "the oldest was forgotten, and is done again");
+}
