@@ -6,8 +6,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use tests::harness::{Agent, Hub, PATIENCE, Workload, wait_until};
 
@@ -191,24 +189,6 @@ fn status_is_told_and_after_a_restart_the_position_is_gone() {
     // Listed again, it goes on.
     let position = hub.get("/v1/workloads")["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     assert_eq!(Stream::open(&hub, "/v1/workloads?watch=true", Some(&position)).status, 200);
-}
-
-#[test]
-fn the_commands_of_the_page_on_watching_do_what_it_says() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/howto/watch.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let blocks: Vec<&str> = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(blocks.len() > 3);
-    let directory = tempfile::tempdir().unwrap();
-    let hub = Hub::start(directory.path());
-    hub.put("/v1/regions/r", &region("r", 5, true));
-    address(&hub);
-    let output = Command::new("bash").arg("-euc").arg(blocks.concat()).env("FULMAR_DATA", hub.data()).output().unwrap();
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}\n{errors}");
-    for part in ["event: ADDED", "event: BOOKMARK", "FeatureCollection", "WATCH_EXPIRED"] {
-        assert!(said.contains(part), "{part} in {said}\n{errors}");
-    }
 }
 
 /// Status of a request with a token.

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use tests::harness::{free_port, program, wait_until};
+use tests::harness::{free_port, guide, program, wait_until};
 
 /// Ends `fulmar up` as Ctrl-C does, and its agent with it.
 struct Up(Child);
@@ -48,15 +48,7 @@ fn the_commands_of_the_readme_do_what_it_says() {
     let up = |log: &str| {
         let log = std::fs::File::create(directory.path().join(log)).unwrap();
         let mut command = Command::new(root().join("scripts/up"));
-        // What cargo sets for a test is not in an operator's terminal, and would have build scripts run again.
-        for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
-            if ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_CRATE_", "CARGO_BIN_"]
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-            {
-                command.env_remove(name);
-            }
-        }
+        guide::forget_cargo(&mut command);
         let process = command
             .arg("--data")
             .arg(&data)

@@ -7,7 +7,6 @@ use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use tests::harness::{PATIENCE, free_port, program, wait_until};
 
 /// Of the hub in the namespace: no loopback address, and nobody else's, since the namespace has no way out.
@@ -376,38 +375,6 @@ fn a_fleet_of_simulated_devices_joins_and_comes_back_through_tls() {
         assert!(started && ended, "start {start}: {said}\n{farewell}");
         assert!(said.contains("mqtts://127.0.0.1:") && said.contains("5/5 online"), "start {start}: {said}");
     }
-}
-
-#[test]
-fn the_blocks_of_the_own_ca_page_work_word_for_word() {
-    static RUN: AtomicU32 = AtomicU32::new(0);
-    let page = std::fs::read_to_string(root().join("docs/howto/own-ca.md")).unwrap();
-    let blocks: Vec<&str> = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(blocks.len() >= 5);
-    let directory = tempfile::tempdir().unwrap();
-    let script = directory.path().join(format!("page-{}.sh", RUN.fetch_add(1, Ordering::Relaxed)));
-    // However it ends, nothing stays behind.
-    let text_of =
-        format!("set -eu\ntrap 'fulmar --data ./hub down >/dev/null 2>&1 || true' EXIT\n{}", blocks.join("\n"));
-    std::fs::write(&script, text_of).unwrap();
-    let folder = program("fulmar").parent().unwrap().to_owned();
-    let path =
-        std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())))
-            .unwrap();
-    let output = Command::new("sh")
-        .arg(&script)
-        .current_dir(directory.path())
-        .env("PATH", path)
-        .env("XDG_STATE_HOME", directory.path())
-        .env("XDG_CONFIG_HOME", directory.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{out}\n{err}");
-    assert!(out.contains("Certificate:  own   ends 20"), "{out}");
-    assert!(out.contains("joined fleet default as first"), "{out}\n{err}");
-    assert!(out.contains("first"), "{out}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod agent;
+pub mod guide;
 mod hub;
 
 pub use agent::Agent;

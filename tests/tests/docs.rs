@@ -1,0 +1,52 @@
+//! Every tutorial and guide, word for word, with the real programs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use tests::harness::guide;
+
+/// Folders of pages that a reader follows with a terminal.
+const FOLDERS: [&str; 2] = ["docs/tutorials", "docs/howto"];
+
+/// Blocks that no test machine can execute: page and reason, as the page says it.
+const SKIPPED: [(&str, &str); 0] = [];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+macro_rules! guides {
+    ($($name:ident: $path:literal,)*) => {
+        const GUIDES: &[&str] = &[$($path),*];
+        $(#[test]
+        fn $name() {
+            guide::follow(root(), $path);
+        })*
+    };
+}
+
+guides! {
+    two_commands: "docs/tutorials/1-two-commands.md",
+    draw_a_region: "docs/howto/draw-a-region.md",
+    own_ca: "docs/howto/own-ca.md",
+    watch: "docs/howto/watch.md",
+}
+
+#[test]
+fn every_page_is_followed() {
+    let pages = FOLDERS.iter().flat_map(|folder| {
+        let files = std::fs::read_dir(root().join(folder)).unwrap();
+        files.map(move |file| format!("{folder}/{}", file.unwrap().file_name().into_string().unwrap()))
+    });
+    let followed: BTreeSet<String> = GUIDES.iter().map(|page| (*page).to_owned()).collect();
+    assert_eq!(pages.collect::<BTreeSet<String>>(), followed);
+}
+
+#[test]
+fn no_block_is_left_out_in_silence() {
+    let skipped = GUIDES.iter().flat_map(|page| {
+        guide::skipped(&root().join(page)).into_iter().map(move |reason| ((*page).to_owned(), reason))
+    });
+    let allowed = SKIPPED.iter().map(|(page, reason)| ((*page).to_owned(), (*reason).to_owned()));
+    assert_eq!(skipped.collect::<Vec<_>>(), allowed.collect::<Vec<_>>());
+}
