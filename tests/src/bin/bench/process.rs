@@ -1,0 +1,38 @@
+//! What the system knows of a process: memory, bytes of its sockets.
+
+use std::process::Command;
+
+/// Proportional set size in KiB (proc(5), smaps_rollup).
+pub fn pss_kib(pid: u32) -> f64 {
+    memory(pid, "smaps_rollup", "Pss:")
+}
+
+/// Resident set size in KiB (proc(5), status).
+pub fn rss_kib(pid: u32) -> f64 {
+    memory(pid, "status", "VmRSS:")
+}
+
+fn memory(pid: u32, file: &str, field: &str) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Bytes of the payload of TCP, sent and received, over the open connections of a process (ss(8) of iproute2).
+pub fn tcp_bytes(pid: u32) -> [f64; 2] {
+    let output = Command::new("ss").args(["-tinpH"]).output().expect("ss is not installed: scripts/bench installs it");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let ours = format!("pid={pid},");
+    let mut sums = [0.0, 0.0];
+    // One line for the addresses and the owner, the next with the figures.
+    for (owner, figures) in text.lines().zip(text.lines().skip(1)) {
+        if !owner.contains(&ours) {
+            continue;
+        }
+        for (sum, field) in sums.iter_mut().zip(["bytes_sent:", "bytes_received:"]) {
+            let value = figures.split_whitespace().find_map(|word| word.strip_prefix(field));
+            *sum += value.and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+        }
+    }
+    sums
+}
