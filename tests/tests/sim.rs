@@ -119,6 +119,19 @@ fn a_device_that_waits_for_its_approval_is_not_called_lost() {
     }
 }
 
+/// No event is counted twice, no component starts twice, no set goes back: the oracles look after every step.
+#[test]
+fn c11_messages_that_come_twice_or_overtake_each_other_have_no_effect_twice() {
+    let allowed = Allowed::NONE.with(Fault::LinkChaos).with(Fault::Replay);
+    let mut hits = 0;
+    for seed in 1..=12 {
+        let outcome = run(Options { allowed, ..Options::of_seed(seed) });
+        assert_eq!(outcome.violation, None, "{}", outcome.command());
+        hits += outcome.counts.of(Fault::LinkChaos);
+    }
+    assert!(hits > 1_000, "only {hits} messages were out of order or came twice");
+}
+
 /// What the oracles say of a world in which one double breaks its contract.
 fn planted(plant: Plant) -> String {
     let options = Options { devices: 5, minutes: 20, allowed: Allowed::NONE, plant, ..Options::of_seed(5) };

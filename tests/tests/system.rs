@@ -248,9 +248,9 @@ fn changes_wait_for_a_device_that_is_away() {
     });
 }
 
-/// A new version replaces the old one; a bad one is taken back, and the operator reads why (W5).
+/// A new version replaces the old one; a bad one is taken back, and the operator reads why (W5, C14).
 #[test]
-fn a_bad_version_is_rolled_back_with_its_reason() {
+fn c14_a_bad_version_is_rolled_back_with_its_reason() {
     let site = Site::new();
     let _agent = site.agent("gw-1", FRANKFURT);
     site.hub.deploy(&Workload::new("app").every("100ms"), &ticking("version one"));

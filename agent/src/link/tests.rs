@@ -201,3 +201,107 @@ fn m15_malformed_packets_of_a_broker_end_the_connection_and_nothing_else() {
         assert_eq!(world.next(), LinkEvent::Up, "{what}");
     }
 }
+
+/// What a broker says in a session of a device, packet by packet.
+const SESSION: [&[u8]; 7] = [
+    // CONNACK: session expiry, receive maximum, maximum packet size, topic alias maximum, server keep-alive.
+    &[0x20, 22, 0, 0, 19, 0x11, 0, 0, 0, 5, 0x21, 0, 64, 0x27, 0, 1, 0, 0, 0x22, 0, 10, 0x13, 0, 30],
+    // SUBACK of two filters, with a reason.
+    &[0x90, 11, 0, 1, 6, 0x1f, 0, 3, b'y', b'e', b's', 1, 1],
+    // A retained PUBLISH with QoS 1: payload format, expiry, content type, correlation data, user property.
+    &[
+        0x33, 36, 0, 3, b'a', b'/', b'b', 0, 9, 26, 0x01, 1, 0x02, 0, 0, 0, 60, 0x03, 0, 1, b't', 0x09, 0, 2, 1, 2,
+        0x26, 0, 1, b'k', 0, 2, b'v', b'w', b'h', b'e', b'y', b'!',
+    ],
+    &[0x30, 8, 0, 1, b't', 0, b'h', b'e', b'y', b'!'],
+    // PUBACK with a reason, PINGRESP, DISCONNECT with a reason.
+    &[0x40, 10, 0, 9, 0x10, 6, 0x1f, 0, 3, b'n', b'o', b'e'],
+    &[0xd0, 0],
+    &[0xe0, 8, 0x8b, 6, 0x1f, 0, 3, b'e', b'n', b'd'],
+];
+const MUTATIONS: u64 = 1_000_000;
+/// Of them through a socket, the client behind it and a second connection.
+const SESSIONS: u64 = 150;
+
+/// xorshift64*: a mutation is its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % sides
+    }
+
+    fn mutate(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..=self.roll(3) {
+            let at = self.roll(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
+            match self.roll(6) {
+                _ if bytes.is_empty() => bytes.push(0x30),
+                0 => bytes[at] ^= 1 << self.roll(8),
+                1 => bytes[at] = self.roll(256) as u8,
+                2 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][self.roll(5)],
+                3 => bytes.truncate(at),
+                4 => bytes.insert(at, self.roll(256) as u8),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+    }
+}
+
+#[test]
+fn m16_no_mutation_of_what_a_broker_says_does_harm() {
+    use rumqttc::v5::mqttbytes::v5::Packet;
+    let mut taken = 0;
+    for seed in 0..MUTATIONS {
+        let mut dice = Dice::new(seed);
+        let mut packet = SESSION[dice.roll(SESSION.len())].to_vec();
+        dice.mutate(&mut packet);
+        // With a length that is right, more than the header is looked at.
+        if dice.roll(2) == 0 && (2..128).contains(&packet.len()) {
+            packet[1] = (packet.len() - 2) as u8;
+        }
+        let mut stream = bytes::BytesMut::from(&packet[..]);
+        while !stream.is_empty() && Packet::read(&mut stream, Some(10_000)).is_ok() {
+            taken += 1;
+        }
+    }
+    assert!(taken > MUTATIONS / 10, "mutations must reach the parts behind the header: {taken}");
+}
+
+#[test]
+fn m16_after_a_mutated_session_the_link_connects_again() {
+    let mut ended = 0;
+    for seed in 0..SESSIONS {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut world = world(listener.local_addr().unwrap().port());
+        let mut dice = Dice::new(seed);
+        let mut said: Vec<Vec<u8>> = SESSION.iter().map(|packet| packet.to_vec()).collect();
+        let at = dice.roll(said.len());
+        dice.mutate(&mut said[at]);
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(read_packet(&mut stream).is_some());
+            stream.write_all(&said.concat()).unwrap();
+            // A broker that says half a packet would be waited for until the keep-alive ends: this one hangs up.
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            while read_packet(&mut stream).is_some() {}
+        });
+        world.link.connect(will());
+        while !matches!(world.next(), LinkEvent::Down { .. }) {}
+        ended += 1;
+        while world.executor.try_tick() {}
+        server.join().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        world.link.settings.endpoint.port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || serve(&listener, 0, 1));
+        world.link.connect(will());
+        assert_eq!(world.next(), LinkEvent::Up, "seed {seed}");
+    }
+    assert_eq!(ended, SESSIONS);
+}

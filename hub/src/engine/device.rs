@@ -186,6 +186,9 @@ pub(super) struct Observed {
     /// Boots of the last two Hellos that differed, newest first.
     pub boots: [Option<BootId>; 2],
     pub is_cloned: bool,
+    /// When it was lost last, and how many times in a row, each soon after the one before.
+    pub lost_at: Option<Instant>,
+    pub losses: u32,
     /// Its agent's own warnings that became events.
     pub warnings: Bucket,
 }

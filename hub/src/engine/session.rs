@@ -5,6 +5,7 @@
 use super::Engine;
 use super::device::{Known, Presence, Talk};
 use super::event::Draft;
+use super::observe::LOSSES_TOLD;
 use super::port::{Instant, Now};
 use crate::commit::Write;
 use crate::model::ObjectKey;
@@ -313,10 +314,12 @@ impl Engine {
         device.observed.last_seen_wall_ms = now.wall_ms;
         if device.observed.presence != Presence::Online {
             device.observed.presence = Presence::Online;
-            let name = device.keys.name.clone();
+            let (name, losses) = (device.keys.name.clone(), device.observed.losses);
             self.watch_presence(now, index);
             self.touch_device(now, index);
-            self.tell(now, Draft::normal("Online", &ObjectKey::device(&name), "is online").on(&name));
+            if losses <= LOSSES_TOLD {
+                self.tell(now, Draft::normal("Online", &ObjectKey::device(&name), "is online").on(&name));
+            }
         }
     }
 }

@@ -167,7 +167,7 @@ fn a_job_runs_once_even_across_a_reboot() {
 }
 
 #[test]
-fn a_new_version_that_fails_three_times_is_rolled_back() {
+fn c14_a_new_version_that_fails_three_times_is_rolled_back() {
     let mut rig = with(&[service(1, 0, "good"), service(2, 0, "other")]);
     rig.run(secs(20));
     rig.artifact_does("bad", Behaviour::TrapsAfter(100));
@@ -241,7 +241,7 @@ fn the_last_good_version_that_fails_is_not_rolled_back_to_itself() {
 }
 
 #[test]
-fn attempts_are_durable_before_a_new_version_starts() {
+fn c14_attempts_are_durable_before_a_new_version_starts() {
     let mut rig = with(&[service(1, 0, "a")]);
     rig.publish(set(2, &[service(1, 0, "b")]));
     rig.run(secs(20));

@@ -278,3 +278,39 @@ fn a_device_that_comes_and_goes_is_watched_once() {
     assert_eq!(state(&mut world), "Unknown");
     assert_eq!(world.engine.watch.len(), 0);
 }
+
+#[test]
+fn c5_a_link_that_flaps_for_an_hour_moves_nothing_and_makes_no_storm() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    world.run("hello", json!({"labels": {"zone": "a"}})).unwrap();
+    let mut spare = Double::online(&mut world, 2, "gw-2");
+    device.run_all(&mut world);
+    world.sent.clear();
+    let batches = world.batches.len();
+    for _ in 0..360 {
+        device.will(&mut world, device.boot);
+        assert_eq!(state(&mut world), "Unknown");
+        world.pass(Duration::from_secs(5));
+        device.hello(&mut world, false).unwrap();
+        device.run_all(&mut world);
+        assert_eq!(state(&mut world), "Online");
+        spare.heartbeat(&mut world, true);
+        world.pass(Duration::from_secs(5));
+    }
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 0, "the digest stays");
+    assert_eq!(spare.accept(&world).len(), 0, "nothing is placed anew");
+    let status = &world.get(&ObjectKey::workload("default", "hello"))["status"];
+    assert_eq!((&status["placed"], &status["running"]), (&json!(1), &json!(1)));
+    assert!(world.batches.len() - batches < 40, "{} batches", world.batches.len() - batches);
+    let told = ["Unknown", "Flapping", "Online"].map(|reason| world.events(reason).len());
+    assert_eq!(told, [3, 1, 5], "two devices came online, one of them again and again");
+    // It stays for a while: the next time counts again.
+    for _ in 0..24 {
+        device.heartbeat(&mut world, true);
+        spare.heartbeat(&mut world, true);
+        world.pass(Duration::from_secs(30));
+    }
+    device.will(&mut world, device.boot);
+    assert_eq!(world.events("Unknown").len(), 4);
+}
