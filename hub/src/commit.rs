@@ -50,6 +50,7 @@ pub enum Write {
     TokenDelete {
         id: TokenId,
     },
+    RejectionPut(RejectionRow),
     /// The writer signs `Header::of(revision, body, limits)` for this device, stores header, signature and body, and
     /// returns the signed header with `Committed`.
     DesiredPut {
@@ -119,6 +120,15 @@ pub struct TokenRow {
     pub used_by: Option<DeviceId>,
 }
 
+/// A key that may not join any more. Key: device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectionRow {
+    pub device: DeviceId,
+    /// That it had.
+    pub name: String,
+    pub rejected_ms: u64,
+}
+
 /// Why nothing of a batch (and of all later ones) is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitFailure {
@@ -148,6 +158,7 @@ pub struct Loaded {
     /// With the pair key that `ExchangeSecret::pair_key` derives (`None` for a degenerate key: the device cannot talk).
     pub devices: Vec<(DeviceKeysRow, Option<PairKey>)>,
     pub tokens: Vec<TokenRow>,
+    pub rejections: Vec<RejectionRow>,
     pub desired: Vec<DesiredRow>,
     pub capabilities: Vec<(DeviceId, Vec<u8>)>,
     /// The hub's signing key, public half.

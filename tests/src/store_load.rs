@@ -138,7 +138,7 @@ impl Model {
                 Write::CapabilitiesDelete { device } => drop(self.capabilities.remove(&device)),
                 Write::WorkloadIdNext { next } => self.workload_id_next = self.workload_id_next.max(next),
                 // The load makes no tokens.
-                Write::TokenPut(_) | Write::TokenDelete { .. } => {}
+                Write::TokenPut(_) | Write::TokenDelete { .. } | Write::RejectionPut(_) => {}
             }
         }
     }

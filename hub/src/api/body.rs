@@ -57,9 +57,18 @@ pub(super) async fn whole(mut body: Body, patience: Duration) -> Result<Vec<u8>,
 /// A whole JSON body.
 pub(super) async fn json(body: Body, patience: Duration) -> Result<Value, Refused> {
     let bytes = whole(body, patience).await?;
-    parse(&bytes).map_err(|detail| {
-        Refused(problem(StatusCode::BAD_REQUEST, "NOT_JSON", "The body is not acceptable JSON", detail, &[]))
-    })
+    parse(&bytes).map_err(not_json)
+}
+
+/// A whole JSON body; an empty one is an empty object.
+pub(super) async fn json_if_any(body: Body, patience: Duration) -> Result<Value, Refused> {
+    let bytes = whole(body, patience).await?;
+    let bytes = if bytes.is_empty() { b"{}" } else { bytes.as_slice() };
+    parse(bytes).map_err(not_json)
+}
+
+fn not_json(detail: String) -> Refused {
+    Refused(problem(StatusCode::BAD_REQUEST, "NOT_JSON", "The body is not acceptable JSON", detail, &[]))
 }
 
 fn too_large() -> Refused {

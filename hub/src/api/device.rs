@@ -1,11 +1,12 @@
-//! Devices beyond their document: join tokens, approval, cordon, drain.
+//! Devices beyond their document: join tokens, approval, cordon, drain, relocation, rejection, decommissioning.
 
 use super::auth::Caller;
 use super::object::unexpected;
 use super::problem::{Refused, Result, invalid, problem};
 use super::{Api, body};
 use crate::engine::port::{Answer, DeviceChange, Request};
-use crate::model::Span;
+use crate::engine::refused;
+use crate::model::{Span, read_relocation};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -60,6 +61,54 @@ pub(super) async fn undrain(
     Path(name): Path<String>,
 ) -> Result {
     change(api, caller, name, DeviceChange::Undrain).await
+}
+
+/// Body: `{point: [longitude, latitude], uncertaintyM?}`, or `{reset: true}`.
+pub(super) async fn relocate(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result {
+    let wanted = body::json(body, api.limits.body_timeout).await?;
+    let position = read_relocation(&wanted).map_err(|refusal| Refused(refused(refusal)))?;
+    change(api, caller, name, DeviceChange::Relocate(position)).await
+}
+
+pub(super) async fn reject(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result {
+    end(api, caller, name, DeviceChange::Reject).await
+}
+
+/// Body: `{force?: bool}`, or none.
+pub(super) async fn decommission(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result {
+    let wanted = body::json_if_any(body, api.limits.body_timeout).await?;
+    let is_forced = match wanted.as_object().map(|fields| (fields.get("force"), fields.len())) {
+        Some((None, 0)) => false,
+        Some((Some(Value::Bool(force)), 1)) => *force,
+        Some((Some(_), 1)) => return Err(Refused(invalid("/force", "force is true or false"))),
+        Some(_) | None => return Err(Refused(invalid("", "the body is empty or {\"force\": true}"))),
+    };
+    if is_forced {
+        end(api, caller, name, DeviceChange::DecommissionNow).await
+    } else {
+        change(api, caller, name, DeviceChange::Decommission).await
+    }
+}
+
+async fn end(api: Api, caller: Caller, name: String, change: DeviceChange) -> Result {
+    match api.handle.request(&caller.actor(), Request::DeviceChange { name, change }).await? {
+        Answer::Deleted => Ok(StatusCode::NO_CONTENT.into_response()),
+        _ => Err(unexpected()),
+    }
 }
 
 /// Body: `{expiresIn?: "1h", approve?: bool, labels?: {}}`.

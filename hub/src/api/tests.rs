@@ -434,6 +434,33 @@ fn a_token_request_says_what_is_wrong_with_it() {
 }
 
 #[test]
+fn a_device_is_relocated_rejected_and_decommissioned_by_words_of_its_own() {
+    let rig = Rig::start();
+    let post = |verb: &str, body: &[u8]| rig.admin("POST", &format!("/v1/devices/x/{verb}"), body);
+    for body in [&b"{\"point\":[8.7,50.1]}"[..], b"{\"point\":[8.7,50.1],\"uncertaintyM\":5}", b"{\"reset\":true}"] {
+        assert_eq!(post("relocate", body).status, 200);
+    }
+    for (body, pointer) in [
+        (&b"{}"[..], "/point"),
+        (b"{\"point\":[8.7,91]}", "/point"),
+        (b"{\"point\":[8.7,50.1],\"reset\":true}", "/reset"),
+        (b"{\"piont\":[8.7,50.1],\"reset\":false}", "/piont"),
+    ] {
+        let reply = post("relocate", body);
+        assert_eq!(reply.problem(), (422, "INVALID".to_owned()));
+        assert_eq!(reply.json()["errors"][0]["pointer"], pointer);
+    }
+    for body in [&b""[..], b"{}", b"{\"force\":false}"] {
+        assert_eq!(post("decommission", body).status, 200);
+    }
+    for body in [&b"[]"[..], b"{\"force\":1}", b"{\"force\":true,\"x\":1}"] {
+        assert_eq!(post("decommission", body).problem().0, 422);
+    }
+    let asked = rig.asked.lock().unwrap().join("\n");
+    assert!(asked.contains("change: Relocate(None)") && asked.contains("uncertainty_m: 5"), "{asked}");
+}
+
+#[test]
 fn a_list_is_paged_and_selected() {
     let rig = Rig::start();
     let reply = rig.admin("GET", "/v1/devices?labelSelector=a%3D1,b&limit=500", b"").json();

@@ -79,10 +79,10 @@ fn can(caller: &Caller, verb: &str, kind: &str) -> Result<bool> {
         "get" | "list" | "watch" => &["GET"],
         "create" | "update" | "apply" | "upload" => &["PUT", "PATCH", "POST"],
         "delete" => &["DELETE"],
-        "approve" | "cordon" | "uncordon" | "drain" | "undrain" => &["POST"],
+        "approve" | "cordon" | "uncordon" | "drain" | "undrain" | "relocate" | "reject" | "decommission" => &["POST"],
         _ => {
-            let known =
-                "get, list, watch, create, update, apply, upload, delete, approve, cordon, uncordon, drain, undrain";
+            let known = "get, list, watch, create, update, apply, upload, delete, approve, cordon, uncordon, drain, \
+                         undrain, relocate, reject, decommission";
             let detail = format!("can takes one of {known}");
             return Err(super::problem::Refused(super::problem::invalid("", detail)));
         }

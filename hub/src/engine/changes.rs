@@ -149,6 +149,7 @@ impl Engine {
     /// A device, and what it holds.
     pub(super) fn touch_device(&mut self, now: Now, index: u32) {
         let Some(device) = self.state.devices.get(index) else { return };
+        self.leaving.insert(index);
         let mut keys = vec![ObjectKey::device(&device.keys.name)];
         for id in device.desired.iter().flat_map(|desired| desired.assigned.keys()) {
             keys.extend(self.state.workloads.get(id).cloned());
@@ -204,6 +205,7 @@ impl Engine {
                 | Write::DeviceKeysDelete { .. }
                 | Write::TokenPut(_)
                 | Write::TokenDelete { .. }
+                | Write::RejectionPut(_)
                 | Write::CapabilitiesPut { .. }
                 | Write::CapabilitiesDelete { .. }
                 | Write::WorkloadIdNext { .. } => {}

@@ -161,6 +161,10 @@ impl Engine {
             Err(wire::WireError::NotAuthentic) => return Err(JoinRefusal::NotAuthentic),
             Err(_) => return Err(JoinRefusal::Malformed),
         };
+        if self.state.rejections.contains_key(&id) {
+            // The nearest word that agents know.
+            return Err(JoinRefusal::NotAuthentic);
+        }
         // The same device may come again: its first answer may not have reached it.
         if row.used_by.is_some_and(|used_by| used_by != id) {
             return Err(JoinRefusal::TokenUsed);

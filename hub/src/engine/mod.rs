@@ -8,6 +8,7 @@ mod changes;
 mod clock;
 mod desired;
 mod device;
+mod device_change;
 mod dispatch;
 mod event;
 mod explain;
@@ -38,6 +39,8 @@ mod watcher;
 
 pub use apply::Applier;
 pub use changes::CHANGES_MAX;
+pub use device_change::REJECTIONS_MAX;
+pub(crate) use problem::refused;
 pub use stored::timestamp;
 pub use token::{API_TOKENS_MAX, loaded_grants};
 pub use watcher::{WATCHER_CREDIT_MAX, WATCHERS_MAX};
@@ -61,7 +64,7 @@ use placement::Placement;
 use quarantine::Quarantine;
 use session::Waiting;
 use state::State;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use watcher::Watcher;
 use wire::sign::PublicKey;
@@ -89,6 +92,8 @@ pub struct Engine {
     sweep_at: Option<Instant>,
     clock: WallClock,
     quarantine: Quarantine,
+    /// Devices to look at, because they may be ready to be deleted.
+    leaving: BTreeSet<u32>,
     messages_refused: u64,
 }
 
@@ -129,6 +134,9 @@ impl Engine {
         for row in objects {
             state.apply(&Write::ObjectPut(row));
         }
+        for row in loaded.rejections {
+            state.apply(&Write::RejectionPut(row));
+        }
         for row in loaded.tokens {
             state.apply(&Write::TokenPut(row));
         }
@@ -138,7 +146,7 @@ impl Engine {
         for row in loaded.desired {
             state.desired_load(row);
         }
-        Self {
+        let mut engine = Self {
             config: Settings { broker, artifacts, certificate, trust, heartbeat, spread, sweep, republish_per_second },
             hub_signing: loaded.hub_signing,
             incarnation: loaded.incarnation,
@@ -159,8 +167,11 @@ impl Engine {
             sweep_at: None,
             clock: WallClock::default(),
             quarantine: Quarantine::default(),
+            leaving: BTreeSet::new(),
             messages_refused: 0,
-        }
+        };
+        engine.leaving_mark_all();
+        engine
     }
 
     /// Takes in one thing that happened.
@@ -171,7 +182,7 @@ impl Engine {
             Input::Cancel { ticket } => self.cancel(ticket),
             Input::Took { ticket, items } => self.watcher_took(ticket, items),
             Input::Up { device, topic, payload, retained } => self.up(now, device, topic, &payload, retained),
-            Input::Join { token, payload, retained, entropy: _ } => self.join(now, token, &payload, retained),
+            Input::Join { token, payload, retained } => self.join(now, token, &payload, retained),
             Input::LinkUp => self.link_up(now),
             Input::LinkDown => self.link_down(),
             Input::Acknowledged { publication } => self.acknowledged(publication),
@@ -192,6 +203,7 @@ impl Engine {
         self.dispatch_run(now);
         self.presence_run(now);
         self.quarantine_run(now);
+        self.leaving_run(now);
         self.changes_run(now);
         match self.sweep_at {
             Some(at) if at <= now.monotonic => {

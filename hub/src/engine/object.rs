@@ -6,7 +6,7 @@ use super::Engine;
 use super::apply::Manner;
 use super::event::Draft;
 use super::pending::Release;
-use super::port::{AccessChange, Answer, DeviceChange, Mode, Now, Outcome, Problem, Ticket};
+use super::port::{AccessChange, Answer, Mode, Now, Outcome, Problem, Ticket};
 use super::problem;
 use super::stored::{Body, DeviceBody, Spec, Stored, WorkloadBody};
 use crate::commit::{AuditEntry, ObjectRow, Write};
@@ -268,15 +268,22 @@ impl Engine {
         if !users.is_empty() {
             return Some(Err(problem::in_use(key, &users)));
         }
-        let mut writes = vec![Write::ObjectDelete {
+        self.remove(now, &Act { actor, action: "delete" }, &before, Vec::new());
+        self.pipeline.release_last(Release::Answer(ticket, Ok(Answer::Deleted)));
+        let draft = Draft::normal("Deleted", key, format!("deleted by {actor}"));
+        self.pipeline.release_last(Release::Event(draft));
+        None
+    }
+
+    /// Commits the end of an object, with everything that goes with it.
+    pub(super) fn remove(&mut self, now: Now, act: &Act<'_>, before: &Stored, mut writes: Vec<Write>) {
+        let key = &before.key;
+        writes.push(Write::ObjectDelete {
             kind: key.kind.name(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
-        }];
-        let mut releases = vec![
-            Release::Answer(ticket, Ok(Answer::Deleted)),
-            Release::Event(Draft::normal("Deleted", key, format!("deleted by {actor}"))),
-        ];
+        });
+        let mut releases = Vec::new();
         if key.kind == Kind::Device
             && let Some(index) = self.state.devices.index_named(&key.name)
             && let Some(device) = self.state.devices.get(index)
@@ -300,8 +307,8 @@ impl Engine {
         }
         let audit = AuditEntry {
             time_ms: now.wall_ms,
-            actor: actor.to_owned(),
-            action: "delete",
+            actor: act.actor.to_owned(),
+            action: act.action,
             object: key.to_string(),
             before: Some(before.body.digest()),
             after: None,
@@ -313,7 +320,6 @@ impl Engine {
             self.logs.forget(workload.id);
         }
         self.changed(key);
-        None
     }
 
     /// Workloads that need this object.
@@ -391,61 +397,6 @@ impl Engine {
         })
     }
 
-    pub(super) fn device_change(
-        &mut self,
-        now: Now,
-        ticket: Ticket,
-        actor: &str,
-        name: &str,
-        change: DeviceChange,
-    ) -> Done {
-        let key = ObjectKey::device(name);
-        let Some(before) = self.state.objects.get(&key).cloned() else {
-            return Some(Err(problem::not_found(&key)));
-        };
-        let mut body = before.body.clone();
-        let Spec::Device(device) = &mut body.spec else { return Some(Err(problem::not_found(&key))) };
-        let action = match change {
-            DeviceChange::Approve => {
-                device.spec.approved = true;
-                "approve"
-            }
-            DeviceChange::Cordon => {
-                device.spec.cordoned = true;
-                "cordon"
-            }
-            DeviceChange::Uncordon => {
-                device.spec.cordoned = false;
-                "uncordon"
-            }
-            DeviceChange::Drain => {
-                device.spec.draining = true;
-                "drain"
-            }
-            DeviceChange::Undrain => {
-                device.spec.draining = false;
-                "undrain"
-            }
-        };
-        if body == before.body {
-            let document = self.document(now, &before);
-            let resource_version = before.resource_version;
-            let (outcome, warnings) = (Outcome::Unchanged, Vec::new());
-            return Some(Ok(Answer::Object { outcome, resource_version, document, warnings }));
-        }
-        self.change(now, ticket, &Act { actor, action }, &key, body, Outcome::Updated, Vec::new());
-        let reason = match change {
-            DeviceChange::Approve => "Approved",
-            DeviceChange::Cordon => "Cordoned",
-            DeviceChange::Uncordon => "Uncordoned",
-            DeviceChange::Drain => "Drained",
-            DeviceChange::Undrain => "Undrained",
-        };
-        let draft = Draft::normal(reason, &key, format!("{} by {actor}", reason.to_lowercase()));
-        self.pipeline.release_last(Release::Event(draft));
-        None
-    }
-
     /// Signals whoever depends on an object.
     pub(super) fn changed(&mut self, key: &ObjectKey) {
         match key.kind {
@@ -472,6 +423,7 @@ fn merged(before: &DeviceSpec, manifest: DeviceManifest) -> DeviceSpec {
         position: manifest.position,
         cordoned: manifest.cordoned.unwrap_or(before.cordoned),
         draining: manifest.draining.unwrap_or(before.draining),
+        decommissioning: manifest.decommissioning.unwrap_or(before.decommissioning),
         approved: manifest.approved.unwrap_or(before.approved),
         site: manifest.site,
         pool: manifest.pool,

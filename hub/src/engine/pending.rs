@@ -130,6 +130,7 @@ impl Engine {
                 | Write::DeviceKeysDelete { .. }
                 | Write::TokenPut(_)
                 | Write::TokenDelete { .. }
+                | Write::RejectionPut(_)
                 | Write::CapabilitiesPut { .. }
                 | Write::CapabilitiesDelete { .. }
                 | Write::WorkloadIdNext { .. } => {}
@@ -249,6 +250,7 @@ impl Engine {
             again.push(last.parked);
         }
         self.placement.failed(now.monotonic);
+        self.leaving_mark_all();
         let message = match reason {
             CommitFailure::DiskFull => "the disk is full: changes are refused until there is room",
             CommitFailure::Io => "the database could not be written: changes were taken back",

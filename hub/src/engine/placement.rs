@@ -277,7 +277,7 @@ impl Engine {
     }
 
     /// The new set of a device; `None` if its bytes are the same.
-    fn desired_write(&self, index: u32, set: &BTreeSet<u32>) -> Option<Write> {
+    pub(super) fn desired_write(&self, index: u32, set: &BTreeSet<u32>) -> Option<Write> {
         let device = self.state.devices.get(index)?;
         let objects: Vec<Arc<Stored>> =
             set.iter().filter_map(|id| self.state.objects.get(self.state.workloads.get(id)?).cloned()).collect();

@@ -6,7 +6,7 @@ use super::apply::Applier;
 use crate::commit::{Batch, CommitFailure};
 use crate::geo::{Distance, Point};
 use crate::grants::Grant;
-use crate::model::{Condition, FieldError, FieldSelector, Kind, ObjectKey, Selector};
+use crate::model::{Condition, DevicePosition, FieldError, FieldSelector, Kind, ObjectKey, Selector};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -126,13 +126,12 @@ pub enum Input {
         payload: Vec<u8>,
         retained: bool,
     },
-    /// A message on `join/<token>/req`. The entropy is not used: a credential is derived from the pair's key and the
+    /// A message on `join/<token>/req`. It needs no entropy: a credential is derived from the pair's key and the
     /// request's nonce, so that a repeated request gets the same bytes under the same seal.
     Join {
         token: TokenId,
         payload: Vec<u8>,
         retained: bool,
-        entropy: [u8; 32],
     },
     LinkUp,
     LinkDown,
@@ -220,7 +219,16 @@ pub enum DeviceChange {
     Cordon,
     Uncordon,
     Drain,
+    /// Ends a decommissioning too.
     Undrain,
+    /// The operator's position; `None`: the device's own counts again.
+    Relocate(Option<DevicePosition>),
+    /// Drained, and deleted when it holds nothing any more.
+    Decommission,
+    /// Deleted at once, whatever it holds.
+    DecommissionNow,
+    /// Deleted before it was approved; its key may not join again.
+    Reject,
 }
 
 /// A question or an order of an edge.

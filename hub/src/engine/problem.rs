@@ -34,7 +34,7 @@ pub(super) fn stale(key: &ObjectKey, expected: u64, found: Option<u64>) -> Probl
     problem(412, "STALE", "the object has changed", detail, next)
 }
 
-pub(super) fn refused(refusal: Refusal) -> Problem {
+pub(crate) fn refused(refusal: Refusal) -> Problem {
     let (code, title) = if refusal.not_built {
         ("NOT_BUILT_YET", "asks for something that is not built yet")
     } else {
@@ -79,6 +79,12 @@ pub(super) fn conflict(errors: Vec<FieldError>) -> Problem {
 pub(super) fn exists(key: &ObjectKey) -> Problem {
     let detail = format!("there is a {key} already; delete it first, or take another name");
     problem(409, "EXISTS", "exists already", detail, vec![format!("fulmar get {}", key.kind.plural())])
+}
+
+pub(super) fn approved(key: &ObjectKey) -> Problem {
+    let detail = format!("{key} is approved: only a device that waits for its approval can be rejected");
+    let next = vec![format!("fulmar device decommission {}", key.name)];
+    problem(409, "APPROVED", "the device is approved", detail, next)
 }
 
 pub(super) fn limit(detail: String) -> Problem {

@@ -3,15 +3,17 @@
 //! A message of a wrong key, boot or session changes nothing but a counter. What is retained under `up/` is cleared.
 
 use super::Engine;
-use super::device::{Known, Presence, Talk};
+use super::device::{Durable, Known, Presence, Talk};
 use super::event::Draft;
 use super::observe::LOSSES_TOLD;
 use super::port::{Instant, Now};
-use crate::commit::Write;
+use crate::commit::{AuditEntry, Write};
 use crate::model::ObjectKey;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::frame::{encode_live, live_body_unchecked, open_live};
 use wire::hello::{Asks, Fresh, Hello, HelloFixed, Refusal, RefusalReason, Report};
+use wire::id::Order;
 use wire::topic::{Down, Topic, Up};
 use wire::version::VersionRange;
 use wire::{BootId, DeviceId, DigestPrefix, Kind, LiveContext, Revision, Session};
@@ -221,7 +223,8 @@ impl Engine {
         if device.observed.reported.is_none() || known.is_none() {
             asks = asks.union(Asks::STATUS);
         }
-        let is_ahead = fixed.revision > revision;
+        let is_ahead = self.is_ahead(index, fixed.revision);
+        let Some(device) = self.state.devices.get_mut(index) else { return };
         let is_news = is_ahead && !device.observed.is_ahead;
         device.observed.is_ahead = is_ahead;
         let name = device.keys.name.clone();
@@ -234,9 +237,41 @@ impl Engine {
             );
             self.tell(now, Draft::warning("RevisionAhead", &ObjectKey::device(&name), text).on(&name));
         }
+        self.forget_former(now, index, fixed.revision);
         self.refit(now, index);
         if (fixed.revision, fixed.digest) != (revision, digest) {
             self.dispatch_again(index);
+        }
+    }
+
+    /// Whether a device holds what this hub cannot have given it. A device that was deleted and joins again holds a revision
+    /// of its former life, which is none of those.
+    fn is_ahead(&self, index: u32, revision: Revision) -> bool {
+        let Some(device) = self.state.devices.get(index) else { return false };
+        let durable = device.durable.as_ref().map(Durable::revision);
+        match durable.max(device.desired.as_ref().map(|desired| desired.revision)) {
+            Some(newest) => revision > newest,
+            None => Order::new(self.incarnation, self.pipeline.next()).is_none_or(|newest| revision.0 > newest),
+        }
+    }
+
+    /// A device that holds something of a former life gets an empty set, or it would go on with it.
+    fn forget_former(&mut self, now: Now, index: u32, revision: Revision) {
+        let Some(device) = self.state.devices.get(index) else { return };
+        let has_set = device.desired.is_some() || device.durable.is_some();
+        if has_set || revision == Revision::default() || device.observed.is_ahead || self.pipeline.is_full() {
+            return;
+        }
+        let entry = AuditEntry {
+            time_ms: now.wall_ms,
+            actor: "system:session".to_owned(),
+            action: "reset",
+            object: ObjectKey::device(&device.keys.name).to_string(),
+            before: None,
+            after: None,
+        };
+        if let Some(write) = self.desired_write(index, &BTreeSet::new()) {
+            self.commit(vec![write], vec![entry], Vec::new());
         }
     }
 

@@ -9,7 +9,7 @@ use super::placed::{Placed, placement_key};
 use super::port::Exchange;
 use super::stored::{Body, DeviceBody, Spec, Stored, WorkloadBody};
 use super::terms::taint;
-use crate::commit::{DeviceKeysRow, ObjectRow, TokenRow, Write};
+use crate::commit::{DeviceKeysRow, ObjectRow, RejectionRow, TokenRow, Write};
 use crate::geo::{Distance, Region};
 use crate::model::{ArtifactReference, DevicePosition, Kind, ObjectKey};
 use crate::scheduler::{
@@ -32,6 +32,7 @@ pub(super) enum Undo {
     DeviceRemoved(Box<Device>),
     DeviceRekeyed(Box<(DeviceKeysRow, Option<PairKey>)>),
     Token(TokenId, Option<TokenRow>),
+    Rejection(DeviceId, Option<RejectionRow>),
     Desired(DeviceId, Option<Desired>),
     Capabilities(DeviceId, Option<Box<Known>>),
     WorkloadIdNext(u32),
@@ -43,6 +44,8 @@ pub(super) struct State {
     pub exchange: Box<dyn Exchange>,
     pub objects: BTreeMap<ObjectKey, Arc<Stored>>,
     pub tokens: HashMap<TokenId, TokenRow>,
+    /// Keys that may not join.
+    pub rejections: HashMap<DeviceId, RejectionRow>,
     pub devices: Devices,
     pub fleet: Fleet,
     pub regions: Regions,
@@ -64,6 +67,7 @@ impl State {
             exchange,
             objects: BTreeMap::new(),
             tokens: HashMap::new(),
+            rejections: HashMap::new(),
             devices: Devices::default(),
             fleet: Fleet::new(),
             regions: Regions::new(),
@@ -91,6 +95,7 @@ impl State {
             },
             Write::TokenPut(row) => Undo::Token(row.id, self.tokens.insert(row.id, row.clone())),
             Write::TokenDelete { id } => Undo::Token(*id, self.tokens.remove(id)),
+            Write::RejectionPut(row) => Undo::Rejection(row.device, self.rejections.insert(row.device, row.clone())),
             Write::DesiredPut { device, revision, limits: _, body } => {
                 let assigned = Arc::new(desired::assigned(body));
                 let desired = Desired { revision: *revision, body: Arc::from(body.as_slice()), assigned };
@@ -139,6 +144,12 @@ impl State {
                 match before {
                     Some(row) => self.tokens.insert(id, row),
                     None => self.tokens.remove(&id),
+                };
+            }
+            Undo::Rejection(id, before) => {
+                match before {
+                    Some(row) => self.rejections.insert(id, row),
+                    None => self.rejections.remove(&id),
                 };
             }
             Undo::Desired(id, before) => {
@@ -366,7 +377,7 @@ impl State {
             source,
             known_at: known_at(source, body, device),
         });
-        let admittance = match body.map(|body| (body.spec.approved, body.spec.draining, body.spec.cordoned)) {
+        let admittance = match body.map(|body| (body.spec.approved, body.spec.is_leaving(), body.spec.cordoned)) {
             Some((true, false, false)) => Admittance::Open,
             Some((true, false, true)) => Admittance::Cordoned,
             Some((true, true, _)) => Admittance::Draining,

@@ -169,6 +169,10 @@ impl Engine {
                 condition("Synced", ConditionStatus::Unknown, "NotHeardOf", "gets the newest set when it comes back")
             }
         });
+        if body.spec.decommissioning {
+            let text = "is deleted when it has given up what it runs; while it is not heard of, only force deletes it";
+            out.push(condition("Decommissioning", ConditionStatus::True, "WaitsForDevice", text));
+        }
         if device.dispatch.too_large {
             let limit = device.observed.packet_bytes_max.unwrap_or_default();
             let text = format!("its set does not fit into its largest packet of {limit} bytes");

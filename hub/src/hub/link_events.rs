@@ -59,14 +59,7 @@ impl Translator {
     fn message(&self, topic: &str, payload: Vec<u8>, retained: bool) -> Option<Input> {
         match Topic::parse(&self.fleet, topic)? {
             Topic::Up(device, topic) => Some(Input::Up { device, topic, payload, retained }),
-            Topic::JoinRequest(token) => {
-                let mut entropy = [0; 32];
-                if let Err(error) = getrandom::fill(&mut entropy) {
-                    tracing::error!(%error, "no random bytes: a join request is dropped, and the device will repeat it");
-                    return None;
-                }
-                Some(Input::Join { token, payload, retained, entropy })
-            }
+            Topic::JoinRequest(token) => Some(Input::Join { token, payload, retained }),
             // The hub hears its own announcement too; what the broker kept from before is what matters.
             Topic::HubState => retained.then_some(Input::HubStateSeen { payload }),
             Topic::Down(..) | Topic::JoinAnswer(_) => None,
@@ -103,12 +96,8 @@ mod tests {
         let device = DeviceId([3; 16]);
         let up = translate(&mut translator, Topic::Up(device, Up::Status), true);
         assert!(matches!(up, Some(Input::Up { device: d, topic: Up::Status, retained: true, .. }) if d == device));
-        let join = |translator: &mut Translator| match translate(translator, Topic::JoinRequest(TokenId([4; 8])), false)
-        {
-            Some(Input::Join { entropy, .. }) => entropy,
-            other => panic!("{other:?}"),
-        };
-        assert_ne!(join(&mut translator), join(&mut translator));
+        let join = translate(&mut translator, Topic::JoinRequest(TokenId([4; 8])), false);
+        assert!(matches!(join, Some(Input::Join { token: TokenId([4, ..]), retained: false, .. })));
         assert!(matches!(translate(&mut translator, Topic::HubState, true), Some(Input::HubStateSeen { .. })));
         assert!(translate(&mut translator, Topic::HubState, false).is_none());
         let mut other = Translator { fleet: "south".to_owned(), is_up: true };

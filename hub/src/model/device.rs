@@ -5,11 +5,11 @@
 use super::metadata::Condition;
 use super::placement::TaintEffect;
 use super::placement_read::{EFFECTS, TAINTS_MAX, items, read_key, read_value};
-use super::read::{Reader, Shape};
+use super::read::{Reader, Refusal, Shape};
 use crate::geo::Point;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Largest uncertainty of a position: beyond half the circumference a position says nothing.
 pub const UNCERTAINTY_M_MAX: u64 = 20_015_000;
@@ -26,6 +26,9 @@ pub struct DeviceSpec {
     /// Takes nothing new and loses what it has.
     #[serde(default)]
     pub draining: bool,
+    /// As `draining`, and deleted when it holds nothing any more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub decommissioning: bool,
     /// May receive work at all.
     #[serde(default)]
     pub approved: bool,
@@ -36,6 +39,13 @@ pub struct DeviceSpec {
     /// Keep work off that does not tolerate them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taints: Vec<DeviceTaint>,
+}
+
+impl DeviceSpec {
+    /// Loses what it has.
+    pub fn is_leaving(&self) -> bool {
+        self.draining || self.decommissioning
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -151,16 +161,24 @@ pub struct DeviceManifest {
     pub position: Option<DevicePosition>,
     pub cordoned: Option<bool>,
     pub draining: Option<bool>,
+    pub decommissioning: Option<bool>,
     pub approved: Option<bool>,
     pub site: Option<String>,
     pub pool: Option<String>,
     pub taints: Vec<DeviceTaint>,
 }
 
-const SPEC: Shape =
-    Shape { known: &["position", "cordoned", "draining", "approved", "site", "pool", "taints"], not_built: &[] };
+const SPEC: Shape = Shape {
+    known: &["position", "cordoned", "draining", "decommissioning", "approved", "site", "pool", "taints"],
+    not_built: &[],
+};
 const TAINT: Shape = Shape { known: &["key", "value", "effect"], not_built: &[] };
 const POSITION: Shape = Shape { known: &["point", "uncertaintyM"], not_built: &[] };
+const RELOCATION: Shape = Shape { known: &["point", "uncertaintyM", "reset"], not_built: &[] };
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
 
 pub(super) fn read_device(reader: &mut Reader, pointer: &str, value: &Value) -> Option<DeviceManifest> {
     let map = reader.object(pointer, value, &SPEC)?;
@@ -169,6 +187,7 @@ pub(super) fn read_device(reader: &mut Reader, pointer: &str, value: &Value) -> 
         position: field("position").and_then(|(place, value)| read_position(reader, &place, value)),
         cordoned: field("cordoned").and_then(|(place, value)| reader.boolean(&place, value)),
         draining: field("draining").and_then(|(place, value)| reader.boolean(&place, value)),
+        decommissioning: field("decommissioning").and_then(|(place, value)| reader.boolean(&place, value)),
         approved: field("approved").and_then(|(place, value)| reader.boolean(&place, value)),
         site: field("site").and_then(|(place, value)| reader.label(&place, value)),
         pool: field("pool").and_then(|(place, value)| reader.label(&place, value)),
@@ -201,8 +220,29 @@ fn read_taint(reader: &mut Reader, pointer: &str, value: &Value) -> Option<Devic
     Some(DeviceTaint { key: key?, value: value?, effect: effect? })
 }
 
+/// What is asked of `relocate`: `{point, uncertaintyM?}`, or `{reset: true}`, which gives `None`.
+pub fn read_relocation(document: &Value) -> Result<Option<DevicePosition>, Refusal> {
+    let mut reader = Reader::default();
+    let position = reader.object("", document, &RELOCATION).and_then(|map| {
+        let is_reset = match map.get("reset") {
+            Some(value) => reader.boolean("/reset", value)?,
+            None => false,
+        };
+        match (is_reset, map.len()) {
+            (true, 1) => Some(None),
+            (true, _) => reader.error("/reset", "a position that is taken back has no point: leave out the rest"),
+            (false, _) => placed_at(&mut reader, "", map).map(Some),
+        }
+    });
+    reader.finish().map(|_| position.flatten())
+}
+
 fn read_position(reader: &mut Reader, pointer: &str, value: &Value) -> Option<DevicePosition> {
     let map = reader.object(pointer, value, &POSITION)?;
+    placed_at(reader, pointer, map)
+}
+
+fn placed_at(reader: &mut Reader, pointer: &str, map: &Map<String, Value>) -> Option<DevicePosition> {
     let uncertainty_m = match map.get("uncertaintyM") {
         Some(value) => reader.integer(&format!("{pointer}/uncertaintyM"), value, 0..=UNCERTAINTY_M_MAX),
         None => Some(0),

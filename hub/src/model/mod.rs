@@ -26,7 +26,7 @@ mod workload_read;
 pub use artifact::{ARTIFACT_VERSIONS_MAX, ArtifactReference, ArtifactSpec, ArtifactVersion};
 pub use device::{
     Capacity, DeviceManifest, DevicePosition, DeviceSpec, DeviceStatus, DeviceTaint, DeviceWorkload, Online,
-    OnlineState, RevisionStatus,
+    OnlineState, RevisionStatus, read_relocation,
 };
 pub use field::{FIELD_TERMS_MAX, FieldSelector, FieldSelectorError};
 pub use manifest::{Manifest, ManifestSpec};

@@ -24,7 +24,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Findings of a check that are shown.
 const FINDINGS_MAX: usize = 8;
 
-const MIGRATIONS: [&str; 1] = [include_str!("migration/0001_first.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migration/0001_first.sql"), include_str!("migration/0002_rejection.sql")];
 
 /// How thorough a check is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use wire::{DeviceId, PairKey};
 use super::StoreError;
 use super::column::number;
 use super::connection::damaged_or;
-use crate::commit::{DesiredRow, DeviceKeysRow, Loaded, ObjectRow, TokenRow};
+use crate::commit::{DesiredRow, DeviceKeysRow, Loaded, ObjectRow, RejectionRow, TokenRow};
 use crate::keys::Keys;
 
 /// Fewer devices than this for each core are not worth a thread.
@@ -41,6 +41,9 @@ pub(super) fn load(path: &Path, connection: &Connection, keys: &Keys) -> Result<
         device_keys,
     );
     let tokens = all(connection, "SELECT id, secret_sha256, expires_ms, approve, labels, used_by FROM token", token);
+    let rejections = all(connection, "SELECT device, name, rejected_ms FROM rejection", |row| {
+        Ok(RejectionRow { device: DeviceId(row.get(0)?), name: row.get(1)?, rejected_ms: number(row.get(2)?) })
+    });
     let desired = all(connection, "SELECT device, signed, body FROM desired", |row| {
         Ok((DeviceId(row.get(0)?), row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?))
     });
@@ -60,6 +63,7 @@ pub(super) fn load(path: &Path, connection: &Connection, keys: &Keys) -> Result<
         workload_id_next,
         objects: objects.map_err(failed)?,
         tokens: tokens.map_err(failed)?,
+        rejections: rejections.map_err(failed)?,
         desired: desired.collect::<Result<_, _>>()?,
         capabilities: capabilities.map_err(failed)?,
         hub_signing: keys.public().signing,

@@ -14,7 +14,7 @@ use wire::topic::TokenId;
 use wire::{DeviceId, Digest};
 
 use super::*;
-use crate::commit::{AuditEntry, Batch, CommitFailure, DeviceKeysRow, ObjectRow, TokenRow, Write};
+use crate::commit::{AuditEntry, Batch, CommitFailure, DeviceKeysRow, ObjectRow, RejectionRow, TokenRow, Write};
 
 const OUTCOME_DEADLINE: Duration = Duration::from_secs(20);
 const LIMITS: ClassLimits = ClassLimits { records: 8, memory_bytes: 65_536 };
@@ -102,6 +102,7 @@ fn everything_that_was_written_is_read_back() {
         labels: "{\"a\":\"b\"}".to_owned(),
         used_by: Some(device),
     };
+    let rejection = RejectionRow { device: DeviceId([6; 16]), name: "gw-6".to_owned(), rejected_ms: 8 };
     let revision = Revision(Order::new(Order::INCARNATION_MAX, Order::COUNTER_MAX).unwrap());
     let (running, first) = Running::start(data.path());
     assert_eq!((first.sequence, first.workload_id_next, first.fleet.as_str()), (0, 1, FLEET_DEFAULT));
@@ -129,6 +130,7 @@ fn everything_that_was_written_is_read_back() {
             object("b", 2, b"{\"x\":1}"),
             Write::ObjectDelete { kind: "Workload", namespace: "default".to_owned(), name: "a".to_owned() },
             Write::WorkloadIdNext { next: 4 },
+            Write::RejectionPut(rejection.clone()),
         ],
     ));
     assert_eq!(running.committed(), 2);
@@ -140,6 +142,7 @@ fn everything_that_was_written_is_read_back() {
     let Write::ObjectPut(expected) = object("b", 2, b"{\"x\":1}") else { panic!("an object") };
     assert_eq!(loaded.objects, [expected]);
     assert_eq!(loaded.tokens, [token]);
+    assert_eq!(loaded.rejections, [rejection]);
     assert_eq!(loaded.capabilities, [(device, vec![1, 2])]);
     assert_eq!((loaded.desired[0].signed, loaded.desired[0].body.as_slice()), (signed[0].1, b"body".as_slice()));
     let other_side = wire::dalek::ExchangeSecret::from_seed([9; 32]);
@@ -215,8 +218,8 @@ fn a_database_that_is_not_understood_is_left_alone() {
     open(data.path()).unwrap();
     let change = |sql: &str| Connection::open(&database).unwrap().execute_batch(sql).unwrap();
     change("PRAGMA user_version = 99");
-    let Err(StoreError::Newer { found: 99, known: 1, .. }) = open(data.path()) else { panic!("opened a newer one") };
-    change("PRAGMA user_version = 1; PRAGMA application_id = 5");
+    let Err(StoreError::Newer { found: 99, known: 2, .. }) = open(data.path()) else { panic!("opened a newer one") };
+    change("PRAGMA user_version = 2; PRAGMA application_id = 5");
     assert!(matches!(open(data.path()), Err(StoreError::Foreign { .. })));
     std::fs::remove_file(&database).unwrap();
     std::fs::write(&database, "not a database, but long enough to have a header of a hundred bytes ".repeat(20))

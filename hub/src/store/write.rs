@@ -27,6 +27,7 @@ pub(super) fn sign(
         | Write::DeviceKeysDelete { .. }
         | Write::TokenPut(_)
         | Write::TokenDelete { .. }
+        | Write::RejectionPut(_)
         | Write::DesiredDelete { .. }
         | Write::CapabilitiesPut { .. }
         | Write::CapabilitiesDelete { .. }
@@ -55,6 +56,12 @@ pub(super) fn apply(
             }
             Write::TokenPut(row) => token_put(connection, row)?,
             Write::TokenDelete { id } => delete(connection, "DELETE FROM token WHERE id = ?1", &id.0)?,
+            Write::RejectionPut(row) => {
+                let sql = "INSERT INTO rejection (device, name, rejected_ms) VALUES (?1, ?2, ?3)
+                           ON CONFLICT (device) DO UPDATE SET name = excluded.name, rejected_ms = excluded.rejected_ms";
+                let values = params![row.device.0, row.name, integer(row.rejected_ms)];
+                connection.prepare_cached(sql)?.execute(values)?;
+            }
             Write::DesiredPut { device, body, .. } => {
                 // `sign` made one for each; the column's type turns a missing one into an error, not into a wrong row.
                 let header = signed.next().and_then(|(_, header)| encode(header));

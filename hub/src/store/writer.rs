@@ -258,6 +258,7 @@ fn weight(batch: &Batch) -> usize {
             | Write::DeviceKeysDelete { .. }
             | Write::TokenPut(_)
             | Write::TokenDelete { .. }
+            | Write::RejectionPut(_)
             | Write::DesiredDelete { .. }
             | Write::CapabilitiesDelete { .. }
             | Write::WorkloadIdNext { .. } => 0,

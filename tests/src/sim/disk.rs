@@ -2,7 +2,7 @@
 //!
 //! What is in `Durable` is what a new hub finds after a crash at this moment; everything else in the hub is gone.
 use super::record::Set;
-use hub::commit::{Batch, DesiredRow, DeviceKeysRow, Loaded, ObjectRow, TokenRow, Write};
+use hub::commit::{Batch, DesiredRow, DeviceKeysRow, Loaded, ObjectRow, RejectionRow, TokenRow, Write};
 use std::collections::{BTreeMap, VecDeque};
 use wire::dalek::ExchangeSecret;
 use wire::desired::{Header, SignedHeader};
@@ -20,6 +20,7 @@ pub struct Durable {
     pub objects: BTreeMap<ObjectId, ObjectRow>,
     pub devices: BTreeMap<DeviceId, DeviceKeysRow>,
     pub tokens: BTreeMap<TokenId, TokenRow>,
+    pub rejections: BTreeMap<DeviceId, RejectionRow>,
     pub desired: BTreeMap<DeviceId, DesiredRow>,
     pub capabilities: BTreeMap<DeviceId, Vec<u8>>,
     pub audit: u64,
@@ -40,6 +41,7 @@ impl Default for Durable {
             objects: BTreeMap::new(),
             devices: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            rejections: BTreeMap::new(),
             desired: BTreeMap::new(),
             capabilities: BTreeMap::new(),
             audit: 0,
@@ -68,6 +70,7 @@ impl Durable {
             objects: self.objects.values().cloned().collect(),
             devices: self.devices.values().map(|row| (row.clone(), pair(row))).collect(),
             tokens: self.tokens.values().cloned().collect(),
+            rejections: self.rejections.values().cloned().collect(),
             desired: self.desired.values().cloned().collect(),
             capabilities: self.capabilities.iter().map(|(device, bytes)| (*device, bytes.clone())).collect(),
             hub_signing: signing,
@@ -130,6 +133,9 @@ impl Durable {
             }
             Write::TokenDelete { id } => {
                 self.tokens.remove(&id);
+            }
+            Write::RejectionPut(row) => {
+                self.rejections.insert(row.device, row);
             }
             Write::DesiredPut { device, revision, limits, body } => {
                 let header =

@@ -118,10 +118,7 @@ impl World<'_> {
                 self.trace.mix_bytes(&payload);
                 match Topic::parse(FLEET, &topic) {
                     Some(Topic::Up(device, topic)) => self.hub_tell(Input::Up { device, topic, payload, retained }),
-                    Some(Topic::JoinRequest(token)) => {
-                        let entropy = self.fate.bytes();
-                        self.hub_tell(Input::Join { token, payload, retained, entropy });
-                    }
+                    Some(Topic::JoinRequest(token)) => self.hub_tell(Input::Join { token, payload, retained }),
                     Some(Topic::HubState) if retained => self.hub_tell(Input::HubStateSeen { payload }),
                     Some(Topic::HubState) => {}
                     Some(Topic::Down(..) | Topic::JoinAnswer(_)) | None => {

@@ -156,7 +156,7 @@ pub(super) fn all() -> Map<String, Value> {
     all
 }
 
-fn by_hand() -> [(&'static str, Value); 8] {
+fn by_hand() -> [(&'static str, Value); 10] {
     let string = || json!({"type": "string"});
     [
         (
@@ -217,6 +217,26 @@ fn by_hand() -> [(&'static str, Value); 8] {
             json!({
                 "type": "object", "required": ["token", "id", "expiresMs"],
                 "properties": {"token": string(), "id": string(), "expiresMs": {"type": "integer"}},
+            }),
+        ),
+        (
+            "Relocation",
+            json!({"oneOf": [
+                {
+                    "type": "object", "required": ["point"], "additionalProperties": false,
+                    "properties": {"point": reference("Point"), "uncertaintyM": {"type": "integer", "minimum": 0}},
+                },
+                {
+                    "type": "object", "required": ["reset"], "additionalProperties": false,
+                    "properties": {"reset": {"const": true, "description": "The device's own word counts again"}},
+                },
+            ]}),
+        ),
+        (
+            "Decommission",
+            json!({
+                "type": "object", "additionalProperties": false,
+                "properties": {"force": {"type": "boolean", "description": "Do not wait for the device"}},
             }),
         ),
         (

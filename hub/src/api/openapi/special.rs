@@ -67,6 +67,19 @@ pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
         ("POST", "/v1/devices/{name}/uncordon") => device_change("Lets new work onto a device again"),
         ("POST", "/v1/devices/{name}/drain") => device_change("Takes all work off a device"),
         ("POST", "/v1/devices/{name}/undrain") => device_change("Ends a drain"),
+        ("POST", "/v1/devices/{name}/relocate") => device_change("Says where a device is, or takes that back")
+            .body(json_body(reference("Relocation"))),
+        ("POST", "/v1/devices/{name}/reject") => {
+            Operation::new("Deletes a device that waits for its approval; its key may not join again")
+                .answer("204", json!({"description": "Deleted"}))
+        }
+        ("POST", "/v1/devices/{name}/decommission") => {
+            device_change("Drains a device and deletes it when it holds nothing any more; at once with force")
+                .body(json!({
+                    "required": false, "content": {"application/json": {"schema": reference("Decommission")}},
+                }))
+                .answer("204", json!({"description": "Deleted at once"}))
+        }
         ("GET", "/v1/namespaces/{namespace}/workloads/{name}/placement") => {
             Operation::new("Why a workload is where it is, or not on one device")
                 .parameter(query("device", named(), "About this device alone"))

@@ -100,7 +100,7 @@ impl Double {
         let mut frame = [0; 1024];
         let payload = encode_plain(&mut frame, &JoinRequest { claim, signature }).unwrap().to_vec();
         let from = world.sent.len();
-        world.input(Input::Join { token: token.id, payload, retained: false, entropy: [0; 32] });
+        world.input(Input::Join { token: token.id, payload, retained: false });
         self.join_answer(world, token.id, from)
     }
 

@@ -5,6 +5,7 @@ mod commit;
 mod device;
 mod dispatch;
 mod join;
+mod leaving;
 mod log;
 mod object;
 mod placement;

@@ -1,5 +1,7 @@
 //! A writer in memory: signs like the real one, and can hold, fail or crash. It keeps a database of plain tables.
-use crate::commit::{Batch, CommitFailure, DesiredRow, DeviceKeysRow, Loaded, ObjectRow, TokenRow, Write};
+use crate::commit::{
+    Batch, CommitFailure, DesiredRow, DeviceKeysRow, Loaded, ObjectRow, RejectionRow, TokenRow, Write,
+};
 use std::collections::{BTreeMap, VecDeque};
 use wire::DeviceId;
 use wire::dalek::{Ed25519Key, ExchangeSecret};
@@ -26,6 +28,7 @@ pub struct Database {
     pub objects: BTreeMap<(String, String, String), ObjectRow>,
     pub devices: BTreeMap<DeviceId, DeviceKeysRow>,
     pub tokens: BTreeMap<TokenId, TokenRow>,
+    pub rejections: BTreeMap<DeviceId, RejectionRow>,
     pub desired: BTreeMap<DeviceId, DesiredRow>,
     pub capabilities: BTreeMap<DeviceId, Vec<u8>>,
 }
@@ -65,6 +68,9 @@ impl Database {
                 Write::TokenDelete { id } => {
                     self.tokens.remove(&id);
                 }
+                Write::RejectionPut(row) => {
+                    self.rejections.insert(row.device, row);
+                }
                 Write::DesiredPut { device, revision, limits, body } => {
                     let before = self.desired.get(&device).map(|row| row.signed.header.revision);
                     assert!(before < Some(revision), "revisions only grow");
@@ -103,6 +109,7 @@ impl Database {
             objects: self.objects.values().cloned().collect(),
             devices: self.devices.values().map(|row| (row.clone(), pair(row))).collect(),
             tokens: self.tokens.values().cloned().collect(),
+            rejections: self.rejections.values().cloned().collect(),
             desired: self.desired.values().cloned().collect(),
             capabilities: self.capabilities.iter().map(|(id, bytes)| (*id, bytes.clone())).collect(),
             hub_signing: hub_key().public_key(),
