@@ -28,6 +28,7 @@ macro_rules! guides {
 guides! {
     two_commands: "docs/tutorials/1-two-commands.md",
     draw_a_region: "docs/howto/draw-a-region.md",
+    join_a_linux_device: "docs/howto/join-linux-device.md",
     own_ca: "docs/howto/own-ca.md",
     watch: "docs/howto/watch.md",
 }
@@ -49,4 +50,17 @@ fn no_block_is_left_out_in_silence() {
     });
     let allowed = SKIPPED.iter().map(|(page, reason)| ((*page).to_owned(), (*reason).to_owned()));
     assert_eq!(skipped.collect::<Vec<_>>(), allowed.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_example_is_applied_and_taken_away_again() {
+    let files = std::fs::read_dir(root().join("examples")).unwrap();
+    let mut names: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names.len() >= 5, "{names:?}");
+    let blocks = names
+        .iter()
+        .map(|name| format!("```sh\nfulmar apply -f examples/{name} --wait\nfulmar delete -f examples/{name}\n```\n"));
+    let start = "```sh background\nscripts/up\n```\n<!-- test: expect \"Next:\" -->\n";
+    guide::follow_text(root(), "examples", &(start.to_owned() + &blocks.collect::<String>()));
 }

@@ -279,8 +279,12 @@ impl Drop for Reader {
 
 /// Follows a guide to its end. `guide` is relative to `root`, the checkout.
 pub fn follow(root: &Path, guide: &str) {
-    let text = std::fs::read_to_string(root.join(guide)).unwrap();
-    let blocks = blocks(&text);
+    follow_text(root, guide, &std::fs::read_to_string(root.join(guide)).unwrap());
+}
+
+/// Follows a guide that is not in a file; the name is for messages.
+pub fn follow_text(root: &Path, guide: &str, text: &str) {
+    let blocks = blocks(text);
     assert!(blocks.iter().any(|block| block.skipped.is_none()), "{guide} has nothing to execute");
     let directory = tempfile::tempdir().unwrap();
     let reader = Reader::new(root, directory.path(), guide);
