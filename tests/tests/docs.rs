@@ -27,6 +27,7 @@ macro_rules! guides {
 
 guides! {
     two_commands: "docs/tutorials/1-two-commands.md",
+    write_a_function: "docs/tutorials/2-write-a-function.md",
     draw_a_region: "docs/howto/draw-a-region.md",
     join_a_linux_device: "docs/howto/join-linux-device.md",
     own_ca: "docs/howto/own-ca.md",
@@ -50,6 +51,24 @@ fn no_block_is_left_out_in_silence() {
     });
     let allowed = SKIPPED.iter().map(|(page, reason)| ((*page).to_owned(), (*reason).to_owned()));
     assert_eq!(skipped.collect::<Vec<_>>(), allowed.collect::<Vec<_>>());
+}
+
+/// Links between pages, relative to the page they are on.
+#[test]
+fn no_link_leads_nowhere() {
+    let folders = ["docs", "docs/reference"].iter().chain(&FOLDERS);
+    let pages =
+        folders.flat_map(|folder| std::fs::read_dir(root().join(folder)).unwrap().map(|file| file.unwrap().path()));
+    let pages = pages.chain(["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|page| root().join(page)));
+    let mut dead = Vec::new();
+    for page in pages.filter(|page| page.extension().is_some_and(|kind| kind == "md")) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next());
+        let inside = links.filter(|link| !link.is_empty() && !link.contains(':'));
+        let broken = inside.filter(|link| !page.parent().unwrap().join(link).exists());
+        dead.extend(broken.map(|link| format!("{}: {link}", page.strip_prefix(root()).unwrap().display())));
+    }
+    assert!(dead.is_empty(), "{dead:#?}");
 }
 
 #[test]
