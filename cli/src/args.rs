@@ -1,8 +1,10 @@
 //! The command line as types. What a verb does is in the file of its name; nothing here may do anything.
 
+use crate::complete;
 use crate::config::Context;
 use crate::jsonpath::{Order, Template};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "URL", env = "FULMAR_SERVER", help_heading = "Global options")]
     pub server: Option<String>,
     /// Context to use instead of the current one; FULMAR_CONTEXT says the same
-    #[arg(long, global = true, value_name = "NAME", env = "FULMAR_CONTEXT", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "NAME", env = "FULMAR_CONTEXT", add = ArgValueCompleter::new(complete::contexts), help_heading = "Global options")]
     pub context: Option<String>,
     /// PEM file of the authority that vouches for the hub, instead of the one that the data directory or context names
     #[arg(long, global = true, value_name = "FILE", env = "FULMAR_CA", help_heading = "Global options")]
@@ -50,7 +52,7 @@ pub struct Global {
     )]
     pub output: Output,
     /// Namespace of what has one
-    #[arg(short, long, global = true, value_name = "NAME", default_value = "default", help_heading = "Global options")]
+    #[arg(short, long, global = true, value_name = "NAME", default_value = "default", add = ArgValueCompleter::new(complete::namespaces), help_heading = "Global options")]
     pub namespace: String,
     /// Give up after this time: 500ms, 30s, 5m; each command has a default of its own
     #[arg(long, global = true, value_name = "TIME", value_parser = duration, help_heading = "Global options")]
@@ -166,6 +168,14 @@ pub enum Verb {
     Device(Device),
     /// Wait until a workload is as it should be
     Wait(Wait),
+    /// Show devices and regions on a map, by state
+    Map(Map),
+    /// Show what devices have free, and what they carry
+    Top(Top),
+    /// Show what is free and used, by class, region or site
+    Capacity(Capacity),
+    /// Check this program's way to the hub, the hub and its devices, and say what to do
+    Doctor,
     /// Keep hubs by name, and choose one
     #[command(visible_alias = "context")]
     Ctx {
@@ -332,7 +342,7 @@ pub struct Selection {
     #[arg(long, value_name = "SELECTOR")]
     pub field_selector: Option<String>,
     /// Only what is certainly inside this region; of devices and placements
-    #[arg(long, value_name = "REGION")]
+    #[arg(long, value_name = "REGION", add = ArgValueCompleter::new(complete::regions))]
     pub within: Option<String>,
     /// Only what is at most so far from a point; of devices and placements
     #[arg(long, value_name = "LON,LAT,KM", allow_hyphen_values = true)]
@@ -345,9 +355,9 @@ pub struct Selection {
 #[derive(Clone, Debug, Args)]
 pub struct Get {
     /// Kind, kinds with commas, kind/name, `events`, or `all`
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", add = ArgValueCompleter::new(complete::objects))]
     pub kind: String,
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::objects))]
     pub names: Vec<String>,
     #[command(flatten)]
     pub selection: Selection,
@@ -391,16 +401,18 @@ impl Get {
 #[derive(Clone, Debug, Args)]
 pub struct One {
     /// Kind, or kind/name
+    #[arg(add = ArgValueCompleter::new(complete::objects))]
     pub kind: String,
+    #[arg(add = ArgValueCompleter::new(complete::objects))]
     pub name: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct Delete {
     /// Kind, or kind/name
-    #[arg(required_unless_present = "files", conflicts_with = "files")]
+    #[arg(required_unless_present = "files", conflicts_with = "files", add = ArgValueCompleter::new(complete::objects))]
     pub kind: Option<String>,
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::objects))]
     pub names: Vec<String>,
     /// All with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with_all = ["files", "names"])]
@@ -416,12 +428,13 @@ pub struct Delete {
 #[derive(Clone, Debug, Args)]
 pub struct Logs {
     /// Workload: NAME or workload/NAME
+    #[arg(add = ArgValueCompleter::new(complete::workloads))]
     pub workload: String,
     /// Go on with new lines until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
     /// Only of this device
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::devices))]
     pub device: Option<String>,
     /// Lines from the end
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -446,10 +459,10 @@ pub struct Explain {
     /// `placement`, or a kind with a field: workload.spec.placement
     pub topic: String,
     /// With `placement`: the workload, NAME or workload/NAME
-    #[arg(value_name = "WORKLOAD")]
+    #[arg(value_name = "WORKLOAD", add = ArgValueCompleter::new(complete::workloads))]
     pub workload: Option<String>,
     /// With `placement`: only about this device
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::devices))]
     pub device: Option<String>,
 }
 
@@ -468,15 +481,96 @@ pub enum Device {
         labels: Vec<String>,
     },
     /// Let a device that has joined take work
-    Approve { name: String },
+    Approve {
+        #[arg(add = ArgValueCompleter::new(complete::devices))]
+        name: String,
+    },
     /// Give a device no more work; what it has stays
-    Cordon { name: String },
+    Cordon {
+        #[arg(add = ArgValueCompleter::new(complete::devices))]
+        name: String,
+    },
     /// Give a device work again
-    Uncordon { name: String },
+    Uncordon {
+        #[arg(add = ArgValueCompleter::new(complete::devices))]
+        name: String,
+    },
     /// Take its work off a device and give it nothing new
-    Drain { name: String },
+    Drain {
+        #[arg(add = ArgValueCompleter::new(complete::devices))]
+        name: String,
+    },
     /// Let a drained device take work again
-    Undrain { name: String },
+    Undrain {
+        #[arg(add = ArgValueCompleter::new(complete::devices))]
+        name: String,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Map {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Follow the changes: on a terminal in place, with keys
+    #[arg(short, long)]
+    pub watch: bool,
+    /// The whole world, not just the part with devices
+    #[arg(long)]
+    pub world: bool,
+    /// Columns; otherwise those of the terminal, or 100
+    #[arg(long, value_name = "N")]
+    pub width: Option<u16>,
+    /// Rows; otherwise those of the terminal, or 28
+    #[arg(long, value_name = "N")]
+    pub height: Option<u16>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Top {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// What comes first
+    #[arg(long, value_enum, default_value = "memory")]
+    pub by: TopBy,
+    /// So many devices
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// No line of headings
+    #[arg(long)]
+    pub no_headers: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TopBy {
+    /// The part of the memory that is used
+    Memory,
+    /// The part of the storage that is used
+    Storage,
+    /// The number of workloads
+    Workloads,
+    /// The number of restarts
+    Restarts,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Capacity {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// What is summed up
+    #[arg(long, value_enum, default_value = "class")]
+    pub by: CapacityBy,
+    /// No line of headings
+    #[arg(long)]
+    pub no_headers: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CapacityBy {
+    Class,
+    /// A device counts in every region that it is certainly in
+    Region,
+    Site,
+    Device,
 }
 
 #[derive(Debug, Subcommand)]
@@ -485,12 +579,18 @@ pub enum Ctx {
     #[command(visible_alias = "ls")]
     List,
     /// Use a context from now on; `local` is the hub on this machine
-    Use { name: String },
+    Use {
+        #[arg(add = ArgValueCompleter::new(complete::contexts))]
+        name: String,
+    },
     /// Keep a hub: with --server or --data, and -n and --readonly if wanted
     Add(CtxAdd),
     /// Forget a context
     #[command(visible_alias = "rm")]
-    Remove { name: String },
+    Remove {
+        #[arg(add = ArgValueCompleter::new(complete::contexts))]
+        name: String,
+    },
     /// Show one context, without its token
     Show { name: Option<String> },
 }
@@ -560,6 +660,7 @@ pub struct Wait {
     #[arg(long = "for", value_enum, value_name = "STATE")]
     pub state: Awaited,
     /// Workload: NAME or workload/NAME
+    #[arg(add = ArgValueCompleter::new(complete::workloads))]
     pub workload: String,
 }
 

@@ -102,6 +102,22 @@ impl Client {
         self.answer(self.plain.get(self.url(path)).header("authorization", self.bearer()).call())
     }
 
+    /// Asks without looking at the answer; gives the time that the hub says it has.
+    pub fn probe(&self, path: &str) -> Result<Option<String>, Failure> {
+        let response = self.checked(self.plain.get(self.url(path)).call())?;
+        Ok(response.headers().get("date").and_then(|value| value.to_str().ok()).map(str::to_owned))
+    }
+
+    /// The version of the hub's program, from its metrics; `None` if they do not say.
+    pub fn hub_version(&self) -> Result<Option<String>, Failure> {
+        let request = self.plain.get(self.url("/metrics")).header("authorization", self.bearer());
+        let body =
+            self.checked(request.call())?.into_body().into_with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let text = body.map_err(|error| self.unreachable("the hub's answer cannot be read", &error))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("fulmar_hub_build_info{version=\""));
+        Ok(line.and_then(|rest| rest.split_once('"')).map(|(version, _)| version.to_owned()))
+    }
+
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.allow_change(path)?;
         let request = self.plain.post(self.url(path)).header("authorization", self.bearer());

@@ -5,10 +5,12 @@
 mod apply;
 mod args;
 mod artifact;
+mod capacity;
 mod changes;
 mod client;
 mod columns;
 mod companion;
+mod complete;
 mod config;
 mod ctx;
 mod delete;
@@ -16,6 +18,7 @@ mod describe;
 mod detach;
 mod device;
 mod diff;
+mod doctor;
 mod edit;
 mod endpoint;
 mod exit;
@@ -30,6 +33,7 @@ mod local_agent;
 mod local_fleet;
 mod logs;
 mod manifest;
+mod map;
 mod output;
 mod progress;
 #[cfg(test)]
@@ -54,21 +58,18 @@ mod yaml;
 
 use args::{Cli, Output, Verb};
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use endpoint::Said;
 use exit::Exit;
 use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let (mut cli, [server, data, context]) = command_line();
+    complete::answer();
+    let matches = Cli::command().get_matches();
+    let (mut cli, said) = read(&matches).unwrap_or_else(|error| error.exit());
     output::configure(&cli.global);
-    let settled = match needs_hub(&cli.verb) {
-        true => endpoint::settle(&mut cli.global, server, data, context),
-        false => Ok(()),
-    };
-    look_around(&mut cli);
-    match settled.and_then(|()| run(&cli)) {
+    match settle(&mut cli, said).and_then(|()| run(&cli)) {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
             report(&failure, cli.global.output);
@@ -78,11 +79,10 @@ fn main() -> ExitCode {
 }
 
 /// The command line, and what of it was said where.
-fn command_line() -> (Cli, [Said; 3]) {
-    let matches = Cli::command().get_matches();
-    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+fn read(matches: &ArgMatches) -> Result<(Cli, [Said; 3]), clap::Error> {
+    let mut cli = Cli::from_arg_matches(matches)?;
     // Global options are known to the verb too, wherever they stand.
-    let mut at = &matches;
+    let mut at = matches;
     while let Some((_, verb)) = at.subcommand() {
         at = verb;
     }
@@ -93,7 +93,23 @@ fn command_line() -> (Cli, [Said; 3]) {
     };
     cli.global.is_data_given = said("data") > Said::Nowhere;
     cli.global.is_namespace_given = said("namespace") > Said::Nowhere;
-    (cli, ["server", "data", "context"].map(said))
+    Ok((cli, ["server", "data", "context"].map(said)))
+}
+
+/// Which hub is meant.
+fn settle(cli: &mut Cli, [server, data, context]: [Said; 3]) -> Result<(), Failure> {
+    if needs_hub(&cli.verb) {
+        endpoint::settle(&mut cli.global, server, data, context)?;
+    }
+    look_around(cli);
+    Ok(())
+}
+
+/// A command line with its hub; nothing if it is not one yet.
+fn settled(matches: &ArgMatches) -> Option<Cli> {
+    let (mut cli, said) = read(matches).ok()?;
+    settle(&mut cli, said).ok()?;
+    Some(cli)
 }
 
 /// Verbs that ask no hub, or are about this machine.
@@ -138,20 +154,18 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Explain(args) => explain::run(global, args),
         Verb::Device(verb) => device::run(global, verb),
         Verb::Wait(args) => wait::run(global, args),
+        Verb::Map(args) => map::run(global, args),
+        Verb::Top(args) => capacity::top(global, args),
+        Verb::Capacity(args) => capacity::run(global, args),
+        Verb::Doctor => doctor::run(global),
         Verb::Ctx { verb } => ctx::run(global, verb.as_ref()),
         Verb::Login(args) => ctx::login(global, args),
         Verb::Whoami { can } => ctx::whoami(global, can.as_deref()),
         Verb::Token(verb) => token::run(global, verb),
         Verb::Status => status::status(global),
         Verb::Version => status::version(global),
-        Verb::Completion { shell } => completion(*shell),
+        Verb::Completion { shell } => output::print(&complete::script(*shell)),
     }
-}
-
-fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "fulmar", &mut script);
-    output::print(&String::from_utf8_lossy(&script))
 }
 
 fn report(failure: &Failure, output: Output) {

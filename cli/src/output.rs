@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Set once, before a verb runs.
 static IS_QUIET: AtomicBool = AtomicBool::new(false);
 static IS_PLAIN: AtomicBool = AtomicBool::new(false);
+static IS_SILENT: AtomicBool = AtomicBool::new(false);
 
 /// Takes over what the command line and the environment say about the terminal.
 pub fn configure(global: &Global) {
@@ -20,6 +21,11 @@ pub fn configure(global: &Global) {
     if global.no_color {
         anstream::ColorChoice::Never.write_global();
     }
+}
+
+/// Not even a warning from now on.
+pub fn silence() {
+    IS_SILENT.store(true, Ordering::Relaxed);
 }
 
 /// True if a line of standard error may be updated in place.
@@ -50,6 +56,9 @@ pub fn say(text: &str) {
 
 /// Writes a warning or an error, on standard error.
 pub fn warn(text: &str) {
+    if IS_SILENT.load(Ordering::Relaxed) {
+        return;
+    }
     // If standard error is closed there is nobody to tell.
     let _ = writeln!(anstream::stderr(), "{text}");
 }

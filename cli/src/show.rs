@@ -24,6 +24,11 @@ pub fn list<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
     value.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
+/// Several lines as one.
+pub fn plain_lines(text: &str) -> String {
+    text.lines().map(|line| crate::output::plain(line.trim())).collect::<Vec<String>>().join("; ")
+}
+
 /// `a=b,c=d`.
 pub fn labels(value: &Value) -> String {
     let Some(Value::Object(map)) = value.pointer("/metadata/labels") else { return String::new() };

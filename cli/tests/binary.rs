@@ -144,12 +144,33 @@ fn a_certificate_that_cannot_be_used_is_refused_with_what_why_and_next() {
 }
 
 #[test]
-fn completion_scripts_name_the_verbs() {
+fn shells_ask_the_program_itself_for_completions() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, out, err) = run(&["completion", shell]);
         assert_eq!((code, err.as_str()), (0, ""));
-        assert!(out.contains("apply") && out.contains("join-token"), "{shell}");
+        assert!(out.contains("COMPLETE") && out.contains("fulmar"), "{shell}");
     }
+    let directory = tempfile::tempdir().unwrap();
+    let asked = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_fulmar"))
+            .arg("--")
+            .args(words)
+            .current_dir(directory.path())
+            .env("COMPLETE", "fish")
+            .env("XDG_CONFIG_HOME", directory.path())
+            .env("XDG_STATE_HOME", directory.path())
+            .env_remove("FULMAR_SERVER")
+            .env_remove("FULMAR_DATA")
+            .env_remove("FULMAR_CONTEXT")
+            .output()
+            .unwrap();
+        assert!(output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(asked(&["fulmar", "de"]).contains("describe") && !asked(&["fulmar", "de"]).contains("apply"));
+    assert!(asked(&["fulmar", "device", "join"]).contains("join-token"));
+    assert!(asked(&["fulmar", "get", "wo"]).contains("workloads"));
+    assert_eq!(asked(&["fulmar", "describe", "device", "gw"]).trim(), "", "no hub, no names and no message");
 }
 
 #[test]

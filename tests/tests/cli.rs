@@ -226,8 +226,10 @@ fn a_watched_table_has_its_headings_once_and_ends_after_its_time() {
 #[test]
 fn contexts_and_tokens_lead_to_the_hub_without_its_data_directory() {
     let site = Site::new();
-    let api: Value =
-        serde_json::from_str(&std::fs::read_to_string(site.hub.data().join("run/endpoints.json")).unwrap()).unwrap();
+    // The hub answers a moment before it tells others where it is.
+    let path = site.hub.data().join("run/endpoints.json");
+    let api = wait_until("the hub tells where it is", || std::fs::read_to_string(&path));
+    let api: Value = serde_json::from_str(&api).unwrap();
     let server = api["api"].as_str().unwrap().to_owned();
     let bare = |arguments: &[&str], input: &str| finish(site.bare(arguments), input);
 
@@ -389,4 +391,66 @@ fn an_edit_writes_back_what_was_read_and_keeps_a_refused_text() {
     assert!(std::fs::read_to_string(path).unwrap().contains("radius: 25"), "{refused:?}");
     assert_eq!(edit("false").code, 1);
     assert_eq!(site.run(&["get", "region/rhine-main", "-o", "jsonpath={.spec.circle.radiusKm}"]).only(), "25.0\n");
+}
+
+#[test]
+fn the_fleet_is_seen_on_a_map_in_sums_and_by_what_is_wrong() {
+    let site = Site::new();
+    let mut agents = agents(&site);
+    site.region("rhine-main", FRANKFURT);
+    let run = |arguments: &[&str]| site.run(arguments).only();
+
+    let map = run(&["map", "--width", "60", "--height", "12"]);
+    assert_eq!((map.lines().count(), map.contains('\u{1b}')), (14, false), "{map}");
+    assert!(map.ends_with("2 devices   o ok 2\n"), "{map}");
+    assert_eq!(map, run(&["map", "--width", "60", "--height", "12"]), "the same fleet is the same text");
+    assert_eq!(run(&["map", "--within", "rhine-main", "-o", "jsonpath={.states.ok}"]).trim(), "1");
+    assert_eq!(run(&["map", "-o", "name"]), "device/gw-fra\ndevice/gw-par\n");
+    assert_eq!(site.run(&["map", "-o", "geojson"]).code, 2);
+
+    let regions: Value = serde_json::from_str(&run(&["capacity", "--by", "region", "-o", "json"])).unwrap();
+    assert_eq!((&regions["items"][0]["name"], &regions["items"][0]["devices"]), (&json!("rhine-main"), &json!(1)));
+    assert!(run(&["capacity"]).starts_with("CLASS"));
+    assert_eq!(run(&["top", "--by", "workloads", "--limit", "1", "-o", "name"]), "device/gw-fra\n");
+
+    let checks: Value = serde_json::from_str(&run(&["doctor", "-o", "json"])).unwrap();
+    let verdict = |checks: &Value, what: &str| {
+        let found = checks["checks"].as_array().unwrap().iter().find(|check| check["check"] == what).cloned();
+        found.unwrap_or_else(|| panic!("no {what}: {checks}"))["verdict"].clone()
+    };
+    for what in ["hub", "reachable", "ready", "clock", "token", "version", "broker", "workloads", "devices", "listener"]
+    {
+        assert_eq!(verdict(&checks, what), "ok", "{what}: {checks}");
+    }
+
+    let watch = Following::start(site.command(&["map", "--watch", "--width", "60", "--height", "12"]));
+    wait_until("the map is written", || match watch.line() {
+        line if line == "2 devices   o ok 2" => Ok(()),
+        line => Err(line),
+    });
+    agents[1].kill();
+    wait_until("the map tells that one is gone", || match watch.line() {
+        line if line == "2 devices   o ok 1   ? unknown 1" => Ok(()),
+        line => Err(line),
+    });
+    let checks: Value = serde_json::from_str(&run(&["doctor", "-o", "json"])).unwrap();
+    assert_eq!(verdict(&checks, "devices"), "warn", "{checks}");
+
+    let mut asked = site.command(&["--", "fulmar", "describe", "device", "gw-p"]);
+    asked.env("COMPLETE", "fish");
+    assert_eq!(finish(asked, "").only().trim(), "gw-par");
+}
+
+#[test]
+fn a_hub_that_is_not_there_is_told_by_the_doctor_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(program("fulmar"));
+    command.args(["doctor", "--server", "http://127.0.0.1:9", "--timeout", "5s"]).env("FULMAR_TOKEN", "t");
+    command.env_remove("FULMAR_DATA").env_remove("FULMAR_CONTEXT").env_remove("FULMAR_CA");
+    command.env("XDG_CONFIG_HOME", directory.path()).env("XDG_STATE_HOME", directory.path());
+    command.current_dir(directory.path());
+    let done = finish(command, "");
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.out.contains("FAIL  reachable") && done.out.contains("next: "), "{done:?}");
+    assert!(done.err.contains("error[SICK]"), "{done:?}");
 }
