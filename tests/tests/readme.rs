@@ -92,7 +92,7 @@ fn the_commands_of_the_readme_do_what_it_says() {
         format!("{out}{err}")
     };
     let inner: Vec<&String> = all[1..all.len() - 1].iter().filter(|command| command.starts_with("fulmar ")).collect();
-    assert_eq!(inner.len(), 3, "{all:?}");
+    assert_eq!(inner.len(), 4, "{all:?}");
     let applied = run(inner[0]);
     assert!(applied.contains("hello is Synced and Healthy"), "{applied}");
     wait_until("hello speaks", || {
@@ -101,6 +101,8 @@ fn the_commands_of_the_readme_do_what_it_says() {
     });
     let explained = run(inner[2]);
     assert!(explained.contains("51 devices considered"), "{explained}");
+    let map = run(inner[3]);
+    assert!(map.contains("51 devices   o ok 51"), "{map}");
     drop(first);
     assert_eq!(processes_of(&data), "", "Ctrl-C leaves nothing behind");
     // A second start goes on where the first one stopped.

@@ -182,9 +182,12 @@ impl Reader {
             .env("TMPDIR", &self.home)
             .stdin(Stdio::null())
             .process_group(0);
-        ["FULMAR_DATA", "FULMAR_SERVER", "FULMAR_TOKEN", "FULMAR_CONTEXT"].iter().for_each(|name| {
-            command.env_remove(name);
-        });
+        // Guides name the directory of builds that ship; the programs under test are others.
+        ["CARGO_TARGET_DIR", "FULMAR_DATA", "FULMAR_SERVER", "FULMAR_TOKEN", "FULMAR_CONTEXT"].iter().for_each(
+            |name| {
+                command.env_remove(name);
+            },
+        );
         command
     }
 

@@ -87,9 +87,12 @@ fn apply_to_running(daemon: &Daemon, run: usize) -> Option<f64> {
     loop {
         // Newest first.
         let tasks = daemon.docker(&["service", "ps", "bench", "--format", "{{.ID}} {{.CurrentState}}"])?;
-        let running = tasks.lines().find(|line| line.contains(" Running"))?.split(' ').next()?.to_owned();
-        let variables = daemon.docker(&["inspect", "--format", "{{.Spec.ContainerSpec.Env}}", &running])?;
-        if variables.contains(&variable) {
+        // Between the old one and the new one there may be none.
+        let running = tasks.lines().find(|line| line.contains(" Running")).and_then(|line| line.split(' ').next());
+        let variables = running.and_then(|task| {
+            daemon.docker(&["inspect", "--type", "task", "--format", "{{.Spec.ContainerSpec.Env}}", task])
+        });
+        if variables.is_some_and(|variables| variables.contains(&variable)) {
             return Some(begin.elapsed().as_secs_f64() * 1000.0);
         }
         if begin.elapsed() > RUN_DEADLINE {
