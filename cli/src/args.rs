@@ -505,6 +505,36 @@ pub enum Device {
         #[arg(add = ArgValueCompleter::new(complete::devices))]
         name: String,
     },
+    /// Send a device away that waits for approval; its key is refused from now on
+    Reject {
+        #[arg(add = ArgValueCompleter::new(complete::devices))]
+        name: String,
+    },
+    /// Say where a device is, or with --reset let it say so itself again
+    Relocate(Relocate),
+    /// Take its work off a device, then remove it; it does not come back with its key
+    Decommission {
+        #[arg(add = ArgValueCompleter::new(complete::devices))]
+        name: String,
+        /// Remove it at once: it is lost, and what runs on it is not waited for
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Relocate {
+    #[arg(add = ArgValueCompleter::new(complete::devices))]
+    pub name: String,
+    /// Longitude, then latitude, in degrees
+    #[arg(long, value_name = "LON,LAT", allow_hyphen_values = true, required_unless_present = "reset")]
+    pub at: Option<String>,
+    /// How far from there it may be
+    #[arg(long, value_name = "METRES", requires = "at")]
+    pub uncertainty: Option<u32>,
+    /// What the device reports counts again
+    #[arg(long, conflicts_with = "at")]
+    pub reset: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -124,6 +124,13 @@ impl Client {
         self.answer(request.content_type("application/json").send(body.to_string()))
     }
 
+    /// Asks for something that leaves nothing to show.
+    pub fn post_end(&self, path: &str, body: &Value) -> Result<(), Failure> {
+        self.allow_change(path)?;
+        let request = self.plain.post(self.url(path)).header("authorization", self.bearer());
+        self.checked(request.content_type("application/json").send(body.to_string())).map(|_| ())
+    }
+
     /// Replaces an object; only this very version of it, if one is given.
     pub fn put(&self, path: &str, body: &Value, version: Option<&str>) -> Result<Written, Failure> {
         self.allow_change(path)?;

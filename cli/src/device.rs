@@ -1,6 +1,6 @@
-//! `device`: join tokens, approval, cordon, drain.
+//! `device`: join tokens, approval, cordon, drain, place, and the end.
 
-use crate::args::{Device, Global, Output};
+use crate::args::{Device, Global, Output, Relocate};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{line, say, whole};
@@ -24,12 +24,38 @@ pub fn run(global: &Global, verb: &Device) -> Result<(), Failure> {
             say("Next:  fulmar-agent join TOKEN    (on the device)");
             Ok(())
         }
-        Device::Approve { name } => change(global, name, "approve", "approved"),
-        Device::Cordon { name } => change(global, name, "cordon", "cordoned"),
-        Device::Uncordon { name } => change(global, name, "uncordon", "uncordoned"),
-        Device::Drain { name } => change(global, name, "drain", "loses its work"),
-        Device::Undrain { name } => change(global, name, "undrain", "takes work again"),
+        Device::Approve { name } => change(global, name, "approve", &json!({}), "approved"),
+        Device::Cordon { name } => change(global, name, "cordon", &json!({}), "cordoned"),
+        Device::Uncordon { name } => change(global, name, "uncordon", &json!({}), "uncordoned"),
+        Device::Drain { name } => change(global, name, "drain", &json!({}), "loses its work"),
+        Device::Undrain { name } => change(global, name, "undrain", &json!({}), "takes work again"),
+        Device::Reject { name } => end(global, name, "reject", &json!({}), "rejected; its key is refused"),
+        Device::Relocate(args) => {
+            let done = if args.reset { "is where it says that it is" } else { "relocated" };
+            change(global, &args.name, "relocate", &relocation(args)?, done)
+        }
+        Device::Decommission { name, force: true } => {
+            end(global, name, "decommission", &json!({"force": true}), "removed")
+        }
+        Device::Decommission { name, force: false } => {
+            change(global, name, "decommission", &json!({}), "loses its work and is removed then")
+        }
     }
+}
+
+fn relocation(args: &Relocate) -> Result<Value, Failure> {
+    let Some(at) = &args.at else { return Ok(json!({"reset": true})) };
+    let numbers: Option<Vec<f64>> = at.split(',').map(|number| number.trim().parse().ok()).collect();
+    let Some([longitude, latitude]) = numbers.as_deref() else {
+        return Err(Failure::usage(format!("{at:?} is not a place"))
+            .why("a place is longitude, then latitude, in degrees")
+            .next("--at 8.6821,50.1109"));
+    };
+    let mut wanted = json!({"point": [longitude, latitude]});
+    if let Some(metres) = args.uncertainty {
+        wanted["uncertaintyM"] = json!(metres);
+    }
+    Ok(wanted)
 }
 
 /// Makes a token; the answer has `token`, `id` and `expiresMs`.
@@ -48,12 +74,27 @@ fn labels_of(pairs: &[String]) -> Result<Value, Failure> {
     Ok(Value::Object(labels))
 }
 
-fn change(global: &Global, name: &str, verb: &str, done: &str) -> Result<(), Failure> {
+fn target(name: &str) -> Target {
     let name = name.strip_prefix("device/").or_else(|| name.strip_prefix("d/")).unwrap_or(name);
-    let target = Target::new(Kind::Device, "", name);
-    let document = Client::connect(global)?.post(&format!("{}/{verb}", target.path()), &json!({}))?;
+    Target::new(Kind::Device, "", name)
+}
+
+fn change(global: &Global, name: &str, verb: &str, body: &Value, done: &str) -> Result<(), Failure> {
+    let target = target(name);
+    let document = Client::connect(global)?.post(&format!("{}/{verb}", target.path()), body)?;
     match global.output {
         Output::Json | Output::JsonPath(_) => whole(global.output, &document).map(|_| ()),
+        Output::Name => line(&target.to_string()),
+        Output::Table | Output::Wide | Output::Yaml | Output::GeoJson => line(&format!("{target} {done}")),
+    }
+}
+
+/// What leaves no document behind.
+fn end(global: &Global, name: &str, verb: &str, body: &Value, done: &str) -> Result<(), Failure> {
+    let target = target(name);
+    Client::connect(global)?.post_end(&format!("{}/{verb}", target.path()), body)?;
+    match global.output {
+        Output::Json | Output::JsonPath(_) => whole(global.output, &json!({"deleted": target.to_string()})).map(|_| ()),
         Output::Name => line(&target.to_string()),
         Output::Table | Output::Wide | Output::Yaml | Output::GeoJson => line(&format!("{target} {done}")),
     }
@@ -69,5 +110,22 @@ mod tests {
         let labels = labels_of(&["a=1,b=".to_owned(), "c=x=y".to_owned()]).unwrap();
         assert_eq!(labels, json!({"a": "1", "b": "", "c": "x=y"}));
         assert!(labels_of(&["a".to_owned()]).is_err());
+    }
+    #[test]
+    fn a_place_is_longitude_then_latitude_and_may_be_taken_back() {
+        let args = |at: Option<&str>, uncertainty| Relocate {
+            name: "gw".to_owned(),
+            at: at.map(str::to_owned),
+            uncertainty,
+            reset: at.is_none(),
+        };
+        assert_eq!(
+            relocation(&args(Some("-0.1, 51.5"), Some(30))).unwrap(),
+            json!({"point": [-0.1, 51.5], "uncertaintyM": 30})
+        );
+        assert_eq!(relocation(&args(None, None)).unwrap(), json!({"reset": true}));
+        for wrong in ["8.6", "8.6,x", "1,2,3", ""] {
+            assert!(relocation(&args(Some(wrong), None)).is_err(), "{wrong}");
+        }
     }
 }

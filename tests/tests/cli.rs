@@ -454,3 +454,37 @@ fn a_hub_that_is_not_there_is_told_by_the_doctor_with_what_to_do() {
     assert!(done.out.contains("FAIL  reachable") && done.out.contains("next: "), "{done:?}");
     assert!(done.err.contains("error[SICK]"), "{done:?}");
 }
+
+#[test]
+fn devices_are_rejected_relocated_and_decommissioned() {
+    let site = Site::new();
+    let token = site.hub.join_token(false);
+    let stranger = Agent::enrol(site.directory.path(), &token, "stranger", PARIS);
+    let _agents = agents(&site);
+
+    assert_eq!(
+        site.run(&["device", "reject", stranger.name()]).only(),
+        "device/stranger rejected; its key is refused\n"
+    );
+    assert_eq!(site.run(&["get", "device", "stranger"]).code, 8);
+    assert_eq!(site.run(&["device", "reject", "gw-fra"]).code, 6, "it is approved");
+
+    let moved = ["device", "relocate", "gw-par", "--at", "8.6821,50.1109", "--uncertainty", "30"];
+    assert_eq!(site.run(&moved).only(), "device/gw-par relocated\n");
+    let near = ["get", "d", "--near", "8.68,50.11,5", "-o", "name"];
+    assert_eq!(site.run(&near).only(), "device/gw-fra\ndevice/gw-par\n");
+    site.run(&["device", "relocate", "gw-par", "--reset"]).only();
+    wait_until("the device is where it says", || match site.run(&near).only() {
+        found if found == "device/gw-fra\n" => Ok(()),
+        found => Err(found),
+    });
+    assert_eq!(site.run(&["device", "relocate", "gw-par", "--at", "north"]).code, 2);
+
+    site.run(&["device", "decommission", "gw-par"]).only();
+    wait_until("it is gone", || match site.run(&["get", "device", "gw-par"]).code {
+        8 => Ok(()),
+        code => Err(code),
+    });
+    assert_eq!(site.run(&["device", "decommission", "gw-fra", "--force"]).only(), "device/gw-fra removed\n");
+    assert_eq!(site.run(&["get", "devices", "-o", "name"]).only(), "");
+}
