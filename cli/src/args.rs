@@ -166,6 +166,9 @@ pub enum Verb {
     /// Let devices in, and decide about them
     #[command(subcommand, alias = "devices")]
     Device(Device),
+    /// Write functions: begin, build, check and upload them
+    #[command(subcommand, name = "fn", visible_alias = "function")]
+    Function(crate::function::Function),
     /// Wait until a workload is as it should be
     Wait(Wait),
     /// Show devices and regions on a map, by state

@@ -93,7 +93,8 @@ pub fn pin(documents: &mut [Document]) -> Result<Vec<Pin>, Failure> {
     if mistakes.places.is_empty() { Ok(pins.into_values().collect()) } else { Err(mistakes) }
 }
 
-fn measure(path: &Path, namespace: &str) -> Result<Pin, String> {
+/// What a file is for the hub.
+pub fn measure(path: &Path, namespace: &str) -> Result<Pin, String> {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let name = label(stem)
         .ok_or_else(|| format!("the name of {} gives no artifact name: it needs a letter or digit", path.display()))?;

@@ -25,6 +25,7 @@ mod exit;
 mod explain;
 mod failure;
 mod follow;
+mod function;
 mod get;
 mod jsonpath;
 mod judge;
@@ -114,6 +115,9 @@ fn settled(matches: &ArgMatches) -> Option<Cli> {
 
 /// Verbs that ask no hub, or are about this machine.
 const fn needs_hub(verb: &Verb) -> bool {
+    if let Verb::Function(verb) = verb {
+        return verb.needs_hub();
+    }
     !matches!(
         verb,
         Verb::Up(_)
@@ -153,6 +157,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Events(args) => logs::events(global, args),
         Verb::Explain(args) => explain::run(global, args),
         Verb::Device(verb) => device::run(global, verb),
+        Verb::Function(verb) => function::run(global, verb),
         Verb::Wait(args) => wait::run(global, args),
         Verb::Map(args) => map::run(global, args),
         Verb::Top(args) => capacity::top(global, args),
