@@ -38,16 +38,16 @@ pub(super) async fn next_piece(body: &mut Body, patience: Duration) -> Result<Op
 }
 
 /// A whole body of bounded size, which has the patience once: it is small, so that a slow one is meant to be slow.
-pub(super) async fn whole(mut body: Body, patience: Duration) -> Result<Vec<u8>, Refused> {
+pub(super) async fn whole(mut body: Body, patience: Duration, limit: usize) -> Result<Vec<u8>, Refused> {
     // What is declared too large is not read at all.
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
-        return Err(too_large());
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large(limit));
     }
     let mut bytes = Vec::new();
     let deadline = Instant::now() + patience;
     while let Some(piece) = next_piece(&mut body, deadline.saturating_duration_since(Instant::now())).await? {
-        if bytes.len() + piece.len() > BODY_BYTES_MAX {
-            return Err(too_large());
+        if bytes.len() + piece.len() > limit {
+            return Err(too_large(limit));
         }
         bytes.extend_from_slice(&piece);
     }
@@ -56,13 +56,18 @@ pub(super) async fn whole(mut body: Body, patience: Duration) -> Result<Vec<u8>,
 
 /// A whole JSON body.
 pub(super) async fn json(body: Body, patience: Duration) -> Result<Value, Refused> {
-    let bytes = whole(body, patience).await?;
+    json_up_to(body, patience, BODY_BYTES_MAX).await
+}
+
+/// A whole JSON body of a size of its own.
+pub(super) async fn json_up_to(body: Body, patience: Duration, limit: usize) -> Result<Value, Refused> {
+    let bytes = whole(body, patience, limit).await?;
     parse(&bytes).map_err(not_json)
 }
 
 /// A whole JSON body; an empty one is an empty object.
 pub(super) async fn json_if_any(body: Body, patience: Duration) -> Result<Value, Refused> {
-    let bytes = whole(body, patience).await?;
+    let bytes = whole(body, patience, BODY_BYTES_MAX).await?;
     let bytes = if bytes.is_empty() { b"{}" } else { bytes.as_slice() };
     parse(bytes).map_err(not_json)
 }
@@ -71,8 +76,8 @@ fn not_json(detail: String) -> Refused {
     Refused(problem(StatusCode::BAD_REQUEST, "NOT_JSON", "The body is not acceptable JSON", detail, &[]))
 }
 
-fn too_large() -> Refused {
-    let detail = format!("a JSON body has at most {BODY_BYTES_MAX} bytes");
+fn too_large(limit: usize) -> Refused {
+    let detail = format!("this JSON body has at most {limit} bytes");
     Refused(problem(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "The body is too large", detail, &[]))
 }
 

@@ -116,7 +116,7 @@ async fn try_once(api: Api, actor: String, request: Request, next: Next) -> Resu
         let detail = format!("Idempotency-Key is 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable characters");
         return Err(Refused(problem(StatusCode::BAD_REQUEST, "BAD_KEY", "Not a key", detail, &[])));
     }
-    let bytes = body::whole(body, api.limits.body_timeout).await?;
+    let bytes = body::whole(body, api.limits.body_timeout, super::SAVED_PLAN_BYTES_MAX).await?;
     let asked = (actor, head.uri.to_string(), key);
     if let Begun::Again(Recorded { status, headers, body }) = api.answers.begin(&asked, wire::Digest::of(&bytes).0)? {
         let mut response = (status, headers, body).into_response();

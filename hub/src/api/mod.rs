@@ -13,6 +13,7 @@ mod idempotency;
 mod list;
 mod object;
 mod openapi;
+mod plan;
 mod problem;
 mod rate;
 mod route;
@@ -40,6 +41,10 @@ use std::time::Duration;
 
 /// Bytes of a JSON body.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the documents of a plan.
+pub const PLAN_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a plan that is to be done.
+pub const SAVED_PLAN_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Nested arrays and objects of a JSON body.
 pub const BODY_DEPTH_MAX: usize = 32;
 /// Bytes of all headers of a request, and of its request line.

@@ -160,7 +160,7 @@ fn described(route: &Route) -> Value {
     let Operation { summary, mut parameters, body, answers } = operation(route);
     let mut all = path_parameters(route.path);
     all.append(&mut parameters);
-    if route.method == Method::Post && !matches!(form(route.path), Form::One(Kind::Artifact)) {
+    if route.method == Method::Post && !route.is_repeatable() {
         all.push(parts::idempotency_key());
     }
     let mut responses = Map::new();

@@ -5,7 +5,9 @@ use super::idempotency::{IDEMPOTENCY_KEY, once};
 use super::problem::{Refused, problem};
 use super::rate::{Bucket, too_often};
 use super::serve::Peer;
-use super::{Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, device, health, list, object, openapi, stream, token};
+use super::{
+    Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, device, health, list, object, openapi, plan, stream, token,
+};
 use crate::model::Kind;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -56,6 +58,13 @@ pub struct Route {
     handler: fn() -> MethodRouter<Api>,
 }
 
+impl Route {
+    /// A POST that is the same however often it is done: an upload is named by its hash, the others change nothing.
+    pub(super) fn is_repeatable(&self) -> bool {
+        [ARTIFACT, PLANS, WHAT_IF].contains(&self.path)
+    }
+}
+
 const fn route(method: Method, path: &'static str, right: Right, handler: fn() -> MethodRouter<Api>) -> Route {
     Route { method, path, right, handler }
 }
@@ -64,6 +73,8 @@ const REGION: &str = "/v1/regions/{name}";
 const DEVICE: &str = "/v1/devices/{name}";
 const TOKEN: &str = "/v1/tokens/{name}";
 const WORKLOAD: &str = "/v1/namespaces/{namespace}/workloads/{name}";
+const PLANS: &str = "/v1/plans";
+const WHAT_IF: &str = "/v1/explain/placement";
 const ARTIFACT: &str = "/v1/namespaces/{namespace}/artifacts/{name}";
 
 /// Every route there is.
@@ -109,6 +120,9 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/v1/namespaces/{namespace}/workloads/{name}/logs", Right::Viewer, || {
         routing::get(stream::logs)
     }),
+    route(Method::Post, WHAT_IF, Right::Viewer, || routing::post(plan::what_if)),
+    route(Method::Post, PLANS, Right::Viewer, || routing::post(plan::plan)),
+    route(Method::Post, "/v1/plans/apply", Right::Admin, || routing::post(plan::apply)),
     route(Method::Get, "/v1/placements", Right::Viewer, || list::all(Kind::Placement)),
     route(Method::Get, "/v1/namespaces/{namespace}/placements", Right::Viewer, || list::all(Kind::Placement)),
     route(Method::Get, "/v1/namespaces/{namespace}/placements/{name}", Right::Viewer, || object::read(Kind::Placement)),
@@ -165,8 +179,7 @@ async fn guarded(api: Api, route: &'static Route, mut request: Request, next: Ne
             let has_key = request.headers().contains_key(IDEMPOTENCY_KEY);
             let actor = caller.actor();
             request.extensions_mut().insert(caller);
-            // The name of an upload is its hash: it is the same however often it is done.
-            if has_key && route.method == Method::Post && route.path != ARTIFACT {
+            if has_key && route.method == Method::Post && !route.is_repeatable() {
                 return once(api, actor, request, next).await;
             }
             next.run(request).await

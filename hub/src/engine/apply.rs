@@ -4,7 +4,7 @@
 //! without force.
 
 use super::Engine;
-use super::object::Done;
+use super::object::{Done, Judged};
 use super::port::{Answer, Mode, Now, Outcome, Problem, Ticket};
 use super::problem;
 use super::stored::{Body, Stored};
@@ -32,7 +32,7 @@ pub(super) enum Manner<'a> {
 }
 
 /// The part of an object that has owners.
-fn owned(body: &Body) -> Value {
+pub(super) fn owned(body: &Body) -> Value {
     json!({"metadata": {"labels": body.labels, "annotations": body.annotations}, "spec": body.spec_value()})
 }
 
@@ -49,11 +49,8 @@ impl Engine {
         mode: Mode,
         if_match: Option<u64>,
     ) -> Done {
-        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
-        let name = applier.manager.as_bytes();
-        if name.is_empty() || name.len() > MANAGER_BYTES_MAX || !name.iter().all(|b| is_name(*b)) {
-            let detail = format!("fieldManager is 1 to {MANAGER_BYTES_MAX} letters, digits and -_./");
-            return Some(Err(problem::invalid("", detail)));
+        if let Err(refused) = check_manager(applier) {
+            return Some(Err(refused));
         }
         let wanted = managed::leaves(document);
         let merged = match self.state.objects.get(key) {
@@ -61,6 +58,17 @@ impl Engine {
             None => document.clone(),
         };
         self.put_as(now, ticket, actor, key, &merged, mode, if_match, &Manner::Apply { applier, wanted })
+    }
+
+    /// What a server-side apply would make of an object.
+    pub(super) fn judge_apply(&self, key: &ObjectKey, document: &Value, applier: &Applier) -> Result<Judged, Problem> {
+        check_manager(applier)?;
+        let wanted = managed::leaves(document);
+        let merged = match self.state.objects.get(key) {
+            Some(before) => merged(before, document, applier, &wanted),
+            None => document.clone(),
+        };
+        self.judge(key, &merged, None, &Manner::Apply { applier, wanted })
     }
 
     /// An object with the names of those who own its fields.
@@ -71,6 +79,16 @@ impl Engine {
         let (outcome, resource_version, warnings) = (Outcome::Read, stored.resource_version, Vec::new());
         Ok(Answer::Object { outcome, resource_version, document, warnings })
     }
+}
+
+fn check_manager(applier: &Applier) -> Result<(), Problem> {
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
+    let name = applier.manager.as_bytes();
+    if name.is_empty() || name.len() > MANAGER_BYTES_MAX || !name.iter().all(|b| is_name(*b)) {
+        let detail = format!("fieldManager is 1 to {MANAGER_BYTES_MAX} letters, digits and -_./");
+        return Err(problem::invalid("", detail));
+    }
+    Ok(())
 }
 
 /// What the object becomes: what others own, what nobody has to own, and what this manager wants.

@@ -3,8 +3,9 @@
 use super::Engine;
 use super::port::{Answer, Now, Problem};
 use super::problem;
+use crate::geo::Point;
 use crate::model::ObjectKey;
-use crate::scheduler::{DeviceIndex, explain_device, plan, text};
+use crate::scheduler::{DeviceIndex, Near, explain_device, plan, text};
 use serde_json::Value;
 
 impl Engine {
@@ -15,13 +16,27 @@ impl Engine {
         name: &str,
         device: Option<&str>,
     ) -> Result<Answer, Problem> {
-        let key = ObjectKey::workload(namespace, name);
-        let stored = self.state.objects.get(&key).ok_or_else(|| problem::not_found(&key))?;
-        let body = stored.workload().ok_or_else(|| problem::not_found(&key))?;
+        self.explain_key(now, &ObjectKey::workload(namespace, name), device, None)
+    }
+
+    /// `near`: in place of the workload's own point.
+    pub(super) fn explain_key(
+        &self,
+        now: Now,
+        key: &ObjectKey,
+        device: Option<&str>,
+        near: Option<Point>,
+    ) -> Result<Answer, Problem> {
+        let stored = self.state.objects.get(key).ok_or_else(|| problem::not_found(key))?;
+        let body = stored.workload().ok_or_else(|| problem::not_found(key))?;
         let Some(encoded) = &body.encoded else {
             return Err(problem::invalid("/spec", "an artifact of this workload is missing".to_owned()));
         };
-        let view = self.view(&key, stored, body, encoded);
+        let mut view = self.view(key, stored, body, encoded);
+        if let Some(point) = near {
+            let distance_max = view.terms.near.and_then(|near| near.distance_max);
+            view.terms.near = Some(Near { point, distance_max });
+        }
         let current = self.current(body.id);
         let snapshot = self.snapshot(now);
         let (value, text) = match device {

@@ -21,6 +21,7 @@ mod observe;
 mod pending;
 mod placed;
 mod placement;
+mod plan;
 pub mod port;
 mod problem;
 mod quarantine;
@@ -36,14 +37,17 @@ mod terms;
 mod tests;
 mod token;
 mod watcher;
+mod what_if;
 
 pub use apply::Applier;
 pub use changes::CHANGES_MAX;
 pub use device_change::REJECTIONS_MAX;
+pub use plan::PLAN_DOCUMENTS_MAX;
 pub(crate) use problem::refused;
 pub use stored::timestamp;
 pub use token::{API_TOKENS_MAX, loaded_grants};
 pub use watcher::{WATCHER_CREDIT_MAX, WATCHERS_MAX};
+pub use what_if::OVERRIDES_MAX;
 
 pub use port::{
     AccessChange, Answer, ChangeKind, DeviceChange, Effect, EngineConfig, EventLine, Exchange, Follow, HubStatus,

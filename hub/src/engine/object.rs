@@ -15,6 +15,7 @@ use crate::model::{
     ObjectKey, Refusal, WorkloadSpec,
 };
 use serde_json::Value;
+use std::sync::Arc;
 use wire::Digest;
 use wire::topic::{Down, Topic};
 
@@ -22,6 +23,14 @@ use wire::topic::{Down, Topic};
 pub const OBJECTS_MAX: usize = 1_000_000;
 
 pub(super) type Done = Option<Result<Answer, Problem>>;
+
+/// What a document makes of an object.
+pub(super) struct Judged {
+    pub before: Option<Arc<Stored>>,
+    pub body: Body,
+    pub outcome: Outcome,
+    pub warnings: Vec<String>,
+}
 
 /// Who did what, for the audit.
 pub(super) struct Act<'a> {
@@ -56,60 +65,65 @@ impl Engine {
         if_match: Option<u64>,
         manner: &Manner<'_>,
     ) -> Done {
-        let manifest = match Manifest::read(key, document) {
-            Ok(manifest) => manifest,
-            Err(refusal) => return Some(Err(problem::refused(refusal))),
-        };
-        let before = self.state.objects.get(key).cloned();
-        if let Err(stale) = self.check_version(key, if_match) {
-            return Some(Err(stale));
-        }
-        let spec = match manifest.spec {
-            ManifestSpec::Region(region) => Ok(Spec::Region(region)),
-            ManifestSpec::Device(device) => match before.as_deref().and_then(Stored::device) {
-                Some(body) => {
-                    Ok(Spec::Device(DeviceBody { spec: merged(&body.spec, device), reported: body.reported.clone() }))
-                }
-                None => Err(problem::not_found(key)),
-            },
-            ManifestSpec::Workload(spec) => self.admit_workload(key, *spec, before.as_deref()),
-            ManifestSpec::Token(_) => {
-                Err(problem::invalid("/kind", "tokens are made with POST /v1/tokens and never changed".to_owned()))
-            }
-        };
-        let spec = match spec {
-            Ok(spec) => spec,
+        let Judged { before, body, outcome, warnings } = match self.judge(key, document, if_match, manner) {
+            Ok(judged) => judged,
             Err(refused) => return Some(Err(refused)),
         };
-        let (labels, annotations, managed) = (manifest.labels, manifest.annotations, Vec::new());
-        let mut body = Body { labels, annotations, spec, managed };
-        body.managed = match manner.owners(before.as_deref(), &body) {
-            Ok(managed) => managed,
-            Err(refused) => return Some(Err(refused)),
-        };
-        let warnings = manifest.warnings;
-        if let Some(before) = &before
-            && before.body == body
-        {
+        if let (Outcome::Unchanged, Some(before)) = (outcome, &before) {
             return Some(Ok(Answer::Object {
-                outcome: Outcome::Unchanged,
+                outcome,
                 resource_version: before.resource_version,
                 document: self.document(now, before),
                 warnings,
             }));
         }
-        if before.is_none() && self.state.objects.len() >= OBJECTS_MAX {
-            return Some(Err(problem::limit(format!("the hub holds {OBJECTS_MAX} objects, the most there can be"))));
-        }
-        let outcome = if before.is_some() { Outcome::Updated } else { Outcome::Created };
         if mode == Mode::DryRun {
-            let stored = self.stored(now, key, body, before.as_deref());
+            let stored = self.stored(now, key, body, before.as_deref(), 0);
             let document = stored.document(Value::Null);
             let resource_version = before.map_or(0, |before| before.resource_version);
             return Some(Ok(Answer::Object { outcome, resource_version, document, warnings }));
         }
         self.change(now, ticket, &Act { actor, action: "apply" }, key, body, outcome, warnings);
         None
+    }
+
+    /// Admission: what a document would make of an object. Changes nothing.
+    pub(super) fn judge(
+        &self,
+        key: &ObjectKey,
+        document: &Value,
+        if_match: Option<u64>,
+        manner: &Manner<'_>,
+    ) -> Result<Judged, Problem> {
+        let manifest = Manifest::read(key, document).map_err(problem::refused)?;
+        let before = self.state.objects.get(key).cloned();
+        self.check_version(key, if_match)?;
+        let spec = match manifest.spec {
+            ManifestSpec::Region(region) => Spec::Region(region),
+            ManifestSpec::Device(device) => match before.as_deref().and_then(Stored::device) {
+                Some(body) => {
+                    Spec::Device(DeviceBody { spec: merged(&body.spec, device), reported: body.reported.clone() })
+                }
+                None => return Err(problem::not_found(key)),
+            },
+            ManifestSpec::Workload(spec) => self.admit_workload(key, *spec, before.as_deref())?,
+            ManifestSpec::Token(_) => {
+                let text = "tokens are made with POST /v1/tokens and never changed".to_owned();
+                return Err(problem::invalid("/kind", text));
+            }
+        };
+        let (labels, annotations, managed) = (manifest.labels, manifest.annotations, Vec::new());
+        let mut body = Body { labels, annotations, spec, managed };
+        body.managed = manner.owners(before.as_deref(), &body)?;
+        let outcome = match &before {
+            Some(before) if before.body == body => Outcome::Unchanged,
+            Some(_) => Outcome::Updated,
+            None => Outcome::Created,
+        };
+        if outcome == Outcome::Created && self.state.objects.len() >= OBJECTS_MAX {
+            return Err(problem::limit(format!("the hub holds {OBJECTS_MAX} objects, the most there can be")));
+        }
+        Ok(Judged { before, body, outcome, warnings: manifest.warnings })
     }
 
     /// Commits a changed object and answers with it.
@@ -153,7 +167,8 @@ impl Engine {
         writes: &mut Vec<Write>,
     ) -> AuditEntry {
         let before = self.state.objects.get(key).cloned();
-        let stored = self.stored(now, key, body, before.as_deref());
+        let made = writes.iter().filter(|write| matches!(write, Write::ObjectPut(_))).count();
+        let stored = self.stored(now, key, body, before.as_deref(), made);
         let json = stored.body.json();
         let audit = AuditEntry {
             time_ms: now.wall_ms,
@@ -177,7 +192,7 @@ impl Engine {
     }
 
     /// The object as it will be: a changed spec raises the generation, anything the resource version.
-    fn stored(&self, now: Now, key: &ObjectKey, body: Body, before: Option<&Stored>) -> Stored {
+    fn stored(&self, now: Now, key: &ObjectKey, body: Body, before: Option<&Stored>, place: usize) -> Stored {
         let sequence = self.pipeline.next();
         match before {
             Some(before) => Stored {
@@ -190,8 +205,11 @@ impl Engine {
             },
             None => Stored {
                 key: key.clone(),
-                // One object of a kind and name is made per batch, so that the batch names it for ever.
-                uid: format!("{}-{:x}-{sequence:x}", key.kind.singular(), self.incarnation),
+                // The batch and the place in it name it for ever.
+                uid: match place {
+                    0 => format!("{}-{:x}-{sequence:x}", key.kind.singular(), self.incarnation),
+                    _ => format!("{}-{:x}-{sequence:x}-{place:x}", key.kind.singular(), self.incarnation),
+                },
                 generation: 1,
                 resource_version: sequence,
                 created_ms: now.wall_ms,

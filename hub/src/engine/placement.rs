@@ -270,7 +270,7 @@ impl Engine {
         self.state.devices.get(index)?.desired.as_ref()?.assigned.get(&workload).copied()
     }
 
-    fn set_without(&self, index: u32, workload: u32) -> BTreeSet<u32> {
+    pub(super) fn set_without(&self, index: u32, workload: u32) -> BTreeSet<u32> {
         let desired = self.state.devices.get(index).and_then(|device| device.desired.as_ref());
         let all = desired.into_iter().flat_map(|desired| desired.assigned.keys().copied());
         all.filter(|other| *other != workload).collect()

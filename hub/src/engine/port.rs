@@ -302,6 +302,17 @@ pub enum Request {
         name: String,
         device: Option<String>,
     },
+    /// What server-side applies of these documents would change, and where workloads would go. Stores nothing.
+    Plan {
+        documents: Vec<Value>,
+        applier: Applier,
+    },
+    /// Does what a plan says, all of it, if nothing that it was made from has moved.
+    PlanApply {
+        plan: Value,
+    },
+    /// As `Explain`, as if something were otherwise.
+    WhatIf(Box<WhatIf>),
     Logs {
         namespace: String,
         name: String,
@@ -328,6 +339,19 @@ pub enum Request {
     Status,
     /// The engine's counts, for `/metrics`.
     Measure,
+}
+
+/// What is supposed, and what is asked of it.
+#[derive(Clone, Debug)]
+pub struct WhatIf {
+    /// A name, or a whole manifest.
+    pub workload: Value,
+    pub namespace: String,
+    pub device: Option<String>,
+    /// In place of the workload's own point.
+    pub near: Option<Point>,
+    /// `device/<name>` to fields and values.
+    pub overrides: Value,
 }
 
 /// Which objects of a kind are meant. The default: all.
@@ -412,6 +436,8 @@ pub enum Answer {
         expires_ms: u64,
     },
     Explanation(Value),
+    /// A plan, or what became of one.
+    Plan(Value),
     /// Oldest first; if the request asked to follow, the rest comes as `Effect::Stream`.
     Logs(Vec<LogLine>),
     Events(Vec<EventLine>),

@@ -81,6 +81,16 @@ pub(super) fn exists(key: &ObjectKey) -> Problem {
     problem(409, "EXISTS", "exists already", detail, vec![format!("fulmar get {}", key.kind.plural())])
 }
 
+/// Something that a plan was made from has moved.
+pub(super) fn plan_stale(errors: Vec<FieldError>) -> Problem {
+    let moved: Vec<&str> = errors.iter().take(5).map(|error| error.detail.as_str()).collect();
+    let more = errors.len().saturating_sub(moved.len());
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let detail = format!("nothing was changed, because the plan is of another state: {}{more}", moved.join("; "));
+    let next = vec!["make a new plan, and look at it".to_owned()];
+    Problem { errors, ..problem(409, "PLAN_STALE", "the plan is stale", detail, next) }
+}
+
 pub(super) fn approved(key: &ObjectKey) -> Problem {
     let detail = format!("{key} is approved: only a device that waits for its approval can be rejected");
     let next = vec![format!("fulmar device decommission {}", key.name)];

@@ -20,6 +20,7 @@ impl Engine {
             | Request::ArtifactPut { .. }
             | Request::DeviceChange { .. }
             | Request::TokenCreate { .. }
+            | Request::PlanApply { .. }
             | Request::ApiTokenCreate { .. } => return self.write_request(now, ticket, actor, request),
             Request::Get { key } => self.get(now, key),
             Request::Managed { key } => self.managed(now, key),
@@ -37,6 +38,8 @@ impl Engine {
                 return;
             }
             Request::Explain { namespace, name, device } => self.explain(now, namespace, name, device.as_deref()),
+            Request::Plan { documents, applier } => self.plan_of(now, actor, documents, applier),
+            Request::WhatIf(what_if) => self.what_if(now, what_if),
             Request::Logs { namespace, name, device, tail, follow } => {
                 return self.logs_request(
                     ticket,
@@ -85,7 +88,10 @@ impl Engine {
             Request::ApiTokenCreate { document, sha256 } => {
                 self.api_token_create(now, ticket, actor, document, *sha256)
             }
+            Request::PlanApply { plan } => self.plan_apply(now, ticket, actor, plan),
             Request::Get { .. }
+            | Request::Plan { .. }
+            | Request::WhatIf(_)
             | Request::Managed { .. }
             | Request::List { .. }
             | Request::Watch { .. }

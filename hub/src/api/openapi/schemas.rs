@@ -156,7 +156,7 @@ pub(super) fn all() -> Map<String, Value> {
     all
 }
 
-fn by_hand() -> [(&'static str, Value); 10] {
+fn by_hand() -> [(&'static str, Value); 14] {
     let string = || json!({"type": "string"});
     [
         (
@@ -237,6 +237,44 @@ fn by_hand() -> [(&'static str, Value); 10] {
             json!({
                 "type": "object", "additionalProperties": false,
                 "properties": {"force": {"type": "boolean", "description": "Do not wait for the device"}},
+            }),
+        ),
+        (
+            "PlanRequest",
+            json!({
+                "type": "object", "required": ["documents"], "additionalProperties": false,
+                "properties": {"documents": {
+                    "type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": crate::engine::PLAN_DOCUMENTS_MAX,
+                }},
+            }),
+        ),
+        (
+            "Plan",
+            json!({
+                "type": "object", "required": ["apiVersion", "kind", "spec", "digest"],
+                "properties": {
+                    "apiVersion": {"const": API_VERSION}, "kind": {"const": "Plan"},
+                    "spec": {"type": "object"}, "status": {"type": "object"}, "digest": string(),
+                },
+            }),
+        ),
+        (
+            "AppliedPlan",
+            json!({
+                "type": "object", "required": ["apiVersion", "kind", "status", "digest"],
+                "properties": {"kind": {"const": "AppliedPlan"}, "status": {"type": "object"}, "digest": string()},
+            }),
+        ),
+        (
+            "WhatIf",
+            json!({
+                "type": "object", "required": ["workload"], "additionalProperties": false,
+                "properties": {
+                    "workload": {"type": ["string", "object"], "description": "A name, or a manifest"},
+                    "namespace": string(), "device": string(),
+                    "near": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+                    "overrides": {"type": "object", "additionalProperties": {"type": "object"}},
+                },
             }),
         ),
         (

@@ -67,6 +67,17 @@ pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
         ("POST", "/v1/devices/{name}/uncordon") => device_change("Lets new work onto a device again"),
         ("POST", "/v1/devices/{name}/drain") => device_change("Takes all work off a device"),
         ("POST", "/v1/devices/{name}/undrain") => device_change("Ends a drain"),
+        ("POST", "/v1/plans") => Operation::new("Tells what documents would change and where workloads would go")
+            .parameter(query("fieldManager", json!({"type": "string"}), "Who would apply them; fulmar unless said"))
+            .parameter(flag("force", "Take fields over that others own"))
+            .body(json_body(reference("PlanRequest")))
+            .answer("200", json_answer("The plan; nothing was changed", reference("Plan"))),
+        ("POST", "/v1/plans/apply") => Operation::new("Does a plan, all of it, unless something has moved since (409)")
+            .body(json_body(reference("Plan")))
+            .answer("200", json_answer("Done", reference("AppliedPlan"))),
+        ("POST", "/v1/explain/placement") => Operation::new("Why a workload would be where, if something were otherwise")
+            .body(json_body(reference("WhatIf")))
+            .answer("200", json_answer("Reasons with stable codes, and text", reference("Explanation"))),
         ("POST", "/v1/devices/{name}/relocate") => device_change("Says where a device is, or takes that back")
             .body(json_body(reference("Relocation"))),
         ("POST", "/v1/devices/{name}/reject") => {

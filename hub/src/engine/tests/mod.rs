@@ -9,6 +9,7 @@ mod leaving;
 mod log;
 mod object;
 mod placement;
+mod plan;
 mod quarantine;
 mod replay;
 mod session;
