@@ -4,7 +4,8 @@
 //! begun is finished even if nobody waits. The table is bounded and in memory: a restart of the hub forgets it.
 
 use super::problem::{Refused, problem};
-use super::{Api, BODY_BYTES_MAX, body};
+use super::route::PLANS_APPLY;
+use super::{Api, BODY_BYTES_MAX, SAVED_PLAN_BYTES_MAX, body};
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -101,6 +102,11 @@ impl Answers {
     }
 }
 
+/// As the route itself takes it.
+fn body_bytes_max(path: &str) -> usize {
+    if path == PLANS_APPLY { SAVED_PLAN_BYTES_MAX } else { BODY_BYTES_MAX }
+}
+
 /// Does a request once.
 pub(super) async fn once(api: Api, actor: String, request: Request, next: Next) -> Response {
     match try_once(api, actor, request, next).await {
@@ -116,7 +122,7 @@ async fn try_once(api: Api, actor: String, request: Request, next: Next) -> Resu
         let detail = format!("Idempotency-Key is 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable characters");
         return Err(Refused(problem(StatusCode::BAD_REQUEST, "BAD_KEY", "Not a key", detail, &[])));
     }
-    let bytes = body::whole(body, api.limits.body_timeout, super::SAVED_PLAN_BYTES_MAX).await?;
+    let bytes = body::whole(body, api.limits.body_timeout, body_bytes_max(head.uri.path())).await?;
     let asked = (actor, head.uri.to_string(), key);
     if let Begun::Again(Recorded { status, headers, body }) = api.answers.begin(&asked, wire::Digest::of(&bytes).0)? {
         let mut response = (status, headers, body).into_response();

@@ -74,6 +74,7 @@ const DEVICE: &str = "/v1/devices/{name}";
 const TOKEN: &str = "/v1/tokens/{name}";
 const WORKLOAD: &str = "/v1/namespaces/{namespace}/workloads/{name}";
 const PLANS: &str = "/v1/plans";
+pub(super) const PLANS_APPLY: &str = "/v1/plans/apply";
 const WHAT_IF: &str = "/v1/explain/placement";
 const ARTIFACT: &str = "/v1/namespaces/{namespace}/artifacts/{name}";
 
@@ -122,7 +123,7 @@ pub const ROUTES: &[Route] = &[
     }),
     route(Method::Post, WHAT_IF, Right::Viewer, || routing::post(plan::what_if)),
     route(Method::Post, PLANS, Right::Viewer, || routing::post(plan::plan)),
-    route(Method::Post, "/v1/plans/apply", Right::Admin, || routing::post(plan::apply)),
+    route(Method::Post, PLANS_APPLY, Right::Admin, || routing::post(plan::apply)),
     route(Method::Get, "/v1/placements", Right::Viewer, || list::all(Kind::Placement)),
     route(Method::Get, "/v1/namespaces/{namespace}/placements", Right::Viewer, || list::all(Kind::Placement)),
     route(Method::Get, "/v1/namespaces/{namespace}/placements/{name}", Right::Viewer, || object::read(Kind::Placement)),

@@ -6,7 +6,7 @@ mod hostile;
 use super::*;
 use crate::broker::{ClientName, Verdict};
 use crate::engine::port::{Answer, HubStatus, Input, LogLine, Outcome, Position, Request, StreamItem};
-use crate::engine::{CHANGES_MAX, WATCHERS_MAX};
+use crate::engine::{CHANGES_MAX, OVERRIDES_MAX, PLAN_DOCUMENTS_MAX, REJECTIONS_MAX, WATCHERS_MAX};
 use crate::grants::{Grant, Grants, token_text};
 use crate::handle::{Handle, Message, Switchboard};
 use crate::keys::secret_hash;
@@ -88,6 +88,7 @@ fn engine(messages: async_channel::Receiver<Message>, asked: Arc<Mutex<Vec<Strin
                     }),
                 );
             }
+            Request::Plan { .. } | Request::PlanApply { .. } => board.answer(ticket, Ok(Answer::Plan(json!({})))),
             Request::Delete { .. } => board.answer(ticket, Ok(Answer::Deleted)),
             Request::Put { .. } => board.answer(ticket, Ok(object(Outcome::Created))),
             _ => board.answer(ticket, Ok(object(Outcome::Read))),
@@ -324,6 +325,35 @@ fn h1_a_body_is_taken_at_its_limit_and_refused_beyond() {
 }
 
 #[test]
+fn h1_a_plan_is_taken_at_its_own_limits_and_refused_beyond() {
+    let rig = Rig::start();
+    let post = |path: &str, body: &[u8], key: &str| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n{key}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        rig.send(&[head.as_bytes(), body].concat()).status
+    };
+    let around = "{\"documents\":[\"\"]}".len();
+    let documents = |bytes: usize| format!("{{\"documents\":[\"{}\"]}}", "x".repeat(bytes - around)).into_bytes();
+    let sizes = |limit: usize| [limit - 1, limit, limit + 1];
+    let at = |path: &str, limit: usize, key: &dyn Fn(usize) -> String| {
+        sizes(limit).map(|bytes| post(path, &documents(bytes), &key(bytes)))
+    };
+    let none = |_: usize| String::new();
+    let keyed = |bytes: usize| format!("Idempotency-Key: k{bytes}\r\n");
+    assert_eq!(at("/v1/plans", PLAN_BYTES_MAX, &none), [200, 200, 413]);
+    assert_eq!(at("/v1/plans/apply", SAVED_PLAN_BYTES_MAX, &none), [200, 200, 413]);
+    assert_eq!(at("/v1/plans/apply", SAVED_PLAN_BYTES_MAX, &keyed), [200, 200, 413]);
+    // Elsewhere a key lets nothing larger in: it is no join token's request, and one byte more is not read.
+    assert_eq!(at("/v1/join-tokens", BODY_BYTES_MAX, &keyed), [422, 422, 413]);
+    assert_eq!(rig.admin("POST", "/v1/plans", b"{}").problem(), (422, "INVALID".to_owned()));
+    assert_eq!(rig.admin("POST", "/v1/plans", b"{\"documents\":[],\"x\":1}").problem().0, 422);
+    assert_eq!(rig.admin("POST", "/v1/explain/placement", b"{\"workload\":1}").problem().0, 422);
+    assert_eq!(rig.admin("POST", "/v1/explain/placement", b"{\"workload\":\"w\",\"near\":[8,91]}").problem().0, 422);
+}
+
+#[test]
 fn urls_and_headers_have_a_limit() {
     let rig = Rig::start();
     let path = |length: usize| format!("/v1/status?{}", "x".repeat(length - "/v1/status?".len()));
@@ -507,7 +537,8 @@ fn the_reference_is_the_table() {
          `END` with a problem; `resourceVersion=<position>` or `Last-Event-ID` resumes, 410 `WATCH_EXPIRED` says to list again.\n\
          Logs and events take `tail`, and with `follow=true` answer server-sent events: `log`, `event`, `dropped`, `end`.\n\n\
          | limit | value |\n|---|---|\n| JSON body | {BODY_BYTES_MAX} bytes, {BODY_DEPTH_MAX} levels |\n\
-         | artifact | {} bytes |\n| headers | {HEADER_BYTES_MAX} bytes, within {} s |\n| path and query | {URL_BYTES_MAX} bytes |\n\
+         | documents of a plan | {PLAN_BYTES_MAX} bytes, {PLAN_DOCUMENTS_MAX} documents |\n| a plan that is done | {SAVED_PLAN_BYTES_MAX} bytes |\n\
+         | devices supposed otherwise in one question | {OVERRIDES_MAX} |\n| rejected keys | {REJECTIONS_MAX} |\n| artifact | {} bytes |\n| headers | {HEADER_BYTES_MAX} bytes, within {} s |\n| path and query | {URL_BYTES_MAX} bytes |\n\
          | between two pieces of a body | {} s |\n| connections | {CONNECTIONS_MAX} |\n| page | {PAGE_MAX} objects |\n\
          | tail | {TAIL_MAX} lines |\n| watches | {WATCHERS_MAX}, {CHANGES_MAX} changes back |\n\
          | reads of one token or device | {} |\n| writes of one token | {} |\n| the administrator's token of the data directory | {} |\n\
