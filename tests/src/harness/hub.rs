@@ -160,6 +160,10 @@ impl Hub {
     }
 
     /// Status and answer, whatever they are.
+    pub fn try_get(&self, path: &str) -> (u16, Value) {
+        self.call("GET", path, b"")
+    }
+
     pub fn try_put(&self, path: &str, document: &Value) -> (u16, Value) {
         self.call("PUT", path, document.to_string().as_bytes())
     }

@@ -406,6 +406,7 @@ impl World<'_> {
             }
             Answer::Events(lines) => lines.into_iter().for_each(|line| self.event_told(line.sequence)),
             Answer::Explanation(_)
+            | Answer::Plan(_)
             | Answer::Body(_)
             | Answer::Status(_)
             | Answer::Watching
