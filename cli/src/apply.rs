@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::judge;
 use crate::manifest::{self, Document};
 use crate::output::{line, warn, whole};
+use crate::plan;
 use crate::show::number;
 use crate::swapped;
 use crate::target::{Target, with_query};
@@ -33,6 +34,14 @@ enum Keeping {
 
 pub fn run(global: &Global, args: &Apply) -> Result<(), Failure> {
     let timeout = global.timeout.unwrap_or(wait::TIMEOUT_DEFAULT);
+    if let Some(path) = &args.plan {
+        let client = &Client::connect(global)?;
+        let workloads = plan::apply(client, path, global.output)?;
+        return match args.wait && !workloads.is_empty() {
+            true => wait::until_running(client, &workloads, timeout, global.output),
+            false => Ok(()),
+        };
+    }
     let mut documents = manifest::read_judged(&args.source, &global.namespace)?;
     let file_pointers: Vec<Vec<String>> = documents.iter().map(artifact::file_pointers).collect();
     let pins = artifact::pin(&mut documents)?;

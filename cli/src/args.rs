@@ -145,7 +145,9 @@ pub enum Verb {
     Down,
     /// Start a hub alone, until Ctrl-C
     Hub(Hub),
-    /// Create or change what manifests describe
+    /// Show what applying manifests would change in objects and placements, and keep that
+    Plan(Plan),
+    /// Create or change what manifests describe, or carry out a plan that was kept
     Apply(Apply),
     /// Show what `apply` would change, field by field
     Diff(Diff),
@@ -304,7 +306,25 @@ pub struct Owner {
 
 #[derive(Clone, Debug, Args)]
 #[command(mut_arg("files", |argument| argument.required(true)))]
+pub struct Plan {
+    #[command(flatten)]
+    pub source: Files,
+    #[command(flatten)]
+    pub owner: Owner,
+    /// Keep the plan in this file, for `fulmar apply FILE`
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// End with exit code 3 if there are changes
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(mut_arg("files", |argument| argument.required_unless_present("plan")))]
 pub struct Apply {
+    /// Plan of `fulmar plan --out`: carried out exactly, or refused with exit code 6 if something has moved
+    #[arg(value_name = "PLAN", conflicts_with_all = ["files", "field_manager", "force_conflicts", "dry_run"])]
+    pub plan: Option<PathBuf>,
     #[command(flatten)]
     pub source: Files,
     #[command(flatten)]

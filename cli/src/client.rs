@@ -85,7 +85,8 @@ impl Client {
 
     /// Nothing that changes something leaves this process with `--readonly`.
     fn allow_change(&self, path: &str) -> Result<(), Failure> {
-        let changes_nothing = QUESTIONS.contains(&path) || path.contains("dryRun=server");
+        let route = path.split('?').next().unwrap_or(path);
+        let changes_nothing = QUESTIONS.contains(&route) || path.contains("dryRun=server");
         if !self.is_readonly || changes_nothing {
             return Ok(());
         }

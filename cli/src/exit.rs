@@ -44,7 +44,7 @@ impl Exit {
             Self::Ok => "done",
             Self::Failure => "failure: input or output, credentials, no hub, or the hub itself",
             Self::Usage => "the command line or a manifest is not valid; nothing was changed",
-            Self::Changes => "kept for `plan --exit-code`: there are changes",
+            Self::Changes => "only with `--exit-code` of `plan` and `diff`: there are changes",
             Self::Short => "no device can take it, or replicas are missing",
             Self::Failed => "the workload failed or was refused on a device",
             Self::Conflict => "the object has changed meanwhile, or its state does not allow it",

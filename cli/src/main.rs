@@ -36,6 +36,7 @@ mod logs;
 mod manifest;
 mod map;
 mod output;
+mod plan;
 mod progress;
 #[cfg(test)]
 mod reference;
@@ -149,6 +150,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Hub(args) => up::hub(global, args),
         Verb::Apply(args) => apply::run(global, args),
         Verb::Diff(args) => diff::run(global, args),
+        Verb::Plan(args) => plan::run(global, args),
         Verb::Edit(args) => edit::run(global, args),
         Verb::Get(args) => get::run(global, args),
         Verb::Describe(args) => describe::run(global, args),

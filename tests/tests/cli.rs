@@ -488,3 +488,47 @@ fn devices_are_rejected_relocated_and_decommissioned() {
     assert_eq!(site.run(&["device", "decommission", "gw-fra", "--force"]).only(), "device/gw-fra removed\n");
     assert_eq!(site.run(&["get", "devices", "-o", "name"]).only(), "");
 }
+
+#[test]
+fn a_plan_is_shown_kept_and_carried_out_exactly_or_not_at_all() {
+    let site = Site::new();
+    let _agents = agents(&site);
+    site.hub.wait_online("gw-fra");
+    site.hub.wait_online("gw-par");
+    let module = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions/hello/hello.wasm");
+    std::fs::copy(module, site.path("hello.wasm")).unwrap();
+    let manifest = |replicas: u32| {
+        format!(
+            "apiVersion: fulmar/v1\nkind: Workload\nmetadata: {{name: hello}}\nspec:\n  type: function\n  artifact: file:hello.wasm\n  \
+             replicas: {replicas}\n  function: {{triggers: {{every: 1h}}, capabilities: [log, state]}}\n  placement: {{labels: {{fleet: test}}}}\n"
+        )
+    };
+    site.write("hello.yaml", &manifest(1).replace("labels: {fleet: test}", "class: [gateway]"));
+    let refused = site.run(&["plan", "-f", "hello.yaml"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("hello.yaml:9:"), "what only the hub finds has its line too: {refused:?}");
+    site.write("hello.yaml", &manifest(1));
+    let plan = site.run(&["plan", "-f", "hello.yaml", "--out", "p.json", "--exit-code"]);
+    assert_eq!(plan.code, 3, "{plan:?}");
+    assert!(plan.out.starts_with("+ workload/hello\n"), "{plan:?}");
+    assert!(plan.out.contains("workload/hello would run on 1 devices\n  + 1 gain it: gw-"), "{plan:?}");
+    assert!(plan.err.contains("fulmar apply p.json"), "{plan:?}");
+    assert_eq!(site.run(&["get", "workload", "hello"]).code, 8, "nothing is written");
+
+    let applied = site.run(&["apply", "p.json", "--wait", "--timeout", "60s"]);
+    assert_eq!(applied.code, 0, "{applied:?}");
+    assert!(applied.out.starts_with("workload/hello created (generation 1)\n"), "{applied:?}");
+    let again = site.run(&["apply", "p.json"]);
+    assert_eq!(again.code, 6, "what the plan was made upon has moved: {again:?}");
+    assert!(again.err.contains("error[PLAN_STALE]"), "{again:?}");
+
+    site.write("hello.yaml", &manifest(2));
+    assert_eq!(site.run(&["--readonly", "plan", "-f", "hello.yaml", "--out", "q.json"]).code, 0, "it changes nothing");
+    site.run(&["device", "cordon", "gw-par"]).only();
+    let stale = site.run(&["apply", "q.json"]);
+    assert_eq!(stale.code, 6, "the devices are others now: {stale:?}");
+    assert_eq!(site.hub.workload("hello")["metadata"]["generation"], 1);
+    let wrong = site.run(&["apply", "hello.yaml"]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.err.contains("fulmar apply -f hello.yaml"), "{wrong:?}");
+}
