@@ -1,7 +1,8 @@
-//! How the edges talk to the engine thread: one bounded queue in, one answer per question out, bounded streams for followers.
+//! How the edges talk to the engine thread: bounded queues in, one answer per question out, bounded streams for followers.
 //!
-//! A handle never decides anything; a full queue is an answer (503), never a wait without end. The engine thread owns a
-//! `Switchboard`, which remembers who waits for which ticket.
+//! A handle never decides anything; a full queue is an answer (503), never a wait without end. Questions have a queue of
+//! their own: a fleet that reports all at once must not keep its operators out. The engine thread owns a `Switchboard`,
+//! which remembers who waits for which ticket.
 
 use crate::engine::port::{Answer, Follow, Input, Problem, Request, StreamItem, Ticket};
 use async_channel::{Receiver, Sender, TrySendError};
@@ -9,8 +10,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Inputs that wait for the engine thread; beyond it questions are refused and devices' messages push back on the link.
+/// Inputs that wait for the engine thread; beyond it devices' messages push back on the link.
 pub const ENGINE_QUEUE_MAX: usize = 4096;
+/// Questions that wait for the engine thread; more are refused.
+pub const QUESTIONS_WAITING_MAX: usize = 1024;
 /// Lines that wait for one follower; the engine's own bound on dropped lines comes before it.
 pub const FOLLOWER_QUEUE_MAX: usize = 1024;
 
@@ -34,7 +37,38 @@ pub enum Message {
 #[derive(Clone, Debug)]
 pub struct Handle {
     queue: Sender<Message>,
+    questions: Sender<Message>,
     next: Arc<AtomicU64>,
+}
+
+/// The engine thread's end of both queues.
+#[derive(Debug)]
+pub struct Inbox {
+    messages: Receiver<Message>,
+    questions: Receiver<Message>,
+    /// The other queue is looked at first next time: neither can keep the other waiting.
+    questions_first: bool,
+}
+
+impl Inbox {
+    /// What waits, from both queues in turn.
+    pub fn try_recv(&mut self) -> Option<Message> {
+        self.questions_first = !self.questions_first;
+        let (first, second) =
+            if self.questions_first { (&self.questions, &self.messages) } else { (&self.messages, &self.questions) };
+        first.try_recv().or_else(|_| second.try_recv()).ok()
+    }
+
+    /// The next from either queue; `None` when all handles are gone.
+    pub async fn recv(&self) -> Option<Message> {
+        futures_lite::future::or(self.questions.recv(), self.messages.recv()).await.ok()
+    }
+
+    /// Nothing is taken any more: whoever waits for room or for an answer hears of it.
+    pub fn close(&self) {
+        self.messages.close();
+        self.questions.close();
+    }
 }
 
 /// The rest of a followed list. Dropping it tells the engine.
@@ -42,7 +76,8 @@ pub struct Handle {
 pub struct Following {
     items: Receiver<StreamItem>,
     ticket: Ticket,
-    queue: Sender<Message>,
+    /// The queue that brought the question: what follows it must not overtake it.
+    questions: Sender<Message>,
     /// Nobody has to hear of the end: the question is answered, and nothing follows.
     is_over: bool,
     /// The engine gives a watcher no more than it has taken and was credited for.
@@ -54,10 +89,12 @@ pub struct Following {
 const TOOK_AT: u32 = crate::engine::WATCHER_CREDIT_MAX / 2;
 
 impl Handle {
-    /// The handle and the engine thread's end of the queue.
-    pub fn new() -> (Self, Receiver<Message>) {
+    /// The handle and the engine thread's end of its queues.
+    pub fn new() -> (Self, Inbox) {
         let (queue, messages) = async_channel::bounded(ENGINE_QUEUE_MAX);
-        (Self { queue, next: Arc::new(AtomicU64::new(1)) }, messages)
+        let (questions, asked) = async_channel::bounded(QUESTIONS_WAITING_MAX);
+        let inbox = Inbox { messages, questions: asked, questions_first: false };
+        (Self { queue, questions, next: Arc::new(AtomicU64::new(1)) }, inbox)
     }
 
     /// For the link and the writer, which may wait.
@@ -85,12 +122,13 @@ impl Handle {
         let (stream, items) = async_channel::bounded(FOLLOWER_QUEUE_MAX);
         let message =
             Message::Ask { actor: actor.to_owned(), request, ticket, answer, stream: follows.then_some(stream) };
-        self.queue.try_send(message).map_err(|error| match error {
+        self.questions.try_send(message).map_err(|error| match error {
             TrySendError::Full(_) => busy(),
             TrySendError::Closed(_) => stopping(),
         })?;
         // Made before the wait: if the caller goes away meanwhile, the engine hears of it.
-        let mut following = Following { items, ticket, queue: self.queue.clone(), is_over: false, is_watch, taken: 0 };
+        let mut following =
+            Following { items, ticket, questions: self.questions.clone(), is_over: false, is_watch, taken: 0 };
         let answer = answers.recv().await.map_err(|_| stopping()).flatten();
         following.is_over = !follows || answer.is_err();
         Ok((answer?, follows.then_some(following)))
@@ -105,7 +143,7 @@ impl Following {
         if self.taken >= TOOK_AT {
             let took = Input::Took { ticket: self.ticket, items: std::mem::take(&mut self.taken) };
             // The engine never waits for a watcher, so this one may wait for it.
-            self.queue.send(Message::Input(took)).await.ok()?;
+            self.questions.send(Message::Input(took)).await.ok()?;
         }
         Some(item)
     }
@@ -117,7 +155,7 @@ impl Drop for Following {
             return;
         }
         // If the queue is full the switchboard notices at the next item that nobody listens.
-        let _ = self.queue.try_send(Message::Input(Input::Cancel { ticket: self.ticket }));
+        let _ = self.questions.try_send(Message::Input(Input::Cancel { ticket: self.ticket }));
     }
 }
 
@@ -179,7 +217,7 @@ fn busy() -> Problem {
         status: 503,
         code: "BUSY",
         title: "The hub is busy",
-        detail: format!("{ENGINE_QUEUE_MAX} requests and messages wait already, so this one was not taken"),
+        detail: format!("{QUESTIONS_WAITING_MAX} requests wait already, so this one was not taken"),
         errors: Vec::new(),
         next: vec!["try again in a second".to_owned(), "fulmar status".to_owned()],
     }
@@ -204,14 +242,14 @@ mod tests {
     #[test]
     fn a_question_gets_its_answer_and_a_dropped_follower_is_cancelled() {
         smol::block_on(async {
-            let (handle, messages) = Handle::new();
+            let (handle, inbox) = Handle::new();
             let mut board = Switchboard::default();
             let request = Request::Events { object: None, tail: 0, follow: Follow::Follow };
             let asking = smol::spawn({
                 let handle = handle.clone();
                 async move { handle.ask("test", request).await }
             });
-            let Some(Input::Request { ticket, .. }) = board.accept(messages.recv().await.unwrap()) else {
+            let Some(Input::Request { ticket, .. }) = board.accept(inbox.recv().await.unwrap()) else {
                 panic!("a question is an input");
             };
             board.answer(ticket, Ok(Answer::Events(Vec::new())));
@@ -221,7 +259,7 @@ mod tests {
             assert!(board.stream(ticket, StreamItem::Dropped(3)).is_none());
             assert_eq!(following.next().await, Some(StreamItem::Dropped(3)));
             drop(following);
-            assert!(matches!(board.accept(messages.recv().await.unwrap()), Some(Input::Cancel { .. })));
+            assert!(matches!(board.accept(inbox.recv().await.unwrap()), Some(Input::Cancel { .. })));
             assert!(board.stream(ticket, StreamItem::End).is_none());
         });
     }
@@ -229,41 +267,44 @@ mod tests {
     #[test]
     fn an_answered_question_says_nothing_more_and_a_dropped_one_is_cancelled() {
         smol::block_on(async {
-            let (handle, messages) = Handle::new();
+            let (handle, mut inbox) = Handle::new();
             let mut board = Switchboard::default();
             let ask = |handle: Handle| smol::spawn(async move { handle.request("test", Request::Status).await });
             for result in [Ok(Answer::Deleted), Err(busy())] {
                 let asking = ask(handle.clone());
-                let Some(Input::Request { ticket, .. }) = board.accept(messages.recv().await.unwrap()) else {
+                let Some(Input::Request { ticket, .. }) = board.accept(inbox.recv().await.unwrap()) else {
                     panic!("a question is an input");
                 };
                 board.answer(ticket, result.clone());
                 assert_eq!(asking.await, result);
-                assert!(messages.is_empty(), "each answered question would be a second message");
+                assert!(inbox.try_recv().is_none(), "each answered question would be a second message");
             }
             let asking = ask(handle.clone());
-            board.accept(messages.recv().await.unwrap());
+            board.accept(inbox.recv().await.unwrap());
             asking.cancel().await;
-            assert!(matches!(board.accept(messages.recv().await.unwrap()), Some(Input::Cancel { .. })));
+            assert!(matches!(board.accept(inbox.recv().await.unwrap()), Some(Input::Cancel { .. })));
         });
     }
 
     #[test]
     fn a_full_queue_is_an_answer() {
         smol::block_on(async {
-            let (handle, messages) = Handle::new();
-            for _ in 0..ENGINE_QUEUE_MAX {
-                handle.queue().try_send(Message::Input(Input::LinkDown)).unwrap();
+            let (handle, inbox) = Handle::new();
+            let mut waiting = Vec::new();
+            for _ in 0..QUESTIONS_WAITING_MAX {
+                let mut asking = Box::pin(handle.request("test", Request::Status));
+                assert!(futures_lite::future::poll_once(&mut asking).await.is_none(), "there is room");
+                waiting.push(asking);
             }
             assert_eq!(handle.request("test", Request::Status).await.unwrap_err().code, "BUSY");
-            drop(messages);
+            drop(inbox);
             assert_eq!(handle.request("test", Request::Status).await.unwrap_err().code, "STOPPING");
         });
     }
 
     #[test]
     fn a_follower_that_does_not_read_is_let_go() {
-        let (handle, messages) = Handle::new();
+        let (handle, inbox) = Handle::new();
         let mut board = Switchboard::default();
         let (answer, _answers) = async_channel::bounded(1);
         let (stream, items) = async_channel::bounded(1);
@@ -271,6 +312,32 @@ mod tests {
         board.accept(Message::Ask { actor: String::new(), request, ticket: Ticket(1), answer, stream: Some(stream) });
         assert!(board.stream(Ticket(1), StreamItem::Dropped(1)).is_none());
         assert!(matches!(board.stream(Ticket(1), StreamItem::Dropped(2)), Some(Input::Cancel { .. })));
-        drop((handle, messages, items));
+        drop((handle, inbox, items));
+    }
+
+    #[test]
+    fn a_flood_of_reports_neither_refuses_a_question_nor_keeps_it_waiting() {
+        smol::block_on(async {
+            let (handle, mut inbox) = Handle::new();
+            for _ in 0..ENGINE_QUEUE_MAX {
+                handle.queue().try_send(Message::Input(Input::LinkDown)).unwrap();
+            }
+            let mut asking = Box::pin(handle.request("test", Request::Status));
+            assert!(futures_lite::future::poll_once(&mut asking).await.is_none(), "the question waits for its answer");
+            let first_two = [inbox.try_recv(), inbox.try_recv()];
+            assert!(first_two.iter().any(|message| matches!(message, Some(Message::Ask { .. }))), "{first_two:?}");
+        });
+    }
+
+    #[test]
+    fn a_question_is_cancelled_after_it_was_asked() {
+        smol::block_on(async {
+            let (handle, mut inbox) = Handle::new();
+            let mut asking = Box::pin(handle.request("test", Request::Status));
+            assert!(futures_lite::future::poll_once(&mut asking).await.is_none());
+            drop(asking);
+            assert!(matches!(inbox.try_recv(), Some(Message::Ask { .. })));
+            assert!(matches!(inbox.try_recv(), Some(Message::Input(Input::Cancel { .. }))));
+        });
     }
 }

@@ -39,9 +39,9 @@ use crate::grants::Grants;
 use crate::handle::{Handle, Message};
 use crate::keys::{AdminToken, KEYS_DIRECTORY, Keys, KeysError};
 use crate::metrics::Metrics;
-use crate::mqtt::{Link, LinkConfig, LinkEvent};
+use crate::mqtt::{ACKNOWLEDGE_TIMEOUT, Link, LinkConfig, LinkEvent};
 use crate::store::{
-    ArtifactError, Artifacts, DataDirectory, Outcome, Store, StoreError, StoreLimits, StoreSettings, Writer,
+    ArtifactError, Artifacts, DataDirectory, Outcome, Report, Store, StoreError, StoreLimits, StoreSettings, Writer,
 };
 use crate::tls::{Tls, TlsError, TlsSettings};
 use broker_slot::{BrokerSlot, Supervisor};
@@ -207,7 +207,7 @@ impl Hub {
         engine_config.trust = store.trust().to_vec();
         (config.tune)(&mut engine_config);
 
-        let (handle, messages) = Handle::new();
+        let (handle, inbox) = Handle::new();
         let fleet = loaded.fleet.clone();
         let writer = start_writer(store, &handle).map_err(system("a thread for the writer"))?;
         let (events, seen) = async_channel::bounded(link_events::LINK_EVENTS_MAX);
@@ -221,7 +221,7 @@ impl Hub {
         }
         let engine = EngineThread {
             engine: Engine::new(engine_config, loaded),
-            messages,
+            inbox,
             writer,
             link,
             access: access.clone(),
@@ -380,20 +380,38 @@ fn link_config(fleet: &str, broker: &BrokerSlot, access: &AccessTable) -> Result
         client_id: HUB_USER.to_owned(),
         credential: access.hub_credential(),
         subscriptions: filters.iter().map(ToString::to_string).collect(),
+        acknowledge_timeout: ACKNOWLEDGE_TIMEOUT,
     })
 }
 
 /// Outcomes go into the engine's queue; the engine's thread never waits for the writer, so this may wait for it.
 fn start_writer(store: Store, handle: &Handle) -> io::Result<Writer> {
-    let queue = handle.queue();
-    store.start(Box::new(move |outcome| {
+    store.start(writer_report(handle.queue()))
+}
+
+fn writer_report(queue: Sender<Message>) -> Report {
+    let queue = WriterQueue(queue);
+    Box::new(move |outcome| {
         let input = match outcome {
             Outcome::Committed { sequence, signed } => Input::Committed { sequence, signed },
             Outcome::Failed { sequence, reason } => Input::Failed { sequence, reason },
         };
         // At a stop nobody waits for it: the change is durable all the same, and the next start finds it.
-        let _ = queue.send_blocking(Message::Input(input));
-    }))
+        let _ = queue.0.send_blocking(Message::Input(input));
+    })
+}
+
+/// Dropped with the writer's thread. A writer that ends before it was told to leaves a hub that can promise nothing: the
+/// engine stops, so that the process ends and whatever looks after it starts it again.
+struct WriterQueue(Sender<Message>);
+
+impl Drop for WriterQueue {
+    fn drop(&mut self) {
+        // At an ordinary stop the engine has closed its queue already.
+        if self.0.send_blocking(Message::Stop).is_ok() {
+            tracing::error!("the database writer is gone: the hub ends");
+        }
+    }
 }
 
 /// The hub's exchange key, for the engine.

@@ -14,7 +14,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use hub::broker::{AccessTable, Broker, BrokerConfig};
-use hub::mqtt::{Link, LinkConfig, LinkEvent, Publication};
+use hub::mqtt::{ACKNOWLEDGE_TIMEOUT, Link, LinkConfig, LinkEvent, Publication};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
@@ -100,6 +100,7 @@ fn riskiest_joints_live_in_one_process() {
         client_id: "hub".to_owned(),
         credential: table.hub_credential(),
         subscriptions: vec!["spike/#".to_owned()],
+        acknowledge_timeout: ACKNOWLEDGE_TIMEOUT,
     };
     let link = Link::start(config, events).unwrap();
 

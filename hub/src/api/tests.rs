@@ -8,7 +8,7 @@ use crate::broker::{ClientName, Verdict};
 use crate::engine::port::{Answer, HubStatus, Input, LogLine, Outcome, Position, Request, StreamItem};
 use crate::engine::{CHANGES_MAX, OVERRIDES_MAX, PLAN_DOCUMENTS_MAX, REJECTIONS_MAX, WATCHERS_MAX};
 use crate::grants::{Grant, Grants, token_text};
-use crate::handle::{Handle, Message, Switchboard};
+use crate::handle::{Handle, Inbox, Message, Switchboard};
 use crate::keys::secret_hash;
 use crate::model::TokenRole;
 use serde_json::{Value, json};
@@ -49,9 +49,9 @@ struct Rig {
 }
 
 /// Answers like an engine that holds one workload and any artifact.
-fn engine(messages: async_channel::Receiver<Message>, asked: Arc<Mutex<Vec<String>>>) {
+fn engine(inbox: Inbox, asked: Arc<Mutex<Vec<String>>>) {
     let mut board = Switchboard::default();
-    while let Ok(message) = messages.recv_blocking() {
+    while let Some(message) = smol::block_on(inbox.recv()) {
         let Some(input) = board.accept(message) else { break };
         asked.lock().unwrap().push(format!("{input:?}"));
         let Input::Request { ticket, request, .. } = input else { continue };
@@ -104,7 +104,7 @@ impl Rig {
     fn with(limits: ApiLimits) -> Self {
         let data = tempfile::tempdir().unwrap();
         let device = DeviceId([9; 16]);
-        let (handle, messages) = Handle::new();
+        let (handle, inbox) = Handle::new();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let grants = Arc::new(Grants::default());
         for (number, role) in [(1, TokenRole::Viewer), (2, TokenRole::Admin)] {
@@ -131,7 +131,7 @@ impl Rig {
         let (stop, stopped) = async_channel::bounded(1);
         let scripted = Arc::clone(&asked);
         let threads = vec![
-            std::thread::spawn(move || engine(messages, scripted)),
+            std::thread::spawn(move || engine(inbox, scripted)),
             std::thread::spawn(move || serve(listener, None, api, &stopped).unwrap()),
         ];
         Self { address, data, device, asked, stop: Some(stop), handle, threads }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{self, Duration, SystemTime};
 
-use async_channel::Receiver;
 use futures_lite::future;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -18,7 +17,7 @@ use crate::commit::{Batch, CommitFailure};
 use crate::engine::Engine;
 use crate::engine::port::{AccessChange, Effect, Input, Instant, Now, Publication};
 use crate::grants::Grants;
-use crate::handle::{Message, Switchboard};
+use crate::handle::{Inbox, Message, Switchboard};
 use crate::metrics::Metrics;
 use crate::mqtt::{self, Link, PublishError};
 use crate::store::{SubmitError, Writer};
@@ -33,7 +32,7 @@ const NO_ROOM_PAUSE: Duration = Duration::from_millis(2);
 /// Everything that the thread owns.
 pub(super) struct EngineThread {
     pub(super) engine: Engine,
-    pub(super) messages: Receiver<Message>,
+    pub(super) inbox: Inbox,
     pub(super) writer: Writer,
     pub(super) link: Link,
     pub(super) access: Arc<AccessTable>,
@@ -92,8 +91,8 @@ impl Running {
                 break;
             }
         }
-        // The writer must not wait for room in a queue that nobody empties any more.
-        self.owned.messages.close();
+        // Nobody must wait for room in a queue that is not emptied any more.
+        self.owned.inbox.close();
         self.owned.link.stop();
         if !self.owned.writer.stop() {
             tracing::error!("changes that were not answered may be lost");
@@ -234,13 +233,12 @@ impl Running {
         }
     }
 
-    fn wait(&self) -> Woken {
-        let messages = &self.owned.messages;
-        if let Ok(message) = messages.try_recv() {
+    fn wait(&mut self) -> Woken {
+        if let Some(message) = self.owned.inbox.try_recv() {
             return Woken::By(message);
         }
         let pause = self.pause();
-        let message = async { messages.recv().await.map_or(Woken::ByEnd, Woken::By) };
+        let message = async { self.owned.inbox.recv().await.map_or(Woken::ByEnd, Woken::By) };
         let time = async {
             match pause {
                 Some(pause) => drop(smol::Timer::after(pause).await),
@@ -277,7 +275,7 @@ impl Running {
                 self.waiting.clear();
             }
             self.handle(input);
-            next = self.owned.messages.try_recv().ok();
+            next = self.owned.inbox.try_recv();
         }
         match next {
             Some(message) => {

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use super::*;
+use crate::commit::CommitFailure;
 use crate::engine::port::{Answer, Mode, Problem, Request};
 use crate::model::ObjectKey;
 use crate::store::log_path;
@@ -150,4 +151,26 @@ fn a_full_database_answers_507_keeps_reads_and_takes_changes_again_when_there_is
     assert!(region_is_there(&hub, refused));
     hub.stop();
     crate::store::audit_verify(&data.path().join(crate::store::DATABASE_FILE)).unwrap();
+}
+
+#[test]
+fn a_writer_that_ends_by_itself_ends_the_engine() {
+    let (handle, mut inbox) = Handle::new();
+    let mut report = writer_report(handle.queue());
+    report(Outcome::Failed { sequence: 1, reason: CommitFailure::Io });
+    assert!(matches!(inbox.try_recv(), Some(Message::Input(Input::Failed { sequence: 1, .. }))));
+    let writer = thread::spawn(move || {
+        let _held = report;
+        panic!("as a defect in the writer would");
+    });
+    assert!(writer.join().is_err());
+    assert!(matches!(inbox.try_recv(), Some(Message::Stop)));
+}
+
+#[test]
+fn a_writer_that_is_told_to_end_finds_nobody_to_tell() {
+    let (handle, inbox) = Handle::new();
+    let report = writer_report(handle.queue());
+    inbox.close();
+    drop(report);
 }

@@ -4,7 +4,7 @@
 //! collision that never resolves) can reach the next. The event loop is polled by one future and nothing races it;
 //! publications come in through a second future beside it, so that waiting for one never stops the other.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
@@ -91,9 +91,52 @@ async fn serve(config: &LinkConfig, outbox: &Outbox, events: &Sender<LinkEvent>)
         .set_outgoing_inflight_upper_limit(INFLIGHT_MAX);
     let (client, event_loop) = AsyncClient::new(options, HANDOVER_MAX);
     let tickets = RefCell::new(Tickets::default());
-    let receive = Incoming { config, outbox, events, tickets: &tickets, client: &client }.run(event_loop);
+    let heard = Heard::new();
+    let receive =
+        Incoming { config, outbox, events, tickets: &tickets, client: &client, heard: &heard }.run(event_loop);
     let send = forward(&outbox.waiting, &client, &tickets);
-    future::or(receive, send).await
+    future::or(future::or(receive, send), unanswered(&tickets, &heard, config.acknowledge_timeout)).await
+}
+
+/// Time on one connection, without the time in which its owner took no events: acknowledgements wait unread then, which
+/// is not the broker's fault.
+struct Heard {
+    began: Instant,
+    deaf: Cell<Duration>,
+    deaf_since: Cell<Option<Instant>>,
+}
+
+impl Heard {
+    fn new() -> Self {
+        Self { began: Instant::now(), deaf: Cell::default(), deaf_since: Cell::default() }
+    }
+
+    fn time(&self) -> Duration {
+        let now = self.deaf_since.get().unwrap_or_else(Instant::now);
+        now.duration_since(self.began).saturating_sub(self.deaf.get())
+    }
+
+    async fn deaf_during<T>(&self, waiting: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        self.deaf_since.set(Some(began));
+        let output = waiting.await;
+        self.deaf_since.set(None);
+        self.deaf.set(self.deaf.get() + began.elapsed());
+        output
+    }
+}
+
+/// Ends when a publication has waited too long: a broker that answers pings and acknowledges nothing would hold up
+/// everything else for ever.
+async fn unanswered(tickets: &RefCell<Tickets>, heard: &Heard, timeout: Duration) -> End {
+    loop {
+        let oldest = tickets.borrow().oldest();
+        let left = oldest.map_or(timeout, |since| timeout.saturating_sub(heard.time().saturating_sub(since)));
+        if left.is_zero() {
+            return End::Lost(format!("the broker acknowledged a publication not within {} s", timeout.as_secs_f32()));
+        }
+        smol::Timer::after(left).await;
+    }
 }
 
 /// Moves publications from our queue to the library, in order.
@@ -116,6 +159,7 @@ struct Incoming<'a> {
     events: &'a Sender<LinkEvent>,
     tickets: &'a RefCell<Tickets>,
     client: &'a AsyncClient,
+    heard: &'a Heard,
 }
 
 impl Incoming<'_> {
@@ -206,7 +250,7 @@ impl Incoming<'_> {
                 }
             }
             Event::Outgoing(Outgoing::Publish(packet_id)) => {
-                self.tickets.borrow_mut().sent(packet_id);
+                self.tickets.borrow_mut().sent(packet_id, self.heard.time());
                 Ok(())
             }
             Event::Outgoing(Outgoing::AwaitAck(packet_id)) => {
@@ -218,7 +262,7 @@ impl Incoming<'_> {
     }
 
     async fn report(&self, event: LinkEvent) -> Result<(), End> {
-        self.events.send(event).await.map_err(|_| End::Stop)
+        self.heard.deaf_during(self.events.send(event)).await.map_err(|_| End::Stop)
     }
 }
 

@@ -30,6 +30,8 @@ pub const RECEIVE_MAX: u16 = 512;
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Longest time until a connection is there, subscribed and usable.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time that the broker may take to acknowledge a publication; then the connection counts as lost.
+pub const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// First pause after a lost connection.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest pause between two attempts.
@@ -48,6 +50,8 @@ pub struct LinkConfig {
     pub credential: Credential,
     /// Topic filters, subscribed with QoS 1 on every connection before it is reported.
     pub subscriptions: Vec<String>,
+    /// `ACKNOWLEDGE_TIMEOUT`, but for tests.
+    pub acknowledge_timeout: Duration,
 }
 
 /// One message to send.

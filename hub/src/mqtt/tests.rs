@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::time::Instant;
 
 use async_compat::Compat;
@@ -37,6 +39,7 @@ impl Site {
             client_id: "hub".to_owned(),
             credential: self.table.hub_credential(),
             subscriptions: subscriptions.iter().map(|&filter| filter.to_owned()).collect(),
+            acknowledge_timeout: ACKNOWLEDGE_TIMEOUT,
         }
     }
 
@@ -339,6 +342,63 @@ fn a_refused_subscription_is_not_reported_as_connected() {
         LinkEvent::Disconnected { reason } => assert!(reason.contains("d/b/down/#"), "{reason}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// Takes one connection, lets the client in, and then reads without ever answering.
+fn deaf_broker() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut bytes) = (stream.unwrap(), [0; 4096]);
+            if stream.read(&mut bytes).is_ok_and(|read| read > 0) {
+                let connack = [0x20, 3, 0, 0, 0];
+                stream.write_all(&connack).unwrap();
+            }
+            while stream.read(&mut bytes).is_ok_and(|read| read > 0) {}
+        }
+    });
+    address
+}
+
+#[test]
+fn a_broker_that_acknowledges_nothing_is_left() {
+    let site = site();
+    let mut config = site.config(&[]);
+    config.address = deaf_broker();
+    config.acknowledge_timeout = Duration::from_millis(200);
+    let (events, received) = async_channel::bounded(8);
+    let link = Link::start(config, events).unwrap();
+    let events = Events(received);
+    events.connected();
+    link.publish(publication("x", b"", 1)).unwrap();
+    let reason = events.disconnected();
+    assert!(reason.contains("acknowledged"), "{reason}");
+}
+
+#[test]
+fn acknowledgements_that_the_owner_does_not_take_are_not_the_broker_s_fault() {
+    let site = site();
+    let mut config = site.config(&[]);
+    config.acknowledge_timeout = Duration::from_millis(200);
+    let (events, received) = async_channel::bounded(1);
+    let link = Link::start(config, events).unwrap();
+    let events = Events(received);
+    events.connected();
+    for ticket in 0..20 {
+        link.publish(publication("x", b"", ticket)).unwrap();
+    }
+    // Longer than the broker may take: the first acknowledgement fills the channel, the others stay unread.
+    let long = Instant::now() + Duration::from_millis(600);
+    wait_until(long);
+    for ticket in 0..20 {
+        assert_eq!(events.next(), LinkEvent::Acknowledged { ticket });
+    }
+}
+
+/// Time itself is what the test is about.
+fn wait_until(at: Instant) {
+    smol::block_on(smol::Timer::at(at));
 }
 
 #[test]
