@@ -1,6 +1,8 @@
-//! `apply`: all documents are judged first, then the artifacts are sent, then regions, devices and workloads are written.
+//! `apply`: all documents are judged first, then namespaces are made, then the artifacts are sent, then regions, devices and
+//! workloads are written.
 //!
-//! If one document is not valid nothing is changed at all.
+//! If one document is not valid nothing is changed at all; what is to be in a new namespace can only be judged when that is
+//! there, and is judged whole before anything else is written.
 
 use crate::args::{Apply, DryRun, Global, Output};
 use crate::artifact::{self, Pin, Upload};
@@ -9,7 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::judge;
 use crate::manifest::{self, Document};
-use crate::output::{line, warn, whole};
+use crate::output::{line, say, warn, whole};
 use crate::plan;
 use crate::show::number;
 use crate::swapped;
@@ -63,17 +65,21 @@ pub fn run(global: &Global, args: &Apply) -> Result<(), Failure> {
         }
         return finish(global.output, &results);
     }
+    // Documents come in the order of their kinds.
+    let (namespaces, others) = documents.split_at(documents.partition_point(is_namespace));
+    for document in namespaces {
+        results.push(store(client, document, &manager, global.output)?);
+    }
+    if judged.iter().any(Option::is_none) && !namespaces.is_empty() {
+        let pointers = file_pointers.get(namespaces.len()..).unwrap_or_default();
+        dry_run(client, others, pointers, &manager).map_err(|failure| failure.why("but for namespaces"))?;
+    }
     for pin in &pins {
         let upload = artifact::upload(client, pin)?;
         results.push(shown_artifact(pin, upload, global.output, "")?);
     }
-    for document in &documents {
-        let written = send(client, document, &manager, Keeping::Store);
-        let written = written.map_err(|failure| document.source.locate(failure))?;
-        for warning in &written.warnings {
-            warn(&format!("warning: {}: {warning}", document.target));
-        }
-        results.push(shown(&document.target, Some(&written), global.output, "")?);
+    for document in others {
+        results.push(store(client, document, &manager, global.output)?);
     }
     finish(global.output, &results)?;
     if !args.wait {
@@ -88,6 +94,41 @@ pub fn run(global: &Global, args: &Apply) -> Result<(), Failure> {
         return Ok(());
     }
     wait::until_running(client, &workloads, timeout, global.output)
+}
+
+fn is_namespace(document: &Document) -> bool {
+    document.target.kind == Kind::Namespace
+}
+
+/// Writes one document, and tells what became of it.
+fn store(client: &Client, document: &Document, manager: &FieldManager<'_>, output: Output) -> Result<Value, Failure> {
+    let written = send(client, document, manager, Keeping::Store);
+    let written = written.map_err(|failure| document.source.locate(failure))?;
+    for warning in &written.warnings {
+        warn(&format!("warning: {}: {warning}", document.target));
+    }
+    shown(&document.target, Some(&written), output, "")
+}
+
+/// Makes the namespace that a module is to be in, if the documents have it and the hub has not.
+pub fn make_namespace(
+    client: &Client,
+    documents: &[Document],
+    name: &str,
+    manager: &FieldManager<'_>,
+) -> Result<(), Failure> {
+    let Some(document) = documents.iter().find(|document| is_namespace(document) && document.target.name == name)
+    else {
+        return Ok(());
+    };
+    match client.get(&document.target.path()) {
+        Err(failure) if failure.exit == Exit::NotFound => {}
+        other => return other.map(|_| ()),
+    }
+    let written = send(client, document, manager, Keeping::Store);
+    written.map_err(|failure| document.source.locate(failure))?;
+    say(&format!("{} was made already: the modules of the plan are kept in it", document.target));
+    Ok(())
 }
 
 /// Server-side apply: the hub merges what this manager says with what others own.
@@ -126,7 +167,7 @@ fn judged_here(output: Output, documents: &[Document]) -> Result<(), Failure> {
 }
 
 /// Lets the hub judge every document without a change; all mistakes of all documents at once. `None` where only an
-/// artifact is missing that has not been sent yet.
+/// artifact is missing that has not been sent yet, or the namespace that one of the documents makes.
 pub fn dry_run(
     client: &Client,
     documents: &[Document],
@@ -138,7 +179,9 @@ pub fn dry_run(
     for (document, pinned) in documents.iter().zip(file_pointers) {
         match send(client, document, manager, Keeping::Judge) {
             Ok(written) => judged.push(Some(written)),
-            Err(failure) if only_about(&failure, pinned) => judged.push(None),
+            Err(failure) if only_about(&failure, pinned) || is_made_here(&failure, document, documents) => {
+                judged.push(None);
+            }
             // No hub, no right, no space: the next document would fare the same.
             Err(failure) if failure.exit == Exit::Failure => return Err(failure),
             Err(failure) => {
@@ -172,6 +215,11 @@ fn named(mut failure: Failure, target: &Target, count: usize) -> Failure {
 
 fn only_about(failure: &Failure, pointers: &[String]) -> bool {
     !failure.places.is_empty() && failure.places.iter().all(|place| pointers.contains(&place.pointer))
+}
+
+fn is_made_here(failure: &Failure, document: &Document, documents: &[Document]) -> bool {
+    let is_it = |other: &Document| is_namespace(other) && other.target.name == document.target.namespace;
+    failure.code == "NAMESPACE_NOT_FOUND" && documents.iter().any(is_it)
 }
 
 /// What happened to one object, in words of the field: an update is "configured".

@@ -69,6 +69,20 @@ pub fn file_pointers(document: &Document) -> Vec<String> {
         .collect()
 }
 
+/// What the `file:` references of a workload are uploaded as.
+pub fn named(document: &Document) -> Vec<Target> {
+    let pointers = file_pointers(document).into_iter();
+    let mut names: Vec<String> = pointers
+        .filter_map(|pointer| {
+            let path = document.value.pointer(&pointer)?.as_str()?.strip_prefix(SCHEME)?;
+            label(Path::new(path).file_stem()?.to_str()?)
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names.iter().map(|name| Target::new(Kind::Artifact, &document.target.namespace, name)).collect()
+}
+
 /// Replaces every `file:` reference by the pinned one; gives back the files, each once.
 pub fn pin(documents: &mut [Document]) -> Result<Vec<Pin>, Failure> {
     let mut pins: BTreeMap<(PathBuf, String), Pin> = BTreeMap::new();

@@ -52,6 +52,7 @@ pub fn row(kind: Kind, item: &Value, look: Look) -> Vec<String> {
     let name = text(item, "/metadata/name");
     cells.push(if look.shows_kind { format!("{}/{name}", kind.singular()) } else { name });
     cells.extend(match kind {
+        Kind::Namespace => namespace(item, is_wide),
         Kind::Region => region(item, is_wide),
         Kind::Device => device(item, is_wide),
         Kind::Artifact => artifact(item, is_wide),
@@ -80,6 +81,7 @@ pub fn event(item: &Value) -> Vec<String> {
 
 const fn narrow_header(kind: Kind) -> &'static [&'static str] {
     match kind {
+        Kind::Namespace => &["NAME", "AGE"],
         Kind::Region => &["NAME", "SHAPE", "AGE"],
         Kind::Device => &["NAME", "STATE", "SEEN", "CLASS", "POSITION", "WORKLOADS", "SYNCED", "AGE"],
         Kind::Artifact => &["NAME", "DIGEST", "SIZE", "VERSIONS", "AGE"],
@@ -91,13 +93,17 @@ const fn narrow_header(kind: Kind) -> &'static [&'static str] {
 
 const fn wide_header(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Region => &["LABELS"],
+        Kind::Namespace | Kind::Region => &["LABELS"],
         Kind::Device => &["ID", "ARCHITECTURE", "AGENT", "REVISION", "LABELS"],
         Kind::Artifact => &["REFERENCE"],
         Kind::Workload => &["ARTIFACT", "SHORTFALL", "LABELS"],
         Kind::Placement => &["DETAIL", "LABELS"],
         Kind::Token => &["LABELS"],
     }
+}
+
+fn namespace(item: &Value, is_wide: bool) -> Vec<String> {
+    if is_wide { vec![labels(item)] } else { Vec::new() }
 }
 
 fn region(item: &Value, is_wide: bool) -> Vec<String> {

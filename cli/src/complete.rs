@@ -126,7 +126,7 @@ pub fn regions(current: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 pub fn namespaces(current: &OsStr) -> Vec<CompletionCandidate> {
-    candidates(vec![hub::model::NAMESPACE_DEFAULT.to_owned()], current)
+    candidates(names(Kind::Namespace, &current.to_string_lossy()), current)
 }
 
 pub fn contexts(current: &OsStr) -> Vec<CompletionCandidate> {

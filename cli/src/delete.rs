@@ -1,6 +1,7 @@
 //! `delete`: objects by name, by selector, or as manifests describe them.
 
 use crate::args::{Delete, Global, Output};
+use crate::artifact;
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -9,6 +10,7 @@ use crate::manifest;
 use crate::output::{line, say};
 use crate::show;
 use crate::target::{Target, collection, parse_kind, parse_many};
+use hub::model::Kind;
 use serde_json::json;
 
 pub fn run(global: &Global, args: &Delete) -> Result<(), Failure> {
@@ -18,7 +20,9 @@ pub fn run(global: &Global, args: &Delete) -> Result<(), Failure> {
         match client.delete(&target.path()) {
             Ok(()) => line(&removed(&target, global.output))?,
             Err(failure) if failure.exit == Exit::NotFound => {
-                if !args.ignore_not_found {
+                // A manifest does not say whether its artifact is there still.
+                let is_implied = args.kind.is_none() && target.kind == Kind::Artifact;
+                if !args.ignore_not_found && !is_implied {
                     missing = missing.or(Some(failure));
                 }
             }
@@ -45,7 +49,22 @@ fn targets(global: &Global, args: &Delete, client: &Client) -> Result<Vec<Target
         // The reverse of the order in which they are applied.
         (None, _) => {
             let documents = manifest::read(&args.source, &global.namespace)?;
-            Ok(documents.into_iter().rev().map(|document| document.target).collect())
+            let namespaces: Vec<&Target> = documents
+                .iter()
+                .map(|document| &document.target)
+                .filter(|target| target.kind == Kind::Namespace)
+                .collect();
+            // What `apply` uploaded into a namespace that goes would keep it.
+            let leaves = |target: &Target| namespaces.iter().any(|namespace| namespace.name == target.namespace);
+            let mut artifacts: Vec<Target> = documents.iter().flat_map(artifact::named).filter(leaves).collect();
+            artifacts.sort_by_key(Target::key);
+            artifacts.dedup();
+            let (others, namespaces): (Vec<Target>, Vec<Target>) = documents
+                .iter()
+                .rev()
+                .map(|document| document.target.clone())
+                .partition(|target| target.kind != Kind::Namespace);
+            Ok(others.into_iter().chain(artifacts).chain(namespaces).collect())
         }
     }
 }

@@ -61,6 +61,7 @@ pub fn render(kind: Kind, object: &Value, events: &[Value], now_ms: i64) -> Stri
     match kind {
         Kind::Device => device(&mut out, object),
         Kind::Workload => workload(&mut out, object),
+        Kind::Namespace => {}
         Kind::Region | Kind::Artifact | Kind::Placement | Kind::Token => spec(&mut out, object),
     }
     let shown: Vec<String> = events.iter().map(event_line).collect();

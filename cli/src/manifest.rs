@@ -88,11 +88,12 @@ impl Source {
 /// Kinds in the order in which they are applied: what others refer to comes first.
 const fn rank(kind: Kind) -> u8 {
     match kind {
-        Kind::Region => 0,
-        Kind::Device => 1,
-        Kind::Artifact => 2,
-        Kind::Workload => 3,
-        Kind::Placement | Kind::Token => 4,
+        Kind::Namespace => 0,
+        Kind::Region => 1,
+        Kind::Device => 2,
+        Kind::Artifact => 3,
+        Kind::Workload => 4,
+        Kind::Placement | Kind::Token => 5,
     }
 }
 

@@ -1,9 +1,10 @@
 //! `plan`: what applying manifests would change, in objects and in where workloads run; kept in a file that `apply` carries
 //! out exactly or not at all.
 //!
-//! The hub decides and words everything. Only modules are sent beforehand: a plan names them by their hashes.
+//! The hub decides and words everything. Only modules are sent beforehand, because a plan names them by their hashes, and the
+//! namespaces are made that they are kept in.
 
-use crate::apply::FieldManager;
+use crate::apply::{FieldManager, make_namespace};
 use crate::args::{Global, Output, Plan};
 use crate::artifact;
 use crate::changes::{self, Change};
@@ -28,12 +29,13 @@ pub fn run(global: &Global, args: &Plan) -> Result<(), Failure> {
     let mut documents = manifest::read_judged(&args.source, &global.namespace)?;
     let pins = artifact::pin(&mut documents)?;
     let client = &Client::connect(global)?;
+    let manager = FieldManager { name: &args.owner.field_manager, force: args.owner.force_conflicts };
     for pin in &pins {
         if !artifact::is_known(client, pin)? {
+            make_namespace(client, &documents, &pin.target.namespace, &manager)?;
             artifact::upload(client, pin)?;
         }
     }
-    let manager = FieldManager { name: &args.owner.field_manager, force: args.owner.force_conflicts };
     let parameters =
         [("fieldManager", Some(manager.name.to_owned())), ("force", manager.force.then(|| "true".to_owned()))];
     let values: Vec<&Value> = documents.iter().map(|document| &document.value).collect();

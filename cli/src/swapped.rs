@@ -47,7 +47,7 @@ fn points(document: &Document) -> Vec<(String, (f64, f64))> {
         Kind::Workload => single("/spec/placement/near/point").into_iter().collect(),
         Kind::Device => single("/spec/position/point").into_iter().collect(),
         Kind::Region => single("/spec/circle/center").into_iter().chain(centre(&document.value)).collect(),
-        Kind::Artifact | Kind::Placement | Kind::Token => Vec::new(),
+        Kind::Namespace | Kind::Artifact | Kind::Placement | Kind::Token => Vec::new(),
     }
 }
 

@@ -22,6 +22,7 @@ impl std::fmt::Display for Target {
 /// The names of a kind: singular, plural, short ones.
 pub const fn aliases(kind: Kind) -> &'static [&'static str] {
     match kind {
+        Kind::Namespace => &["namespace", "namespaces", "ns"],
         Kind::Device => &["device", "devices", "dev", "d"],
         Kind::Workload => &["workload", "workloads", "wl", "w"],
         Kind::Region => &["region", "regions", "reg"],
@@ -88,7 +89,7 @@ pub fn parse_workload(text: &str, namespace: &str) -> Result<Target, Failure> {
     };
     match target.kind {
         Kind::Workload => Ok(target),
-        Kind::Region | Kind::Device | Kind::Artifact | Kind::Placement | Kind::Token => {
+        Kind::Namespace | Kind::Region | Kind::Device | Kind::Artifact | Kind::Placement | Kind::Token => {
             Err(Failure::usage(format!("{text} is a {}, and a workload is needed", target.kind.singular())))
         }
     }
@@ -154,6 +155,7 @@ mod tests {
         assert_eq!(parse("wl/hello", None).unwrap(), (Kind::Workload, Some("hello".to_owned())));
         assert_eq!(parse("d", None).unwrap(), (Kind::Device, None));
         assert_eq!(parse("reg", Some("x")).unwrap(), (Kind::Region, Some("x".to_owned())));
+        assert_eq!(parse("ns", Some("lab")).unwrap(), (Kind::Namespace, Some("lab".to_owned())));
         assert_eq!(parse("ART", None).unwrap().0, Kind::Artifact);
         assert!(parse("pod", None).unwrap_err().why[0].contains("workload (wl, w)"));
         assert!(parse("wl/", None).is_err() && parse("wl/a", Some("b")).is_err());

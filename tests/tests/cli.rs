@@ -259,7 +259,8 @@ fn contexts_and_tokens_lead_to_the_hub_without_its_data_directory() {
     assert!(refused.code == 1 && refused.err.contains("FORBIDDEN"), "{refused:?}");
     let shown = bare(&["ctx", "show", "-o", "json"], "").json();
     assert_eq!((&shown["hasToken"], &shown["namespace"]), (&json!(true), &json!("field")));
-    assert!(bare(&["get", "workloads"], "").err.contains("in namespace field"));
+    let missing = bare(&["get", "workloads"], "");
+    assert!(missing.code == 8 && missing.err.contains("there is no namespace \"field\""), "{missing:?}");
 
     let data = site.hub.data().display().to_string();
     let done = bare(&["ctx", "add", "admin", "--data", &data, "--readonly"], "");
@@ -531,4 +532,76 @@ fn a_plan_is_shown_kept_and_carried_out_exactly_or_not_at_all() {
     let wrong = site.run(&["apply", "hello.yaml"]);
     assert_eq!(wrong.code, 2);
     assert!(wrong.err.contains("fulmar apply -f hello.yaml"), "{wrong:?}");
+}
+
+#[test]
+fn a_file_with_a_namespace_and_what_is_in_it_applies_in_one_go() {
+    let site = Site::new();
+    let module = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions/hello/hello.wasm");
+    std::fs::copy(module, site.path("hello.wasm")).unwrap();
+    let manifest = |namespace: &str| {
+        format!(
+            "apiVersion: fulmar/v1\nkind: Workload\nmetadata: {{name: hello, namespace: {namespace}}}\nspec:\n  type: function\n  \
+             artifact: file:hello.wasm\n  function: {{triggers: {{every: 1h}}, capabilities: [log, state]}}\n  \
+             placement: {{labels: {{fleet: test}}}}\n---\n\
+             apiVersion: fulmar/v1\nkind: Namespace\nmetadata: {{name: {namespace}, labels: {{team: x}}}}\n"
+        )
+    };
+    site.write("lab.yaml", &manifest("lab"));
+    let tried = site.run(&["apply", "-f", "lab.yaml", "--dry-run"]).only();
+    assert!(tried.starts_with("artifact/hello uploaded") && tried.contains("namespace/lab created"), "{tried}");
+    let diff = site.run(&["diff", "-f", "lab.yaml"]).only();
+    assert!(diff.starts_with("+ namespace/lab\n") && diff.contains("+ workload/hello\n"), "{diff}");
+    assert_eq!(site.run(&["get", "ns", "-o", "name"]).only(), "namespace/default\n", "nothing was written");
+
+    let done = site.run(&["apply", "-f", "lab.yaml"]).only();
+    let first: Vec<&str> = done.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(first, ["namespace/lab", "artifact/hello", "workload/hello"], "{done}");
+    assert!(site.run(&["apply", "-f", "lab.yaml"]).only().starts_with("namespace/lab unchanged"));
+    assert_eq!(site.run(&["get", "workloads", "-n", "lab", "-o", "name"]).only(), "workload/hello\n");
+    assert_eq!(
+        site.run(&["get", "namespaces", "-l", "team=x", "-o", "jsonpath={.items[*].metadata.name}"]).only(),
+        "lab\n"
+    );
+    let shown = site.run(&["describe", "ns", "lab"]).only();
+    assert!(shown.starts_with("Name:        lab\nLabels:      team=x\n"), "{shown}");
+    let wide = site.run(&["get", "ns", "-o", "wide"]).only();
+    assert!(wide.starts_with("NAME      AGE") && wide.contains("team=x"), "{wide}");
+
+    let missing = site.run(&["get", "workloads", "-n", "moon"]);
+    assert!(missing.code == 8 && missing.err.contains("error[NAMESPACE_NOT_FOUND]"), "{missing:?}");
+    site.write("moon.yaml", manifest("moon").split("---").next().unwrap());
+    let refused = site.run(&["apply", "-f", "moon.yaml"]);
+    assert!(refused.code == 8 && refused.err.contains("nothing was changed"), "{refused:?}");
+    let paste = refused.err.lines().find_map(|line| Some(line.split_once("echo ")?.1.to_owned())).unwrap();
+    let yaml = paste.split('\'').nth(1).unwrap();
+    assert_eq!(
+        finish(site.command(&["apply", "-f", "-"]), yaml).only(),
+        "namespace/moon created (generation 1)\n",
+        "what the message says can be pasted"
+    );
+
+    site.write("field.yaml", &manifest("field"));
+    let plan = site.run(&["plan", "-f", "field.yaml", "--out", "p.json"]);
+    assert!(plan.code == 0 && plan.err.contains("namespace/field was made already"), "{plan:?}");
+    assert!(plan.out.starts_with("= namespace/field\n+ workload/hello\n"), "{plan:?}");
+    let applied = site.run(&["apply", "p.json"]).only();
+    assert!(applied.contains("workload/hello created (generation 1)"), "{applied}");
+
+    for (typed, expected) in [("la", "lab"), ("", "default\nfield\nlab\nmoon")] {
+        let mut asked = site.command(&["--", "fulmar", "get", "workloads", "-n", typed]);
+        asked.env("COMPLETE", "fish");
+        assert_eq!(finish(asked, "").only().trim(), expected);
+    }
+
+    let used = site.run(&["delete", "ns", "lab"]);
+    assert!(used.code == 6 && used.err.contains("error[IN_USE]"), "{used:?}");
+    assert!(used.err.contains("fulmar delete workload/hello -n lab"), "{used:?}");
+    let kept = site.run(&["delete", "namespace", "default"]);
+    assert!(kept.code == 6 && kept.err.contains("error[PROTECTED]"), "{kept:?}");
+    assert_eq!(
+        site.run(&["delete", "-f", "lab.yaml"]).only(),
+        "workload/hello deleted\nartifact/hello deleted\nnamespace/lab deleted\n"
+    );
+    assert_eq!(site.run(&["get", "ns", "lab"]).code, 8);
 }

@@ -6,7 +6,8 @@ use super::body::next_piece;
 use super::object::{query, unexpected};
 use super::problem::{Refused, Result, invalid, problem};
 use super::{Api, UPLOAD_BYTES_PER_SECOND_MIN, UPLOAD_GRACE};
-use crate::engine::port::{Answer, Request};
+use crate::engine::port::{Answer, Request, Selection};
+use crate::model::Kind;
 use crate::store::{ArtifactError, ArtifactReader};
 use axum::Extension;
 use axum::body::{Body, Bytes};
@@ -72,6 +73,10 @@ pub(super) async fn upload(
         None => None,
     };
     let declared_bytes = declared_length(&headers, api.limits.artifact_bytes_max)?;
+    // Before the first byte: content that is to go nowhere is not taken.
+    let selection = Selection { namespace: Some(namespace.clone()), ..Selection::default() };
+    let place = Request::List { kind: Kind::Artifact, selection, limit: 1, after: None };
+    api.handle.request(&caller.actor(), place).await?;
     let (artifacts, limit) = (api.artifacts.clone(), api.limits.artifact_bytes_max);
     let mut upload = smol::unblock(move || artifacts.upload(limit)).await?;
     let (began, mut came) = (Instant::now(), 0_u64);

@@ -69,6 +69,7 @@ const fn route(method: Method, path: &'static str, right: Right, handler: fn() -
     Route { method, path, right, handler }
 }
 
+const NAMESPACE: &str = "/v1/namespaces/{name}";
 const REGION: &str = "/v1/regions/{name}";
 const DEVICE: &str = "/v1/devices/{name}";
 const TOKEN: &str = "/v1/tokens/{name}";
@@ -85,6 +86,11 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/openapi.json", Right::Anyone, || routing::get(openapi::openapi)),
     route(Method::Get, "/metrics", Right::Viewer, || routing::get(health::metrics)),
     route(Method::Get, "/v1/status", Right::Viewer, || routing::get(object::status)),
+    route(Method::Get, "/v1/namespaces", Right::Viewer, || list::all(Kind::Namespace)),
+    route(Method::Get, NAMESPACE, Right::Viewer, || object::read(Kind::Namespace)),
+    route(Method::Put, NAMESPACE, Right::Admin, || object::write(Kind::Namespace)),
+    route(Method::Patch, NAMESPACE, Right::Admin, || object::apply(Kind::Namespace)),
+    route(Method::Delete, NAMESPACE, Right::Admin, || object::remove(Kind::Namespace)),
     route(Method::Get, "/v1/regions", Right::Viewer, || list::all(Kind::Region)),
     route(Method::Get, REGION, Right::Viewer, || object::read(Kind::Region)),
     route(Method::Put, REGION, Right::Admin, || object::write(Kind::Region)),

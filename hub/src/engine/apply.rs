@@ -73,7 +73,7 @@ impl Engine {
 
     /// An object with the names of those who own its fields.
     pub(super) fn managed(&self, now: Now, key: &ObjectKey) -> Result<Answer, Problem> {
-        let stored = self.state.objects.get(key).ok_or_else(|| problem::not_found(key))?;
+        let stored = self.state.objects.get(key).ok_or_else(|| self.missing(key))?;
         let mut document = self.document(now, stored);
         document["metadata"]["managedFields"] = json!(stored.body.managed);
         let (outcome, resource_version, warnings) = (Outcome::Read, stored.resource_version, Vec::new());

@@ -27,7 +27,7 @@ impl Engine {
         device: Option<&str>,
         near: Option<Point>,
     ) -> Result<Answer, Problem> {
-        let stored = self.state.objects.get(key).ok_or_else(|| problem::not_found(key))?;
+        let stored = self.state.objects.get(key).ok_or_else(|| self.missing(key))?;
         let body = stored.workload().ok_or_else(|| problem::not_found(key))?;
         let Some(encoded) = &body.encoded else {
             return Err(problem::invalid("/spec", "an artifact of this workload is missing".to_owned()));

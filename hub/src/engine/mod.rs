@@ -16,6 +16,7 @@ mod join;
 mod liveness;
 mod log;
 mod measure;
+mod namespace;
 mod object;
 mod observe;
 mod pending;
@@ -63,6 +64,7 @@ use dispatch::Link;
 use event::{Events, Follower};
 use liveness::Watch;
 use log::Logs;
+use namespace::Namespaces;
 use pending::Pipeline;
 use placement::Placement;
 use quarantine::Quarantine;
@@ -98,6 +100,7 @@ pub struct Engine {
     quarantine: Quarantine,
     /// Devices to look at, because they may be ready to be deleted.
     leaving: BTreeSet<u32>,
+    namespaces: Namespaces,
     messages_refused: u64,
 }
 
@@ -150,6 +153,7 @@ impl Engine {
         for row in loaded.desired {
             state.desired_load(row);
         }
+        let namespaces = Namespaces::of(&state);
         let mut engine = Self {
             config: Settings { broker, artifacts, certificate, trust, heartbeat, spread, sweep, republish_per_second },
             hub_signing: loaded.hub_signing,
@@ -172,6 +176,7 @@ impl Engine {
             clock: WallClock::default(),
             quarantine: Quarantine::default(),
             leaving: BTreeSet::new(),
+            namespaces,
             messages_refused: 0,
         };
         engine.leaving_mark_all();
@@ -181,6 +186,8 @@ impl Engine {
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.clock_look(now);
+        // Before anything that is to be in them.
+        self.namespaces_run(now);
         match input {
             Input::Request { ticket, actor, request } => self.request(now, ticket, &actor, request),
             Input::Cancel { ticket } => self.cancel(ticket),
@@ -202,6 +209,7 @@ impl Engine {
         if let Some(effect) = self.effects.pop_front() {
             return Some(effect);
         }
+        self.namespaces_run(now);
         self.placement_run(now);
         self.tell_too_large(now);
         self.dispatch_run(now);
@@ -244,6 +252,7 @@ impl Engine {
             self.quarantine_timeout(),
             self.sweep_at,
             self.changes.timeout(),
+            self.namespaces.timeout(),
         ];
         times.into_iter().flatten().min()
     }

@@ -12,7 +12,7 @@ use super::stored::{Body, DeviceBody, Spec, Stored, WorkloadBody};
 use crate::commit::{AuditEntry, ObjectRow, Write};
 use crate::model::{
     ARTIFACT_VERSIONS_MAX, ArtifactSpec, ArtifactVersion, DeviceManifest, DeviceSpec, Kind, Manifest, ManifestSpec,
-    ObjectKey, Refusal, WorkloadSpec,
+    NAMESPACE_DEFAULT, ObjectKey, Refusal, WorkloadSpec,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -96,15 +96,17 @@ impl Engine {
         manner: &Manner<'_>,
     ) -> Result<Judged, Problem> {
         let manifest = Manifest::read(key, document).map_err(problem::refused)?;
+        self.check_namespace(key)?;
         let before = self.state.objects.get(key).cloned();
         self.check_version(key, if_match)?;
         let spec = match manifest.spec {
+            ManifestSpec::Namespace(namespace) => Spec::Namespace(namespace),
             ManifestSpec::Region(region) => Spec::Region(region),
             ManifestSpec::Device(device) => match before.as_deref().and_then(Stored::device) {
                 Some(body) => {
                     Spec::Device(DeviceBody { spec: merged(&body.spec, device), reported: body.reported.clone() })
                 }
-                None => return Err(problem::not_found(key)),
+                None => return Err(self.missing(key)),
             },
             ManifestSpec::Workload(spec) => self.admit_workload(key, *spec, before.as_deref())?,
             ManifestSpec::Token(_) => {
@@ -277,10 +279,13 @@ impl Engine {
         if_match: Option<u64>,
     ) -> Done {
         let Some(before) = self.state.objects.get(key).cloned() else {
-            return Some(Err(problem::not_found(key)));
+            return Some(Err(self.missing(key)));
         };
         if let Err(stale) = self.check_version(key, if_match) {
             return Some(Err(stale));
+        }
+        if *key == ObjectKey::namespace(NAMESPACE_DEFAULT) {
+            return Some(Err(problem::namespace_default()));
         }
         let users = self.users(key);
         if !users.is_empty() {
@@ -340,9 +345,10 @@ impl Engine {
         self.changed(key);
     }
 
-    /// Workloads that need this object.
-    fn users(&self, key: &ObjectKey) -> Vec<String> {
+    /// Workloads that need this object, or everything that is in this namespace.
+    fn users(&self, key: &ObjectKey) -> Vec<ObjectKey> {
         let needs = |stored: &Stored| match (&key.kind, stored.workload()) {
+            (Kind::Namespace, _) => stored.key.namespace == key.name,
             (Kind::Region, Some(workload)) => workload.spec.placement.regions().any(|name| *name == key.name),
             (Kind::Artifact, Some(workload)) => {
                 stored.key.namespace == key.namespace
@@ -351,7 +357,7 @@ impl Engine {
             (Kind::Device | Kind::Workload | Kind::Placement | Kind::Token, _) | (_, None) => false,
         };
         let objects = self.state.objects.values();
-        objects.filter(|stored| needs(stored)).map(|stored| stored.key.to_string()).collect()
+        objects.filter(|stored| needs(stored)).map(|stored| stored.key.clone()).collect()
     }
 
     pub(super) fn artifact_put(
@@ -367,6 +373,9 @@ impl Engine {
             if !wire::topic::is_label(text, wire::limits::NAME_BYTES_MAX) {
                 return Some(Err(problem::invalid(pointer, format!("{text:?} is not a name"))));
             }
+        }
+        if let Err(refused) = self.check_namespace(key) {
+            return Some(Err(refused));
         }
         if bytes > u64::from(wire::limits::ARTIFACT_BYTES_MAX) {
             let limit = wire::limits::ARTIFACT_BYTES_MAX;
@@ -430,7 +439,7 @@ impl Engine {
                     self.pipeline.release_last(Release::DeviceChanged(key.name.clone()));
                 }
             }
-            Kind::Artifact | Kind::Placement | Kind::Token => {}
+            Kind::Namespace | Kind::Artifact | Kind::Placement | Kind::Token => {}
         }
     }
 }
@@ -454,9 +463,18 @@ fn is_same_spec(a: &Spec, b: &Spec) -> bool {
         (Spec::Workload(a), Spec::Workload(b)) => a.spec == b.spec,
         // What a device reports is no change of its spec.
         (Spec::Device(a), Spec::Device(b)) => a.spec == b.spec,
+        (Spec::Namespace(a), Spec::Namespace(b)) => a == b,
         (Spec::Region(a), Spec::Region(b)) => a == b,
         (Spec::Artifact(a), Spec::Artifact(b)) => a == b,
         (Spec::Token(a), Spec::Token(b)) => a == b,
-        (Spec::Region(_) | Spec::Device(_) | Spec::Workload(_) | Spec::Artifact(_) | Spec::Token(_), _) => false,
+        (
+            Spec::Namespace(_)
+            | Spec::Region(_)
+            | Spec::Device(_)
+            | Spec::Workload(_)
+            | Spec::Artifact(_)
+            | Spec::Token(_),
+            _,
+        ) => false,
     }
 }

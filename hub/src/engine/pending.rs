@@ -250,6 +250,7 @@ impl Engine {
             again.push(last.parked);
         }
         self.placement.failed(now.monotonic);
+        self.namespaces.failed(sequence, now.monotonic);
         self.leaving_mark_all();
         let message = match reason {
             CommitFailure::DiskFull => "the disk is full: changes are refused until there is room",

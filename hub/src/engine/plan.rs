@@ -376,9 +376,12 @@ fn key_of(document: &Value, place: usize) -> Result<ObjectKey, Problem> {
     };
     let kind = document["kind"].as_str().and_then(Kind::parse).ok_or_else(|| wrong("kind", "missing, or no kind"))?;
     match kind {
-        Kind::Region | Kind::Device | Kind::Workload => {}
+        Kind::Namespace | Kind::Region | Kind::Device | Kind::Workload => {}
         Kind::Artifact | Kind::Placement | Kind::Token => {
-            return Err(wrong("kind", "a plan is of documents that are applied: regions, devices, workloads"));
+            return Err(wrong(
+                "kind",
+                "a plan is of documents that are applied: namespaces, regions, devices, workloads",
+            ));
         }
     }
     let name = document["metadata"]["name"].as_str().ok_or_else(|| wrong("metadata/name", "missing"))?.to_owned();

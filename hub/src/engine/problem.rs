@@ -2,7 +2,7 @@
 
 use super::port::Problem;
 use crate::commit::CommitFailure;
-use crate::model::{FieldError, Kind, ObjectKey, Refusal};
+use crate::model::{FieldError, Kind, NAMESPACE_DEFAULT, ObjectKey, Refusal};
 
 fn problem(status: u16, code: &'static str, title: &'static str, detail: String, next: Vec<String>) -> Problem {
     Problem { status, code, title, detail, errors: Vec::new(), next }
@@ -13,11 +13,26 @@ pub(super) fn not_found(key: &ObjectKey) -> Problem {
         Kind::Device => {
             vec!["fulmar get devices".to_owned(), "fulmar device join-token".to_owned()]
         }
-        Kind::Region | Kind::Artifact | Kind::Workload | Kind::Placement | Kind::Token => {
+        Kind::Namespace | Kind::Region | Kind::Artifact | Kind::Workload | Kind::Placement | Kind::Token => {
             vec![format!("fulmar get {}", key.kind.plural())]
         }
     };
     problem(404, "NOT_FOUND", "not found", format!("there is no {key}"), next)
+}
+
+pub(super) fn namespace_not_found(name: &str) -> Problem {
+    let shown: String = name.chars().take(80).collect();
+    let detail = format!("there is no namespace {shown:?}; make it first, or name another one");
+    let next = vec![
+        "fulmar get namespaces".to_owned(),
+        format!("echo '{{apiVersion: fulmar/v1, kind: Namespace, metadata: {{name: {shown}}}}}' | fulmar apply -f -"),
+    ];
+    problem(404, "NAMESPACE_NOT_FOUND", "no such namespace", detail, next)
+}
+
+pub(super) fn namespace_default() -> Problem {
+    let detail = format!("the namespace {NAMESPACE_DEFAULT} is where everything goes that names none; it stays");
+    problem(409, "PROTECTED", "cannot be deleted", detail, vec![format!("fulmar get all -n {NAMESPACE_DEFAULT}")])
 }
 
 pub(super) fn body_not_found() -> Problem {
@@ -54,12 +69,27 @@ pub(super) fn invalid(pointer: &str, detail: String) -> Problem {
     refused(Refusal { errors: vec![FieldError { pointer: pointer.to_owned(), detail }], not_built: false })
 }
 
-pub(super) fn in_use(key: &ObjectKey, users: &[String]) -> Problem {
-    let shown: Vec<&str> = users.iter().take(5).map(String::as_str).collect();
+pub(super) fn in_use(key: &ObjectKey, users: &[ObjectKey]) -> Problem {
+    let shown: Vec<String> = users.iter().take(5).map(ObjectKey::to_string).collect();
     let more = users.len().saturating_sub(shown.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let detail = format!("{key} is used by {}{more}; delete or change these first", shown.join(", "));
-    problem(409, "IN_USE", "still in use", detail, vec!["fulmar get workloads".to_owned()])
+    let (detail, next) = match key.kind {
+        Kind::Namespace => (
+            format!("{key} holds {}{more}; delete these first", shown.join(", ")),
+            // Workloads before the artifacts that they need.
+            users
+                .iter()
+                .rev()
+                .take(5)
+                .map(|user| format!("fulmar delete {}/{} -n {}", user.kind.singular(), user.name, key.name))
+                .collect(),
+        ),
+        Kind::Region | Kind::Device | Kind::Artifact | Kind::Workload | Kind::Placement | Kind::Token => (
+            format!("{key} is used by {}{more}; delete or change these first", shown.join(", ")),
+            vec!["fulmar get workloads".to_owned()],
+        ),
+    };
+    problem(409, "IN_USE", "still in use", detail, next)
 }
 
 pub(super) fn conflict(errors: Vec<FieldError>) -> Problem {

@@ -112,7 +112,7 @@ impl Engine {
     fn logs_request(&mut self, ticket: Ticket, key: &ObjectKey, device: Option<String>, tail: usize, follow: Follow) {
         let stored = self.state.objects.get(key);
         let Some(id) = stored.and_then(|stored| stored.workload()).map(|body| body.id) else {
-            let result = Err(problem::not_found(key));
+            let result = Err(self.missing(key));
             self.effects.push_back(Effect::Answer { ticket, result });
             return;
         };

@@ -73,7 +73,7 @@ impl Engine {
                 let index = self.state.placed.keys.get(key).map(|(_, index)| *index);
                 index.and_then(|index| self.state.devices.get(index)).map(|device| device.keys.name.as_str())
             }
-            Kind::Region | Kind::Artifact | Kind::Workload | Kind::Token => None,
+            Kind::Namespace | Kind::Region | Kind::Artifact | Kind::Workload | Kind::Token => None,
         };
         self.state.position(device?).map(|(position, _)| position.point)
     }
@@ -99,10 +99,11 @@ impl Engine {
 
     /// What cannot be asked about this kind, or is not there.
     pub(super) fn check_selection(&self, kind: Kind, selection: &Selection) -> Result<(), Problem> {
+        self.check_namespace_of(kind, selection.namespace.as_ref())?;
         let Some(Place { within, near: _ }) = &selection.place else { return Ok(()) };
         match kind {
             Kind::Device | Kind::Placement => {}
-            Kind::Region | Kind::Artifact | Kind::Workload | Kind::Token => {
+            Kind::Namespace | Kind::Region | Kind::Artifact | Kind::Workload | Kind::Token => {
                 let detail = format!("{} have no place: within and near select devices and placements", kind.plural());
                 return Err(problem::invalid("", detail));
             }
@@ -170,7 +171,7 @@ impl Engine {
     }
 
     pub(super) fn get(&self, now: Now, key: &ObjectKey) -> Result<Answer, Problem> {
-        let missing = || problem::not_found(key);
+        let missing = || self.missing(key);
         let resource_version = self.shown(key).ok_or_else(missing)?.resource_version;
         let document = self.shown_document(now, key).ok_or_else(missing)?;
         Ok(Answer::Object { outcome: Outcome::Read, resource_version, document, warnings: Vec::new() })

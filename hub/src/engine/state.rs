@@ -212,7 +212,7 @@ impl State {
                     }
                 }
             }
-            Kind::Artifact | Kind::Placement | Kind::Token => {}
+            Kind::Namespace | Kind::Artifact | Kind::Placement | Kind::Token => {}
         }
         before
     }

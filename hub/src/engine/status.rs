@@ -74,7 +74,7 @@ impl Engine {
     /// The whole document of an object, with its status.
     pub(super) fn document(&self, now: Now, stored: &Stored) -> Value {
         let status = match &stored.body.spec {
-            Spec::Region(_) | Spec::Artifact(_) | Spec::Token(_) => Ok(Value::Null),
+            Spec::Namespace(_) | Spec::Region(_) | Spec::Artifact(_) | Spec::Token(_) => Ok(Value::Null),
             Spec::Device(body) => serde_json::to_value(self.device_status(now, &stored.key, body)),
             Spec::Workload(body) => serde_json::to_value(self.workload_status(now, stored, body)),
         };

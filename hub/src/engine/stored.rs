@@ -6,8 +6,8 @@ use super::desired::Encoded;
 use crate::commit::ObjectRow;
 use crate::model::managed::Managed;
 use crate::model::{
-    API_VERSION, ArtifactSpec, DevicePosition, DeviceSpec, Kind, Metadata, Object, ObjectKey, RegionSpec, TokenSpec,
-    WorkloadSpec,
+    API_VERSION, ArtifactSpec, DevicePosition, DeviceSpec, Kind, Metadata, NamespaceSpec, Object, ObjectKey,
+    RegionSpec, TokenSpec, WorkloadSpec,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -37,6 +37,7 @@ pub(super) struct Body {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Spec {
+    Namespace(NamespaceSpec),
     Region(RegionSpec),
     Device(DeviceBody),
     Workload(Box<WorkloadBody>),
@@ -114,6 +115,7 @@ struct WireNumbers {
 impl Spec {
     fn value(&self) -> Value {
         let value = match self {
+            Self::Namespace(spec) => serde_json::to_value(spec),
             Self::Region(spec) => serde_json::to_value(spec),
             Self::Device(body) => serde_json::to_value(&body.spec),
             Self::Workload(body) => serde_json::to_value(&body.spec),
@@ -136,14 +138,14 @@ impl Body {
         let (wire, reported) = match &self.spec {
             Spec::Workload(body) => (Some(WireNumbers { id: body.id, generation: body.record_generation }), None),
             Spec::Device(body) => (None, Some(body.reported.clone())),
-            Spec::Region(_) | Spec::Artifact(_) | Spec::Token(_) => (None, None),
+            Spec::Namespace(_) | Spec::Region(_) | Spec::Artifact(_) | Spec::Token(_) => (None, None),
         };
         let grant = match &self.spec {
             Spec::Token(body) => {
                 let sha256 = data_encoding::HEXLOWER.encode(&body.sha256);
                 Some(Grant { sha256, expires_ms: body.expires_ms })
             }
-            Spec::Region(_) | Spec::Artifact(_) | Spec::Device(_) | Spec::Workload(_) => None,
+            Spec::Namespace(_) | Spec::Region(_) | Spec::Artifact(_) | Spec::Device(_) | Spec::Workload(_) => None,
         };
         let document = Document {
             labels: self.labels.clone(),
@@ -168,6 +170,7 @@ impl Stored {
         let kind = Kind::parse(&row.kind)?;
         let document: Document = serde_json::from_slice(&row.json).ok()?;
         let spec = match kind {
+            Kind::Namespace => Spec::Namespace(serde_json::from_value(document.spec).ok()?),
             Kind::Region => Spec::Region(serde_json::from_value(document.spec).ok()?),
             Kind::Artifact => Spec::Artifact(serde_json::from_value(document.spec).ok()?),
             Kind::Placement => return None,
@@ -199,21 +202,21 @@ impl Stored {
     pub fn device(&self) -> Option<&DeviceBody> {
         match &self.body.spec {
             Spec::Device(body) => Some(body),
-            Spec::Region(_) | Spec::Workload(_) | Spec::Artifact(_) | Spec::Token(_) => None,
+            Spec::Namespace(_) | Spec::Region(_) | Spec::Workload(_) | Spec::Artifact(_) | Spec::Token(_) => None,
         }
     }
 
     pub fn workload(&self) -> Option<&WorkloadBody> {
         match &self.body.spec {
             Spec::Workload(body) => Some(body),
-            Spec::Region(_) | Spec::Device(_) | Spec::Artifact(_) | Spec::Token(_) => None,
+            Spec::Namespace(_) | Spec::Region(_) | Spec::Device(_) | Spec::Artifact(_) | Spec::Token(_) => None,
         }
     }
 
     pub fn artifact(&self) -> Option<&ArtifactSpec> {
         match &self.body.spec {
             Spec::Artifact(spec) => Some(spec),
-            Spec::Region(_) | Spec::Device(_) | Spec::Workload(_) | Spec::Token(_) => None,
+            Spec::Namespace(_) | Spec::Region(_) | Spec::Device(_) | Spec::Workload(_) | Spec::Token(_) => None,
         }
     }
 

@@ -1,15 +1,15 @@
 //! A whole hub in this process: addresses, files, locks and the order of its end.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{Read, Write};
+use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
 use super::*;
-use crate::commit::CommitFailure;
+use crate::commit::{Batch, CommitFailure, Write};
 use crate::engine::port::{Answer, Mode, Problem, Request};
 use crate::model::ObjectKey;
-use crate::store::log_path;
+use crate::store::{Outcome, StoreSettings, log_path};
 
 fn config(data: &Path) -> HubConfig {
     HubConfig { api: loopback(0), broker: loopback(0), ..HubConfig::new(data) }
@@ -173,4 +173,46 @@ fn a_writer_that_is_told_to_end_finds_nobody_to_tell() {
     let report = writer_report(handle.queue());
     inbox.close();
     drop(report);
+}
+
+/// As a hub left it that knew namespaces by name only.
+fn forget_namespaces(data: &Path) {
+    let directory = DataDirectory::take(data).unwrap();
+    let keys = Keys::open(data, &directory.database()).unwrap();
+    let (store, loaded) = Store::open(&directory, &keys, &StoreSettings::default()).unwrap();
+    let (report, outcomes) = std::sync::mpsc::channel();
+    let writer = store.start(Box::new(move |outcome| report.send(outcome).unwrap())).unwrap();
+    let namespaces = loaded.objects.iter().filter(|row| row.kind == "Namespace");
+    let writes: Vec<Write> = namespaces
+        .map(|row| Write::ObjectDelete { kind: "Namespace", namespace: String::new(), name: row.name.clone() })
+        .collect();
+    assert_eq!(writes.len(), 2, "lab and default");
+    assert!(writer.submit(Batch { sequence: loaded.sequence + 1, era: 0, writes, audit: Vec::new() }).is_ok());
+    assert!(matches!(outcomes.recv().unwrap(), Outcome::Committed { .. }));
+}
+
+#[test]
+fn an_older_data_directory_gets_the_namespaces_that_its_objects_are_in() {
+    let data = tempfile::tempdir().unwrap();
+    let ask = |hub: &Hub, request: Request| smol::block_on(hub.handle().request("test", request));
+    let key = ObjectKey::namespace("lab");
+    let document = serde_json::json!({"apiVersion": "fulmar/v1", "kind": "Namespace", "metadata": {"name": "lab"}});
+    let artifact = || {
+        let (namespace, name, digest) = ("lab".to_owned(), "app".to_owned(), wire::Digest([1; 32]));
+        Request::ArtifactPut { namespace, name, digest, bytes: 8 }
+    };
+    let hub = Hub::start(config(data.path())).unwrap();
+    assert_eq!(ask(&hub, artifact()).unwrap_err().code, "NAMESPACE_NOT_FOUND");
+    ask(&hub, Request::Put { key: key.clone(), document, mode: Mode::Commit, if_match: None }).unwrap();
+    ask(&hub, artifact()).unwrap();
+    hub.stop();
+    forget_namespaces(data.path());
+    for _ in 0..2 {
+        let hub = Hub::start(config(data.path())).unwrap();
+        for key in [key.clone(), ObjectKey::namespace("default"), ObjectKey::artifact("lab", "app")] {
+            assert!(ask(&hub, Request::Get { key: key.clone() }).is_ok(), "{key}");
+        }
+        hub.stop();
+    }
+    crate::store::audit_verify(&data.path().join(crate::store::DATABASE_FILE)).unwrap();
 }

@@ -5,6 +5,7 @@
 
 use super::device::{DeviceManifest, read_device};
 use super::metadata::{Kind, ObjectKey};
+use super::namespace::{NamespaceSpec, read_namespace};
 use super::read::{Reader, Refusal, Shape, shown};
 use super::region::{RegionSpec, read_region};
 use super::token::{TokenManifest, read_token};
@@ -26,6 +27,7 @@ pub struct Manifest {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum ManifestSpec {
+    Namespace(NamespaceSpec),
     Region(RegionSpec),
     Device(DeviceManifest),
     Workload(Box<WorkloadSpec>),
@@ -70,6 +72,8 @@ impl Manifest {
                 Some(value) => (labels, annotations) = read_metadata(&mut reader, key, value),
             }
             match map.get("spec") {
+                // There is nothing that it could say.
+                None if key.kind == Kind::Namespace => spec = Some(ManifestSpec::Namespace(NamespaceSpec {})),
                 None => reader.error::<()>("/spec", "missing; it says what is wanted").unwrap_or_default(),
                 Some(value) => spec = read_spec(&mut reader, key.kind, value),
             }
@@ -124,6 +128,7 @@ fn read_metadata(reader: &mut Reader, key: &ObjectKey, value: &Value) -> (Pairs,
 
 fn read_spec(reader: &mut Reader, kind: Kind, value: &Value) -> Option<ManifestSpec> {
     match kind {
+        Kind::Namespace => read_namespace(reader, "/spec", value).map(ManifestSpec::Namespace),
         Kind::Region => read_region(reader, "/spec", value).map(ManifestSpec::Region),
         Kind::Device => read_device(reader, "/spec", value).map(ManifestSpec::Device),
         Kind::Workload => {

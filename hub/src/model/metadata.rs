@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 /// The kinds of objects that the API shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Kind {
+    /// First, because everything else may be in one.
+    Namespace,
     Region,
     Device,
     Artifact,
@@ -20,12 +22,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Region, Self::Device, Self::Artifact, Self::Workload, Self::Placement, Self::Token];
+    pub const ALL: [Self; 7] =
+        [Self::Namespace, Self::Region, Self::Device, Self::Artifact, Self::Workload, Self::Placement, Self::Token];
 
     /// As in a manifest.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Namespace => "Namespace",
             Self::Region => "Region",
             Self::Device => "Device",
             Self::Artifact => "Artifact",
@@ -38,6 +41,7 @@ impl Kind {
     /// As in messages and on the command line.
     pub const fn singular(self) -> &'static str {
         match self {
+            Self::Namespace => "namespace",
             Self::Region => "region",
             Self::Device => "device",
             Self::Artifact => "artifact",
@@ -50,6 +54,7 @@ impl Kind {
     /// As in URLs.
     pub const fn plural(self) -> &'static str {
         match self {
+            Self::Namespace => "namespaces",
             Self::Region => "regions",
             Self::Device => "devices",
             Self::Artifact => "artifacts",
@@ -61,7 +66,7 @@ impl Kind {
 
     pub const fn is_namespaced(self) -> bool {
         match self {
-            Self::Region | Self::Device | Self::Token => false,
+            Self::Namespace | Self::Region | Self::Device | Self::Token => false,
             Self::Artifact | Self::Workload | Self::Placement => true,
         }
     }
@@ -80,6 +85,10 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
+    pub fn namespace(name: &str) -> Self {
+        Self { kind: Kind::Namespace, namespace: String::new(), name: name.to_owned() }
+    }
+
     pub fn region(name: &str) -> Self {
         Self { kind: Kind::Region, namespace: String::new(), name: name.to_owned() }
     }

@@ -9,6 +9,7 @@ mod field;
 pub mod managed;
 mod manifest;
 mod metadata;
+mod namespace;
 mod placed;
 mod placement;
 mod placement_read;
@@ -31,6 +32,7 @@ pub use device::{
 pub use field::{FIELD_TERMS_MAX, FieldSelector, FieldSelectorError};
 pub use manifest::{Manifest, ManifestSpec};
 pub use metadata::{Condition, ConditionStatus, FieldError, Kind, Metadata, Object, ObjectKey};
+pub use namespace::NamespaceSpec;
 pub use placed::{PlacedSpec, PlacedStatus};
 pub use placement::{
     AntiAffinity, AntiAffinityDomain, DevicesByLabel, LabelSelector, Near, NearestPer, OnShortfall, PlacementSpec,
@@ -50,5 +52,5 @@ pub use workload_read::CAPABILITIES;
 
 /// The only version there is.
 pub const API_VERSION: &str = "fulmar/v1";
-/// Where an object without a namespace goes.
+/// Where an object without a namespace goes. There from the first start, and not to be deleted.
 pub const NAMESPACE_DEFAULT: &str = "default";

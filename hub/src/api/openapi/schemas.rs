@@ -5,8 +5,8 @@
 use super::parts::reference;
 use crate::engine::port::{EventLine, HubStatus, LogLine};
 use crate::model::{
-    API_VERSION, ArtifactSpec, DeviceSpec, DeviceStatus, FieldError, Kind, Metadata, PlacedSpec, PlacedStatus,
-    RegionSpec, TokenSpec, TokenStatus, WorkloadSpec, WorkloadStatus,
+    API_VERSION, ArtifactSpec, DeviceSpec, DeviceStatus, FieldError, Kind, Metadata, NamespaceSpec, PlacedSpec,
+    PlacedStatus, RegionSpec, TokenSpec, TokenStatus, WorkloadSpec, WorkloadStatus,
 };
 use schemars::SchemaGenerator;
 use schemars::generate::{Contract, SchemaSettings};
@@ -68,8 +68,12 @@ fn manifest_of(kind: Kind, spec: &str) -> Value {
     if kind.is_namespaced() {
         metadata["namespace"] = json!({"type": "string"});
     }
+    let mut required = vec!["apiVersion", "kind", "metadata"];
+    if kind != Kind::Namespace {
+        required.push("spec");
+    }
     json!({
-        "type": "object", "required": ["apiVersion", "kind", "metadata", "spec"], "additionalProperties": false,
+        "type": "object", "required": required, "additionalProperties": false,
         "properties": {
             "apiVersion": {"const": API_VERSION},
             "kind": {"const": kind.name()},
@@ -97,6 +101,7 @@ fn list_of(kind: Kind) -> Value {
 /// Spec and status of each kind, by the names of their types.
 fn types(kind: Kind) -> (&'static str, Option<&'static str>) {
     match kind {
+        Kind::Namespace => ("NamespaceSpec", None),
         Kind::Region => ("RegionSpec", None),
         Kind::Device => ("DeviceSpec", Some("DeviceStatus")),
         Kind::Workload => ("WorkloadSpec", Some("WorkloadStatus")),
@@ -109,6 +114,7 @@ fn types(kind: Kind) -> (&'static str, Option<&'static str>) {
 pub(super) fn all() -> Map<String, Value> {
     let mut shown = generator(Contract::Serialize);
     shown.subschema_for::<Metadata>();
+    shown.subschema_for::<NamespaceSpec>();
     shown.subschema_for::<RegionSpec>();
     shown.subschema_for::<DeviceSpec>();
     shown.subschema_for::<DeviceStatus>();
@@ -125,6 +131,7 @@ pub(super) fn all() -> Map<String, Value> {
     shown.subschema_for::<HubStatus>();
     let mut all = shown.take_definitions(true);
     let mut written = generator(Contract::Deserialize);
+    written.subschema_for::<NamespaceSpec>();
     written.subschema_for::<RegionSpec>();
     written.subschema_for::<DeviceSpec>();
     written.subschema_for::<WorkloadSpec>();

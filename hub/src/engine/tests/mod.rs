@@ -7,6 +7,7 @@ mod dispatch;
 mod join;
 mod leaving;
 mod log;
+mod namespace;
 mod object;
 mod placement;
 mod plan;

@@ -62,6 +62,8 @@ impl World {
             tickets: 0,
         };
         world.connect();
+        // The namespace that the start makes.
+        world.batches.clear();
         world
     }
 
