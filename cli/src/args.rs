@@ -163,7 +163,7 @@ pub enum Verb {
     Logs(Logs),
     /// Show what happened
     Events(Events),
-    /// Say why a workload is where it is, or what a kind or field means
+    /// Say why a workload is where it is or would be, what a field means, or what an error code means
     Explain(Explain),
     /// Let devices in, and decide about them
     #[command(subcommand, alias = "devices")]
@@ -479,14 +479,32 @@ pub struct Events {
 
 #[derive(Clone, Debug, Args)]
 pub struct Explain {
-    /// `placement`, or a kind with a field: workload.spec.placement
+    /// `placement`, `error`, or a kind with a field: workload.spec.placement
     pub topic: String,
-    /// With `placement`: the workload, NAME or workload/NAME
-    #[arg(value_name = "WORKLOAD", add = ArgValueCompleter::new(complete::workloads))]
-    pub workload: Option<String>,
+    /// With `placement`: the workload, NAME or workload/NAME; with `error`: the code
+    #[arg(value_name = "WORKLOAD|CODE", add = ArgValueCompleter::new(complete::workloads))]
+    pub object: Option<String>,
     /// With `placement`: only about this device
     #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::devices))]
     pub device: Option<String>,
+    /// With `placement`: as if the workload asked to be near this point, in place of its own
+    #[arg(long, value_name = "LON,LAT[,KM]", allow_hyphen_values = true)]
+    pub near: Option<String>,
+    /// With `placement`: as if this were so; may be repeated. device/NAME.FIELD=VALUE, or a manifest of the workload
+    ///
+    /// Fields of a device: free.memory, free.slots, labels.KEY, taints, cordoned, draining, approved, position, uncertaintyM, class,
+    /// site. A value of `null` takes a label, position or site away; taints are KEY=VALUE:EFFECT with commas, or none.
+    /// A manifest (a file, or - for standard input) stands for the workload as if it were applied. Nothing is changed; only
+    /// modules that the manifest names are sent, as by `plan`.
+    #[arg(long, value_name = "WHAT")]
+    pub what_if: Vec<String>,
+}
+
+impl Explain {
+    /// True if an option says that it must be.
+    pub fn is_about_placement(&self) -> bool {
+        self.device.is_some() || self.near.is_some() || !self.what_if.is_empty()
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 //! A hash that the hub has already is not sent again. What runs is named by content, never by a path.
 
 use crate::client::Client;
+use crate::code::Code;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::manifest::Document;
@@ -86,7 +87,7 @@ pub fn named(document: &Document) -> Vec<Target> {
 /// Replaces every `file:` reference by the pinned one; gives back the files, each once.
 pub fn pin(documents: &mut [Document]) -> Result<Vec<Pin>, Failure> {
     let mut pins: BTreeMap<(PathBuf, String), Pin> = BTreeMap::new();
-    let mut mistakes = Failure::new(Exit::Usage, "ARTIFACT", "an artifact of a manifest cannot be read");
+    let mut mistakes = Failure::new(Code::Artifact, "an artifact of a manifest cannot be read");
     for document in documents {
         for pointer in file_pointers(document) {
             let text = document.value.pointer(&pointer).and_then(Value::as_str).unwrap_or_default();

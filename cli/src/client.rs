@@ -3,6 +3,7 @@
 //! Nothing here may retry a write or interpret an object.
 
 use crate::args::Global;
+use crate::code::Code;
 use crate::endpoint::{self, Endpoint};
 use crate::exit::Exit;
 use crate::failure::{Failure, Place};
@@ -90,7 +91,7 @@ impl Client {
         if !self.is_readonly || changes_nothing {
             return Ok(());
         }
-        Err(Failure::new(Exit::Denied, "READONLY", "this would change something")
+        Err(Failure::new(Code::Readonly, "this would change something")
             .why("--readonly, FULMAR_READONLY or the context says that nothing may be changed")
             .next("leave it out, or take another context: fulmar ctx list"))
     }
@@ -220,7 +221,7 @@ impl Client {
         let failure = match serde_json::from_str(&text) {
             Ok(problem) => refused(status.as_u16(), &problem),
             Err(_) => tls::explain_plain(&text, &self.endpoint.server).unwrap_or_else(|| {
-                Failure::new(Exit::Failure, "NOT_A_HUB", format!("{} does not answer like a hub", self.endpoint.server))
+                Failure::new(Code::NotAHub, format!("{} does not answer like a hub", self.endpoint.server))
                     .why(format!("it answered {status}, without a problem description"))
                     .next("check --server, FULMAR_SERVER or --data")
             }),
@@ -238,7 +239,7 @@ impl Client {
         }
         let refused = matches!(error, ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused);
         let why = if refused { "nothing listens there".to_owned() } else { error.to_string() };
-        Failure::new(Exit::Failure, "UNREACHABLE", format!("{what} at {server}"))
+        Failure::new(Code::Unreachable, format!("{what} at {server}"))
             .why(format!("{why}; the address is from {origin}"))
             .next("fulmar up")
     }
@@ -255,7 +256,7 @@ fn refused(status: u16, problem: &Value) -> Failure {
         title if title.is_empty() => format!("the hub answered {status}"),
         title => lower_first(&title),
     };
-    let mut failure = Failure::new(Exit::of_problem(status, &code), &code, title);
+    let mut failure = Failure::named(Exit::of_problem(status, &code), &code, title);
     if let Some(Value::Array(next)) = problem.get("next") {
         failure.next.extend(next.iter().filter_map(Value::as_str).map(str::to_owned));
     }

@@ -2,7 +2,7 @@
 //!
 //! `$XDG_CONFIG_HOME/fulmar/config.toml`, readable by its owner only, because tokens are in it. Written whole or not at all.
 
-use crate::exit::Exit;
+use crate::code::Code;
 use crate::failure::{Failure, system};
 use crate::output::warn;
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ pub fn path() -> Option<PathBuf> {
 
 fn known_path() -> Result<PathBuf, Failure> {
     path().ok_or_else(|| {
-        Failure::new(Exit::Failure, "CONFIG", "there is no place for the configuration")
+        Failure::new(Code::Config, "there is no place for the configuration")
             .why(format!("neither HOME nor {DIRECTORY_VARIABLE} is an absolute path"))
     })
 }
@@ -76,7 +76,7 @@ pub fn load() -> Result<Config, Failure> {
 
 fn load_from(path: &Path) -> Result<Config, Failure> {
     let failure = |why: String| {
-        Failure::new(Exit::Failure, "CONFIG", format!("cannot read {}", path.display()))
+        Failure::new(Code::Config, format!("cannot read {}", path.display()))
             .why(why)
             .next("correct or remove the file; `fulmar login` writes a new one")
     };
@@ -119,7 +119,7 @@ fn store_to(config: &Config, path: &Path) -> std::io::Result<()> {
 /// A context that must be there.
 pub fn find(config: &Config, name: &str) -> Result<Context, Failure> {
     config.contexts.get(name).cloned().ok_or_else(|| {
-        Failure::new(Exit::NotFound, "NO_CONTEXT", format!("there is no context {name:?}"))
+        Failure::new(Code::NoContext, format!("there is no context {name:?}"))
             .why(match config.contexts.is_empty() {
                 true => "there is none at all yet".to_owned(),
                 false => format!("known: {}", config.contexts.keys().cloned().collect::<Vec<_>>().join(", ")),
@@ -146,6 +146,7 @@ pub fn check_name(name: &str) -> Result<(), Failure> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::exit::Exit;
 
     fn config() -> Config {
         let context = Context {

@@ -2,14 +2,15 @@
 
 use crate::args::{Ctx, CtxAdd, Global, Login, Output};
 use crate::client::Client;
+use crate::code::Code;
 use crate::config::{self, Config, Context, LOCAL};
 use crate::endpoint::{self, Endpoint};
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{line, print, say, whole};
 use crate::secret;
 use crate::show::text;
 use crate::table::Table;
+use hub::problem_code::ProblemCode;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -106,9 +107,8 @@ fn show(global: &Global, name: Option<&str>) -> Result<(), Failure> {
 
 /// A path that means the same in every directory.
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::fs::canonicalize(path).map_err(|error| {
-        Failure::new(Exit::Usage, "FILE", format!("cannot read {}", path.display())).why(error.to_string())
-    })
+    std::fs::canonicalize(path)
+        .map_err(|error| Failure::new(Code::File, format!("cannot read {}", path.display())).why(error.to_string()))
 }
 
 fn add(global: &Global, args: &CtxAdd) -> Result<(), Failure> {
@@ -173,13 +173,9 @@ pub fn whoami(global: &Global, can: Option<&[String]>) -> Result<(), Failure> {
     let answer = client.get(&crate::target::with_query("/v1/whoami", &question))?;
     if let (Some([verb, kind]), false) = (can, crate::show::flag(&answer, "/allowed")) {
         whole(global.output, &answer)?;
-        return Err(Failure::new(
-            Exit::Denied,
-            "FORBIDDEN",
-            format!("{} may not {verb} {kind}", text(&answer, "/name")),
-        )
-        .why(format!("its role is {}", text(&answer, "/role")))
-        .next("take a token with another role: fulmar token create NAME --role admin"));
+        return Err(Failure::hub(ProblemCode::Forbidden, format!("{} may not {verb} {kind}", text(&answer, "/name")))
+            .why(format!("its role is {}", text(&answer, "/role")))
+            .next("take a token with another role: fulmar token create NAME --role admin"));
     }
     if whole(global.output, &answer)? {
         return Ok(());

@@ -3,6 +3,7 @@
 //! A process is ended only if it is the hub of the data directory, held by a handle that no other process can take over.
 
 use crate::args::Global;
+use crate::code::Code;
 use crate::endpoint;
 use crate::exit::Exit;
 use crate::failure::{Failure, system};
@@ -81,7 +82,7 @@ pub fn detach(data: &Path, is_temporary: bool, stop: &Stop) -> Result<(), Failur
                     let _ = rustix::process::kill_process(id, Signal::TERM);
                 }
                 let _ = child.wait();
-                return Err(Failure::new(Exit::Ok, "STOPPED", "stopped before everything ran"));
+                return Err(Failure::new(Code::Stopped, "stopped before everything ran"));
             }
             Err(RecvTimeoutError::Timeout) => {}
             // It closed its output without the last line.
@@ -91,7 +92,7 @@ pub fn detach(data: &Path, is_temporary: bool, stop: &Stop) -> Result<(), Failur
     let status = child.wait().map_err(|error| system("cannot wait for the hub", &error))?;
     let exit =
         Exit::ALL.into_iter().find(|exit| status.code() == Some(i32::from(exit.code()))).unwrap_or(Exit::Failure);
-    let mut failure = Failure::new(exit, "NOT_STARTED", format!("it did not start ({status})"));
+    let mut failure = Failure::new(Code::NotStarted, format!("it did not start ({status})")).exit(exit);
     // By the handle: the file may be gone with a temporary directory.
     let mut said = String::new();
     let _ = (&log).rewind().and_then(|()| (&log).take(LOG_SHOWN_BYTES_MAX).read_to_string(&mut said));
@@ -142,8 +143,7 @@ pub fn down(global: &Global) -> Result<(), Failure> {
     let mut ends = [PollFd::new(&process, PollFlags::IN)];
     match poll(&mut ends, Some(&timeout)) {
         Ok(0) => Err(Failure::new(
-            Exit::TimedOut,
-            "STILL_RUNNING",
+            Code::StillRunning,
             format!("process {} has not ended after {} s", endpoints.pid, DOWN_TIMEOUT.as_secs()),
         )
         .next("fulmar down    (asks again)")),

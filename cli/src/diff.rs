@@ -5,6 +5,7 @@ use crate::args::{Diff, Global, Output};
 use crate::artifact;
 use crate::changes::{self, Change};
 use crate::client::Client;
+use crate::code::Code;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::manifest::{self, Document};
@@ -47,7 +48,7 @@ pub fn run(global: &Global, args: &Diff) -> Result<(), Failure> {
     }
     show(global, &differences)?;
     if args.exit_code && !differences.is_empty() {
-        return Err(Failure::new(Exit::Changes, "CHANGES", "there are differences"));
+        return Err(Failure::new(Code::Changes, "there are differences"));
     }
     Ok(())
 }

@@ -4,9 +4,9 @@
 
 use crate::args::{Global, Output};
 use crate::client::Client;
+use crate::code::Code;
 use crate::config;
 use crate::endpoint::{self, Endpoint};
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::list;
 use crate::output::{line, whole};
@@ -300,7 +300,7 @@ fn show(global: &Global, findings: &[Finding]) -> Result<(), Failure> {
     let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Fail).count();
     match failed {
         0 => Ok(()),
-        failed => Err(Failure::new(Exit::Failure, "SICK", format!("{failed} of {} checks failed", findings.len()))
+        failed => Err(Failure::new(Code::Sick, format!("{failed} of {} checks failed", findings.len()))
             .why("each of them says above what to do next")),
     }
 }

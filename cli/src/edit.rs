@@ -4,7 +4,7 @@
 
 use crate::args::{Files, Global, One};
 use crate::client::Client;
-use crate::exit::Exit;
+use crate::code::Code;
 use crate::failure::{Failure, system};
 use crate::get::read;
 use crate::manifest;
@@ -59,7 +59,7 @@ fn open_editor(path: &Path) -> Result<(), Failure> {
     let editor = named.unwrap_or_else(|| "vi".to_owned());
     let mut words = editor.split_whitespace();
     let failure = |why: String| {
-        Failure::new(Exit::Failure, "EDITOR", format!("the editor {editor:?} did not do its work"))
+        Failure::new(Code::Editor, format!("the editor {editor:?} did not do its work"))
             .why(why)
             .next("EDITOR=nano fulmar edit ...")
     };

@@ -3,8 +3,8 @@
 //! A token is never printed, and never sent to another hub than the one it belongs to.
 
 use crate::args::Global;
+use crate::code::Code;
 use crate::config::{self, Context};
-use crate::exit::Exit;
 use crate::failure::Failure;
 use hub::hub::Endpoints;
 use std::io::ErrorKind;
@@ -36,7 +36,7 @@ pub fn read_file(data: &Path) -> Result<Option<Endpoints>, Failure> {
 }
 
 fn unreadable(path: &Path, why: &str) -> Failure {
-    Failure::new(Exit::Failure, "ENDPOINTS", format!("cannot read {}", path.display()))
+    Failure::new(Code::Endpoints, format!("cannot read {}", path.display()))
         .why(why)
         .next("run as the user who started the hub, or give --server and FULMAR_TOKEN")
 }
@@ -148,7 +148,7 @@ fn in_context(name: &str, context: &Context, variable: Option<String>) -> Result
 /// The hub that runs on a data directory.
 fn of_directory(data: &Path, token: Option<String>) -> Result<Endpoint, Failure> {
     let Some(file) = read_file(data)? else {
-        return Err(Failure::new(Exit::Failure, "NO_HUB", "no hub is running here")
+        return Err(Failure::new(Code::NoHub, "no hub is running here")
             .why(format!(
                 "{} does not exist, no hub of this user runs on this machine, and neither --server, --context nor FULMAR_SERVER is given",
                 Endpoints::path(data).display()
@@ -169,6 +169,7 @@ fn of_directory(data: &Path, token: Option<String>) -> Result<Endpoint, Failure>
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::exit::Exit;
 
     fn global(data: &Path, server: Option<&str>) -> Global {
         Global { server: server.map(str::to_owned), ..Global::of(data) }

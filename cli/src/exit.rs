@@ -42,24 +42,24 @@ impl Exit {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Ok => "done",
-            Self::Failure => "failure: input or output, credentials, no hub, or the hub itself",
-            Self::Usage => "the command line or a manifest is not valid; nothing was changed",
+            Self::Failure => "failure: input or output, unknown credentials, no hub, or the hub itself",
+            Self::Usage => "the command line, a manifest or a request is not valid; nothing was changed",
             Self::Changes => "only with `--exit-code` of `plan` and `diff`: there are changes",
             Self::Short => "no device can take it, or replicas are missing",
             Self::Failed => "the workload failed or was refused on a device",
             Self::Conflict => "the object has changed meanwhile, or its state does not allow it",
             Self::TimedOut => "timed out while waiting",
             Self::NotFound => "no such object",
-            Self::Denied => "denied by policy",
+            Self::Denied => "denied: by policy, by the role of the token, or by `--readonly`",
         }
     }
 
     /// The code for a refusal of the hub.
     pub fn of_problem(status: u16, code: &str) -> Self {
         match (status, code) {
-            (_, "POLICY_DENIED") => Self::Denied,
+            (403, _) => Self::Denied,
             (_, "NO_SUCH_ROUTE") => Self::Failure,
-            (404 | 410, _) => Self::NotFound,
+            (404, _) => Self::NotFound,
             (409 | 412, _) => Self::Conflict,
             (400 | 413 | 414 | 422, _) => Self::Usage,
             (_, _) => Self::Failure,
@@ -88,9 +88,10 @@ mod tests {
         let cases = [
             (401, "UNAUTHENTICATED", Exit::Failure),
             (403, "POLICY_DENIED", Exit::Denied),
+            (403, "FORBIDDEN", Exit::Denied),
             (404, "NOT_FOUND", Exit::NotFound),
             (404, "NO_SUCH_ROUTE", Exit::Failure),
-            (412, "CHANGED", Exit::Conflict),
+            (412, "STALE", Exit::Conflict),
             (422, "INVALID", Exit::Usage),
             (422, "NOT_BUILT_YET", Exit::Usage),
             (503, "BUSY", Exit::Failure),

@@ -2,7 +2,9 @@
 //!
 //! Messages go to standard error only. A failure names the object, the file and the line where it can.
 
+use crate::code::Code;
 use crate::exit::Exit;
+use hub::problem_code::ProblemCode;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -36,13 +38,30 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(exit: Exit, code: &str, what: impl Into<String>) -> Self {
+    /// What this program found.
+    pub fn new(code: Code, what: impl Into<String>) -> Self {
+        let row = code.row();
+        Self::named(row.exit, row.text, what)
+    }
+
+    /// What the hub would say, found before it was asked.
+    pub fn hub(code: ProblemCode, what: impl Into<String>) -> Self {
+        Self::named(Exit::of_problem(code.status(), code.as_str()), code.as_str(), what)
+    }
+
+    /// What somebody else found: a hub of any version, the functions' engine.
+    pub fn named(exit: Exit, code: &str, what: impl Into<String>) -> Self {
         let (code, what) = (code.to_owned(), what.into().into_boxed_str());
         Self { exit, code, what, why: Vec::new(), next: Vec::new(), places: Vec::new() }
     }
 
     pub fn usage(what: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, "USAGE", what)
+        Self::new(Code::Usage, what)
+    }
+
+    /// With another exit code than that of the table.
+    pub fn exit(self, exit: Exit) -> Self {
+        Self { exit, ..self }
     }
 
     pub fn why(mut self, why: impl Into<String>) -> Self {
@@ -60,6 +79,21 @@ impl Failure {
         self.exit == Exit::Ok
     }
 
+    /// Where the documentation has the code, and what it advises; nothing for a code that is in no table of this version.
+    fn row(&self) -> Option<(String, &'static str)> {
+        let own = || Code::ALL.into_iter().map(Code::row).find(|row| row.text == self.code);
+        let hub = || ProblemCode::ALL.into_iter().find(|code| code.as_str() == self.code);
+        own().map(|row| (row.docs(), row.next)).or_else(|| hub().map(|code| (code.docs(), code.row().next)))
+    }
+
+    /// What has neither advice nor places of its own gets the advice of its code.
+    fn shown_next(&self) -> Vec<String> {
+        match self.row() {
+            Some((_, advice)) if self.next.is_empty() && self.places.is_empty() => vec![advice.to_owned()],
+            Some(_) | None => self.next.clone(),
+        }
+    }
+
     pub fn text(&self) -> String {
         let mut out = String::new();
         if self.places.is_empty() {
@@ -70,7 +104,7 @@ impl Failure {
             out.push_str(&place.excerpt());
         }
         listed(&mut out, "   why: ", &self.why);
-        listed(&mut out, "  next: ", &self.next);
+        listed(&mut out, "  next: ", &self.shown_next());
         out
     }
 
@@ -88,8 +122,9 @@ impl Failure {
                 "exitCode": self.exit.code(),
                 "what": self.what,
                 "why": self.why,
-                "next": self.next,
+                "next": self.shown_next(),
                 "errors": errors,
+                "docs": self.row().map(|(docs, _)| docs),
             }
         })
     }
@@ -125,7 +160,7 @@ impl Place {
 
 /// A failure of the system below: a file, a pipe, a process.
 pub fn system(what: impl Into<String>, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Failure, "SYSTEM", what).why(error.to_string())
+    Failure::new(Code::System, what).why(error.to_string())
 }
 
 #[cfg(test)]
@@ -134,7 +169,7 @@ mod tests {
 
     #[test]
     fn text_says_what_why_and_next_each_on_its_own_lines() {
-        let failure = Failure::new(Exit::Short, "SHORT", "2 of 5 replicas are missing")
+        let failure = Failure::new(Code::Short, "2 of 5 replicas are missing")
             .why("only 3 devices fit")
             .why("2 are too far")
             .next("fulmar explain placement wl/hello");
@@ -145,8 +180,16 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_advice_of_its_own_gets_that_of_its_code() {
+        let text = Failure::usage("no").text();
+        assert_eq!(text, "error[USAGE]: no\n  next: --help of the command says what it takes\n");
+        assert_eq!(Failure::usage("no").next("yes").json()["error"]["next"], json!(["yes"]));
+        assert_eq!(Failure::named(Exit::Failure, "OTHER", "no").json()["error"]["next"], json!([]));
+    }
+
+    #[test]
     fn a_mistake_in_a_manifest_is_shown_where_it_is() {
-        let mut failure = Failure::new(Exit::Usage, "INVALID", "the manifest is not valid");
+        let mut failure = Failure::hub(ProblemCode::Invalid, "the manifest is not valid");
         failure.places.push(Place {
             file: "a.yaml".to_owned(),
             line: 14,

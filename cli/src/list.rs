@@ -2,7 +2,7 @@
 
 use crate::args::Selection;
 use crate::client::Client;
-use crate::exit::Exit;
+use crate::code::Code;
 use crate::failure::Failure;
 use crate::target::with_query;
 use serde_json::Value;
@@ -57,7 +57,7 @@ pub fn list(
             return Ok(listed);
         }
     }
-    Err(Failure::new(Exit::Failure, "TOO_MANY", "there is more than can be listed at once")
+    Err(Failure::new(Code::TooMany, "there is more than can be listed at once")
         .next("select fewer with -l or --field-selector, or --limit 500"))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! It is an ordinary device: it joins with a token and its own keys, and gets nothing that another device would not get.
 
+use crate::code::Code;
 use crate::companion::{self, Companion};
-use crate::exit::Exit;
 use crate::failure::{Failure, system};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub struct Membership {
 /// Where the agent's program is.
 pub fn program(given: Option<&Path>) -> Result<PathBuf, Failure> {
     companion::program(PROGRAM, given)?.map_err(|path| {
-        Failure::new(Exit::Failure, "NO_AGENT", format!("there is no agent at {}", path.display()))
+        Failure::new(Code::NoAgent, format!("there is no agent at {}", path.display()))
             .why("`up` runs a real agent, and looks for fulmar-agent beside fulmar")
             .next("cargo build -p fulmar-agent")
             .next("or name it with --agent PATH, or start without a device: --no-agent")
@@ -66,7 +66,7 @@ pub fn join(program: &Path, data: &Path, token: &str, name: &str, at: &str) -> R
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let mut failure = Failure::new(Exit::Failure, "JOIN_FAILED", "this machine could not join as a device");
+    let mut failure = Failure::new(Code::JoinFailed, "this machine could not join as a device");
     failure.why = said.lines().map(crate::output::plain).filter(|line| !line.is_empty()).collect();
     Err(failure.next("fulmar up --no-agent    (starts without a device)"))
 }

@@ -3,9 +3,9 @@
 //! Its devices join like any others. A token is written into one file that only this user can read, and is good once.
 
 use crate::client::Client;
+use crate::code::Code;
 use crate::companion::{self, Companion};
 use crate::device::join_token;
-use crate::exit::Exit;
 use crate::failure::{Failure, system};
 use crate::list;
 use crate::running::Known;
@@ -33,7 +33,7 @@ pub struct Plan(Vec<Value>);
 
 pub fn program() -> Result<PathBuf, Failure> {
     companion::program(PROGRAM, None)?.map_err(|path| {
-        Failure::new(Exit::Failure, "NO_FLEET", format!("there is no fleet program at {}", path.display()))
+        Failure::new(Code::NoFleet, format!("there is no fleet program at {}", path.display()))
             .why("`up --demo` runs simulated devices, and looks for fulmar-fleet beside fulmar")
             .next("cargo build -p fulmar-fleet")
             .next("or start without them: fulmar up")
@@ -50,12 +50,12 @@ pub fn plan(program: &Path, data: &Path, devices: u16) -> Result<Plan, Failure> 
         .map_err(|error| system(format!("cannot start {}", program.display()), &error))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let mut failure = Failure::new(Exit::Failure, "FLEET", "the simulated devices cannot be planned");
+        let mut failure = Failure::new(Code::Fleet, "the simulated devices cannot be planned");
         failure.why = said.lines().map(crate::output::plain).filter(|line| !line.is_empty()).collect();
         return Err(failure);
     }
     Plan::parse(&output.stdout).ok_or_else(|| {
-        Failure::new(Exit::Failure, "FLEET", format!("{} does not answer as expected", program.display()))
+        Failure::new(Code::Fleet, format!("{} does not answer as expected", program.display()))
             .why("it is of another version than this program")
             .next("cargo build -p fulmar-fleet")
     })
@@ -109,7 +109,7 @@ pub fn write_tokens(client: &Client, plan: &Plan, data: &Path) -> Result<PathBuf
     let asked: Vec<Result<String, Failure>> = std::thread::scope(|scope| {
         let threads: Vec<_> = waiting.chunks(share).map(|devices| scope.spawn(move || ask(devices))).collect();
         let ended = |thread: std::thread::ScopedJoinHandle<'_, Result<String, Failure>>| {
-            thread.join().unwrap_or_else(|_| Err(Failure::new(Exit::Failure, "TOKENS", "asking for tokens broke down")))
+            thread.join().unwrap_or_else(|_| Err(Failure::new(Code::Tokens, "asking for tokens broke down")))
         };
         threads.into_iter().map(ended).collect()
     });

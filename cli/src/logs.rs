@@ -4,8 +4,8 @@
 
 use crate::args::{Events, Global, Logs, Output};
 use crate::client::Client;
+use crate::code::Code;
 use crate::describe::event_line;
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{line, print, say};
 use crate::show::{list, number, text, time_ms};
@@ -63,7 +63,7 @@ fn emit(item: &Value, output: Output, shown: fn(&Value) -> String) -> Result<(),
 fn follow(client: &Client, path: &str, output: Output, shown: fn(&Value) -> String, end: &str) -> Result<(), Failure> {
     let mut items = Items::new(client.follow(path, None)?);
     let lost = |why: String| {
-        Failure::new(Exit::Failure, "STREAM_LOST", "the hub is gone: the stream broke").why(why).next("fulmar status")
+        Failure::new(Code::StreamLost, "the hub is gone: the stream broke").why(why).next("fulmar status")
     };
     loop {
         let item = match items.next() {

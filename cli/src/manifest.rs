@@ -4,12 +4,13 @@
 //! turned back into lines. All mistakes of all files are reported at once.
 
 use crate::args::Files;
-use crate::exit::Exit;
+use crate::code::Code;
 use crate::failure::{Failure, Place};
 use crate::judge::{self, Judged};
 use crate::target::Target;
 use crate::yaml::{self, Position, Spans};
 use hub::model::{Kind, nearest};
+use hub::problem_code::ProblemCode;
 use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -137,10 +138,11 @@ pub fn read_judged(files: &Files, namespace: &str) -> Result<Vec<Document>, Fail
 
 fn finish(files: &Files, collected: Collected, judged: Vec<Judged>) -> Result<Vec<Document>, Failure> {
     let Collected { mut documents, mut mistakes } = collected;
-    let code = match (mistakes.is_empty(), judged.iter().any(|judged| judged.not_built)) {
-        (false, _) => "MANIFEST",
-        (true, true) => "NOT_BUILT_YET",
-        (true, false) => "INVALID",
+    let what = "a manifest is not valid";
+    let mut failure = match (mistakes.is_empty(), judged.iter().any(|judged| judged.not_built)) {
+        (false, _) => Failure::new(Code::Manifest, what),
+        (true, true) => Failure::hub(ProblemCode::NotBuiltYet, what),
+        (true, false) => Failure::hub(ProblemCode::Invalid, what),
     };
     let mut next = None;
     for judged in judged {
@@ -148,14 +150,13 @@ fn finish(files: &Files, collected: Collected, judged: Vec<Judged>) -> Result<Ve
         next = next.or(judged.next);
     }
     if !mistakes.is_empty() {
-        let mut failure = Failure::new(Exit::Usage, code, "a manifest is not valid");
         failure.places = mistakes;
         failure.next.extend(next);
         return Err(failure);
     }
     if documents.is_empty() {
         let names: Vec<String> = files.files.iter().map(|path| path.display().to_string()).collect();
-        return Err(Failure::new(Exit::Usage, "EMPTY", format!("there is no document in {}", names.join(", "))));
+        return Err(Failure::new(Code::Empty, format!("there is no document in {}", names.join(", "))));
     }
     documents.sort_by_key(|document| rank(document.target.kind));
     Ok(documents)
@@ -237,7 +238,7 @@ fn load(path: &Path) -> Result<SourceFile, Failure> {
 }
 
 pub fn file_failure(path: &Path, why: &str) -> Failure {
-    Failure::new(Exit::Usage, "FILE", format!("cannot read {}", path.display())).why(why)
+    Failure::new(Code::File, format!("cannot read {}", path.display())).why(why)
 }
 
 /// Which object a document is.

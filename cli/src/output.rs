@@ -1,7 +1,7 @@
 //! Standard output: data only, without colour, and quiet when nobody reads it any more.
 
 use crate::args::{Global, Output};
-use crate::exit::Exit;
+use crate::code::Code;
 use crate::failure::{Failure, system};
 use serde_json::Value;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -37,7 +37,7 @@ pub fn is_live() -> bool {
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failure::new(Exit::Ok, "PIPE", "nobody reads the output"),
+        ErrorKind::BrokenPipe => Failure::new(Code::Pipe, "nobody reads the output"),
         _ => system("cannot write the output", &error),
     })
 }
@@ -102,7 +102,7 @@ pub fn yaml(value: &Value) -> Result<String, Failure> {
             }
             text
         })
-        .map_err(|error| Failure::new(Exit::Failure, "OUTPUT", "cannot write this as YAML").why(error.to_string()))
+        .map_err(|error| Failure::new(Code::Output, "cannot write this as YAML").why(error.to_string()))
 }
 
 /// Turns what others wrote into one printable line: a device's text may not drive the terminal.

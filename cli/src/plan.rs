@@ -9,8 +9,8 @@ use crate::args::{Global, Output, Plan};
 use crate::artifact;
 use crate::changes::{self, Change};
 use crate::client::Client;
-use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::code::Code;
+use crate::failure::{Failure, system};
 use crate::manifest::{self, Document};
 use crate::output::{line, no_geojson, plain, print, say, whole};
 use crate::show::number;
@@ -43,9 +43,8 @@ pub fn run(global: &Global, args: &Plan) -> Result<(), Failure> {
     let plan = plan.map_err(|failure| located(&documents, failure))?;
     if let Some(path) = &args.out {
         let text = serde_json::to_string_pretty(&plan).unwrap_or_default();
-        std::fs::write(path, text + "\n").map_err(|error| {
-            Failure::new(Exit::Failure, "FILE", format!("cannot write {}", path.display())).why(error.to_string())
-        })?;
+        std::fs::write(path, text + "\n")
+            .map_err(|error| system(format!("cannot write {}", path.display()), &error))?;
     }
     if !whole(global.output, &plan)? {
         match global.output {
@@ -57,7 +56,7 @@ pub fn run(global: &Global, args: &Plan) -> Result<(), Failure> {
         say(&format!("Apply exactly this:  fulmar apply {}", path.display()));
     }
     if args.exit_code && has_changes(&plan) {
-        return Err(Failure::new(Exit::Changes, "CHANGES", "there are changes"));
+        return Err(Failure::new(Code::Changes, "there are changes"));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! How far a workload is: one look at its document, judged. Pure; the clock and the polling are elsewhere.
 
-use crate::exit::Exit;
+use crate::code::Code;
 use crate::failure::Failure;
 use crate::show::{detail, list, number, text};
 use serde_json::Value;
@@ -146,15 +146,13 @@ impl Look {
     pub fn failure(&self, verdict: Verdict, waited: &str) -> Failure {
         let (name, argument) = (&self.name, &self.argument);
         let mut failure = match verdict {
-            Verdict::Failed => Failure::new(Exit::Failed, "WORKLOAD_FAILED", format!("wl/{name} failed")),
+            Verdict::Failed => Failure::new(Code::WorkloadFailed, format!("wl/{name} failed")),
             Verdict::Short => Failure::new(
-                Exit::Short,
-                "SHORT",
+                Code::Short,
                 format!("cannot place {} of {} replicas of wl/{name}", self.missing, self.desired.max(self.missing)),
             ),
             Verdict::Underway | Verdict::Ready => {
-                Failure::new(Exit::TimedOut, "TIMED_OUT", format!("wl/{name} was not running after {waited}"))
-                    .why(self.line())
+                Failure::new(Code::TimedOut, format!("wl/{name} was not running after {waited}")).why(self.line())
             }
         };
         if self.missing > 0 {
@@ -211,6 +209,7 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Exit;
     use serde_json::json;
 
     fn document(running: u64, placed: u64, state: &str) -> Value {

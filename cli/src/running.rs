@@ -4,9 +4,9 @@
 
 use crate::args::{Encryption, Global, Hub as HubArgs, Output};
 use crate::client::Client;
+use crate::code::Code;
 use crate::companion::Companion;
 use crate::endpoint::Endpoint;
-use crate::exit::Exit;
 use crate::failure::{Failure, system};
 use crate::list;
 use crate::output::{line, say};
@@ -17,6 +17,7 @@ use crate::target::collection;
 use crate::wait::seconds;
 use hub::hub::{Hub, HubConfig, HubError};
 use hub::model::Kind;
+use hub::problem_code::ProblemCode;
 use hub::store::StoreError;
 use hub::tls::{OwnFiles, TlsSettings, When};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -98,9 +99,8 @@ impl Running {
                 return Ok(());
             }
             if self.begin.elapsed() > READY_TIMEOUT {
-                let failure = Failure::new(
-                    Exit::Failure,
-                    "NOT_READY",
+                let failure = Failure::hub(
+                    ProblemCode::NotReady,
                     format!("the hub was not ready after {}", seconds(READY_TIMEOUT)),
                 );
                 return Err(match status {
@@ -201,7 +201,7 @@ impl Running {
         while stop.wait(TEND_PERIOD) == Order::GoOn {
             self.tend();
             if !self.hub.is_running() {
-                return Err(Failure::new(Exit::Failure, "HUB_ENDED", "the hub has ended by itself")
+                return Err(Failure::new(Code::HubEnded, "the hub has ended by itself")
                     .why("a part of it failed and cannot be restarted alone; its last words are above")
                     .next("fulmar up    (everything that was accepted is stored)"));
             }
@@ -228,7 +228,7 @@ fn raise_open_files() {
 
 /// A signal before everything ran: there is nothing to complain about.
 pub fn interrupted() -> Failure {
-    Failure::new(Exit::Ok, "STOPPED", "stopped before everything ran")
+    Failure::new(Code::Stopped, "stopped before everything ran")
 }
 
 fn tls(args: &HubArgs) -> TlsSettings {
@@ -275,20 +275,20 @@ fn address(option: &str, text: &str, known: Option<&str>) -> Result<SocketAddr, 
 }
 
 fn hub_failure(error: &HubError, global: &Global) -> Failure {
-    let failure = |code: &str| Failure::new(Exit::Failure, code, "the hub did not start").why(error.to_string());
+    let failure = |code: Code| Failure::new(code, "the hub did not start").why(error.to_string());
     match error {
         HubError::Store(StoreError::InUse { .. }) => {
-            Failure::new(Exit::Failure, "RUNNING", "a hub is running on this data directory already")
+            Failure::new(Code::Running, "a hub is running on this data directory already")
                 .why(error.to_string())
                 .next(format!("fulmar status --data {}", global.data.display()))
                 .next("or start another one: --data DIR --api 127.0.0.1:0 --broker 127.0.0.1:0")
         }
-        HubError::Tls(_) => failure("TLS").next("docs/howto/own-ca.md"),
+        HubError::Tls(_) => failure(Code::Tls).next("docs/howto/own-ca.md"),
         HubError::Listen { .. } | HubError::Broker(_) => {
-            failure("ADDRESS").next("--api 127.0.0.1:0 --broker 127.0.0.1:0")
+            failure(Code::Address).next("--api 127.0.0.1:0 --broker 127.0.0.1:0")
         }
-        HubError::Store(_) | HubError::Keys(_) | HubError::Artifacts(_) | HubError::Name(_) => failure("DATA"),
-        HubError::System { .. } => failure("SYSTEM"),
+        HubError::Store(_) | HubError::Keys(_) | HubError::Artifacts(_) | HubError::Name(_) => failure(Code::Data),
+        HubError::System { .. } => failure(Code::System),
     }
 }
 
@@ -296,6 +296,7 @@ fn hub_failure(error: &HubError, global: &Global) -> Failure {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::exit::Exit;
 
     #[test]
     fn a_free_port_stays_the_one_that_the_device_knows() {

@@ -3,7 +3,7 @@
 //! With an authority's file (`--ca`, the context, or the data directory of a hub on this machine) that one is trusted and no other;
 //! without, those that the system trusts. There is no way to leave the check out.
 
-use crate::exit::Exit;
+use crate::code::Code;
 use crate::failure::Failure;
 use rustls::{AlertDescription, CertificateError, Error};
 use std::path::Path;
@@ -33,7 +33,7 @@ pub fn config(server: &str, ca: Option<&Path>) -> Result<TlsConfig, Failure> {
 
 fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Failure> {
     let failure = |why: String| {
-        Failure::new(Exit::Failure, "CA", format!("cannot take the authority from {}", path.display()))
+        Failure::new(Code::Ca, format!("cannot take the authority from {}", path.display()))
             .why(why)
             .next("copy run/ca.pem from the data directory of the hub, and name it with --ca FILE")
     };
@@ -79,8 +79,7 @@ fn names(shown: &[String]) -> String {
 
 /// What a failed handshake means and what to do; `None`: it is no matter of TLS.
 pub fn explain(error: &ureq::Error, server: &str) -> Option<Failure> {
-    let untrusted =
-        |why: String| Failure::new(Exit::Failure, "UNTRUSTED", format!("the hub at {server} is not trusted")).why(why);
+    let untrusted = |why: String| Failure::new(Code::Untrusted, format!("the hub at {server} is not trusted")).why(why);
     let ca = "name the file of the authority that vouches for the hub: --ca FILE (run/ca.pem in its data directory)";
     Some(match inner(error)? {
         Error::InvalidCertificate(certificate) => match certificate {
@@ -101,11 +100,9 @@ pub fn explain(error: &ureq::Error, server: &str) -> Option<Failure> {
             }
             other => untrusted(other.to_string()).next(ca),
         },
-        Error::InvalidMessage(_) => {
-            Failure::new(Exit::Failure, "NOT_TLS", format!("what listens at {server} does not speak TLS"))
-                .why("it answered something else to the first message of a handshake")
-                .next(format!("fulmar --server {} status", server.replacen("https://", "http://", 1)))
-        }
+        Error::InvalidMessage(_) => Failure::new(Code::NotTls, format!("what listens at {server} does not speak TLS"))
+            .why("it answered something else to the first message of a handshake")
+            .next(format!("fulmar --server {} status", server.replacen("https://", "http://", 1))),
         Error::AlertReceived(AlertDescription::ProtocolVersion) => {
             untrusted("it speaks no TLS 1.3".to_owned()).next("check the address: every hub speaks TLS 1.3")
         }
@@ -116,7 +113,7 @@ pub fn explain(error: &ureq::Error, server: &str) -> Option<Failure> {
 /// A refusal of plain HTTP by a port that speaks TLS.
 pub fn explain_plain(answer: &str, server: &str) -> Option<Failure> {
     answer.starts_with(PLAIN_TO_TLS).then(|| {
-        Failure::new(Exit::Failure, "NEEDS_TLS", format!("the hub at {server} speaks TLS only"))
+        Failure::new(Code::NeedsTls, format!("the hub at {server} speaks TLS only"))
             .why("the address begins with http://, so nothing would be encrypted")
             .next(format!("fulmar --server {} status", server.replacen("http://", "https://", 1)))
     })

@@ -6,6 +6,7 @@
 use crate::args::{Global, Hub as HubArgs, Up};
 use crate::artifact::label;
 use crate::client::Client;
+use crate::code::Code;
 use crate::companion;
 use crate::detach;
 use crate::device::join_token;
@@ -213,7 +214,7 @@ fn known_device(client: &Client, member: Membership, data: &Path) -> Result<Stri
         Ok(_) => Ok(member.name),
         Err(failure) if failure.exit == Exit::NotFound => {
             let what = format!("the device {} of this machine is no longer one of this hub", member.name);
-            Err(Failure::new(Exit::Failure, "DEVICE_GONE", what)
+            Err(Failure::new(Code::MemberGone, what)
                 .why("somebody has deleted it, so its keys are worth nothing any more")
                 .next(format!("rm -r {}    (it joins again as a new device)", data.display()))
                 .next("or start without a device: fulmar up --no-agent"))
@@ -236,13 +237,9 @@ fn free_name(client: &Client) -> Result<String, Failure> {
             Err(failure) => return Err(failure),
         }
     }
-    Err(Failure::new(
-        Exit::Failure,
-        "NAME_TAKEN",
-        format!("there are {NAMES_MAX} devices named like this machine already"),
-    )
-    .next("fulmar get devices")
-    .next(format!("fulmar delete device {base}")))
+    Err(Failure::new(Code::NameTaken, format!("there are {NAMES_MAX} devices named like this machine already"))
+        .next("fulmar get devices")
+        .next(format!("fulmar delete device {base}")))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use crate::args::{Awaited, Global, Output, Wait};
 use crate::client::Client;
+use crate::code::Code;
 use crate::exit::Exit;
 use crate::explain;
 use crate::failure::Failure;
@@ -200,8 +201,7 @@ fn until_deleted(client: &Client, target: &Target, timeout: Duration) -> Result<
             Err(failure) => return Err(failure),
             Ok(_) if start.elapsed() >= timeout => {
                 return Err(Failure::new(
-                    Exit::TimedOut,
-                    "TIMED_OUT",
+                    Code::TimedOut,
                     format!("{target} was still there after {}", seconds(timeout)),
                 )
                 .next(format!("fulmar delete {target}")));

@@ -5,6 +5,7 @@
 //! which remembers who waits for which ticket.
 
 use crate::engine::port::{Answer, Follow, Input, Problem, Request, StreamItem, Ticket};
+use crate::problem_code::ProblemCode;
 use async_channel::{Receiver, Sender, TrySendError};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -213,26 +214,13 @@ impl Switchboard {
 }
 
 fn busy() -> Problem {
-    Problem {
-        status: 503,
-        code: "BUSY",
-        title: "The hub is busy",
-        detail: format!("{QUESTIONS_WAITING_MAX} requests wait already, so this one was not taken"),
-        errors: Vec::new(),
-        next: vec!["try again in a second".to_owned(), "fulmar status".to_owned()],
-    }
+    let detail = format!("{QUESTIONS_WAITING_MAX} requests wait already, so this one was not taken");
+    Problem::new(ProblemCode::Busy, detail)
 }
 
 fn stopping() -> Problem {
-    Problem {
-        status: 503,
-        code: "STOPPING",
-        title: "The hub is stopping",
-        detail: "the hub was stopped before it answered; a write that was not answered may or may not have happened"
-            .to_owned(),
-        errors: Vec::new(),
-        next: vec!["start the hub, then read the object again".to_owned()],
-    }
+    let detail = "the hub was stopped before it answered; a write that was not answered may or may not have happened";
+    Problem::new(ProblemCode::Stopping, detail)
 }
 
 #[cfg(test)]
@@ -296,9 +284,9 @@ mod tests {
                 assert!(futures_lite::future::poll_once(&mut asking).await.is_none(), "there is room");
                 waiting.push(asking);
             }
-            assert_eq!(handle.request("test", Request::Status).await.unwrap_err().code, "BUSY");
+            assert_eq!(handle.request("test", Request::Status).await.unwrap_err().code.as_str(), "BUSY");
             drop(inbox);
-            assert_eq!(handle.request("test", Request::Status).await.unwrap_err().code, "STOPPING");
+            assert_eq!(handle.request("test", Request::Status).await.unwrap_err().code.as_str(), "STOPPING");
         });
     }
 

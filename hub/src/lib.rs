@@ -4,6 +4,7 @@
 pub mod api;
 pub mod broker;
 pub mod commit;
+pub mod device_reason;
 pub mod engine;
 pub mod geo;
 pub mod grants;
@@ -13,6 +14,7 @@ pub mod keys;
 pub mod metrics;
 pub mod model;
 pub mod mqtt;
+pub mod problem_code;
 pub mod scheduler;
 pub mod store;
 pub mod tls;

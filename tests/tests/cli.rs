@@ -2,135 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use tests::harness::{Agent, Hub, PATIENCE, program, wait_until};
-
-const FRANKFURT: (f64, f64) = (8.6821, 50.1109);
-const PARIS: (f64, f64) = (2.3522, 48.8566);
-
-struct Site {
-    directory: tempfile::TempDir,
-    hub: Hub,
-}
-
-/// What a command did.
-#[derive(Debug)]
-struct Done {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Done {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// The output of a command that succeeded and said nothing.
-    fn only(self) -> String {
-        assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
-        self.out
-    }
-}
-
-impl Site {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let hub = Hub::start(directory.path());
-        Self { directory, hub }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        std::fs::write(self.path(name), text).unwrap();
-        name.to_owned()
-    }
-
-    /// Knows nothing but this site: no hub or context of the person at this machine.
-    fn bare(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("fulmar"));
-        command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::null());
-        for name in ["FULMAR_SERVER", "FULMAR_TOKEN", "FULMAR_DATA", "FULMAR_CONTEXT", "FULMAR_READONLY", "NO_COLOR"] {
-            command.env_remove(name);
-        }
-        command.env("XDG_CONFIG_HOME", self.path("config")).env("XDG_STATE_HOME", self.path("state"));
-        command
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.bare(arguments);
-        command.env("FULMAR_DATA", self.hub.data());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Done {
-        finish(self.command(arguments), "")
-    }
-
-    fn region(&self, name: &str, (longitude, latitude): (f64, f64)) {
-        let spec = json!({"circle": {"center": [longitude, latitude], "radiusKm": 20}});
-        let document = json!({"apiVersion": "fulmar/v1", "kind": "Region", "metadata": {"name": name, "labels": {"river": "yes"}}, "spec": spec});
-        self.hub.put(&format!("/v1/regions/{name}"), &document);
-    }
-}
-
-/// Runs it to its end with something on standard input.
-fn finish(mut command: Command, input: &str) -> Done {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A command that reads nothing has closed it.
-    let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Done { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
-}
-
-/// A command that goes on, line by line. Killed when dropped.
-struct Following {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Following {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self { child, lines }
-    }
-
-    fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line comes")
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.line()).unwrap()
-    }
-}
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn names(list: &Value) -> Vec<&str> {
-    list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
-}
-
-fn agents(site: &Site) -> [Agent; 2] {
-    let directory: &Path = site.directory.path();
-    [Agent::join(directory, &site.hub, "gw-fra", FRANKFURT), Agent::join(directory, &site.hub, "gw-par", PARIS)]
-}
+use std::process::Command;
+use tests::harness::site::{FRANKFURT, Following, PARIS, Site, agents, finish, names};
+use tests::harness::{Agent, program, wait_until};
 
 #[test]
 fn lists_are_selected_sorted_cut_and_shown_in_every_form() {
@@ -256,7 +130,7 @@ fn contexts_and_tokens_lead_to_the_hub_without_its_data_directory() {
     assert_eq!(bare(&["whoami", "--can", "get", "devices"], "").code, 0);
     assert_eq!(bare(&["whoami", "--can", "delete", "devices"], "").code, 9);
     let refused = bare(&["delete", "region/x"], "");
-    assert!(refused.code == 1 && refused.err.contains("FORBIDDEN"), "{refused:?}");
+    assert!(refused.code == 9 && refused.err.contains("FORBIDDEN"), "{refused:?}");
     let shown = bare(&["ctx", "show", "-o", "json"], "").json();
     assert_eq!((&shown["hasToken"], &shown["namespace"]), (&json!(true), &json!("field")));
     let missing = bare(&["get", "workloads"], "");
@@ -604,4 +478,69 @@ fn a_file_with_a_namespace_and_what_is_in_it_applies_in_one_go() {
         "workload/hello deleted\nartifact/hello deleted\nnamespace/lab deleted\n"
     );
     assert_eq!(site.run(&["get", "ns", "lab"]).code, 8);
+}
+
+#[test]
+fn placements_are_explained_as_they_would_be_and_nothing_is_changed() {
+    let site = Site::new();
+    let _agents = agents(&site);
+    site.hub.wait_online("gw-fra");
+    site.hub.wait_online("gw-par");
+    let module = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions/hello/hello.wasm");
+    std::fs::copy(module, site.path("hello.wasm")).unwrap();
+    let manifest = "apiVersion: fulmar/v1\nkind: Workload\nmetadata: {name: hello}\nspec:\n  type: function\n  artifact: file:hello.wasm\n  \
+         replicas: 1\n  function: {triggers: {every: 1h}, capabilities: [log, state]}\n  \
+         placement: {near: {point: [8.6821, 50.1109], maxKm: 50}}\n";
+    site.write("hello.yaml", manifest);
+
+    // Before it is there at all.
+    let text = site.run(&["explain", "placement", "--what-if", "hello.yaml"]).only();
+    assert!(text.starts_with("Supposed: hello.yaml\n1 nearest device to 8.6821,50.1109 (at most 50 km)."), "{text}");
+    assert!(text.contains("gw-fra") && text.contains("1 farther than 50 km  ->  1 feasible"), "{text}");
+    assert_eq!(site.run(&["get", "workload", "hello"]).code, 8, "nothing is written");
+    assert_eq!(site.run(&["apply", "-f", "hello.yaml", "--wait"]).code, 0);
+
+    let chosen = |arguments: &[&str]| {
+        let all = [&["explain", "placement", "wl/hello", "-o", "json"], arguments].concat();
+        let answer = site.run(&all).json();
+        let names =
+            answer["chosen"].as_array().unwrap().iter().map(|chosen| chosen["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<String>>()
+    };
+    assert_eq!(chosen(&[]), ["gw-fra"]);
+    assert_eq!(chosen(&["--near", "2.3522,48.8566"]), ["gw-par"]);
+    assert_eq!(chosen(&["--near", "2.3522,48.8566,1000", "--what-if", "device/gw-par.position=8.7,50.1"]), ["gw-fra"]);
+    assert_eq!(
+        chosen(&["--what-if", "d/gw-fra.draining=true", "--what-if", "device/gw-par.position=8.7,50.1"]),
+        ["gw-par"]
+    );
+    let tainted = ["--what-if", "device/gw-fra.taints=wet=yes:NoExecute"];
+    assert_eq!(chosen(&tainted), Vec::<String>::new());
+
+    let one = ["explain", "placement", "hello", "--device", "gw-fra", tainted[0], tainted[1]];
+    let told = site.run(&one);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.out.contains("x  TAINT  wet=yes:NoExecute is not tolerated"), "{told:?}");
+    assert!(told.err.ends_with("--what-if 'device/gw-fra.taints='\n"), "{told:?}");
+    for (wrong, part) in [
+        (
+            "device/gw-fra.colour=red",
+            "error[INVALID]: --what-if 'device/gw-fra.colour=red'  not a field that can be supposed",
+        ),
+        ("device/nobody.class=mcu", "--what-if 'device/nobody.class=mcu'  not device/<name> of a known device"),
+        ("device/gw-fra.free.memory=much", "\"much\" is not a size"),
+        ("nothing.yaml", "error[FILE]: cannot read nothing.yaml"),
+    ] {
+        let refused = site.run(&["explain", "placement", "hello", "--what-if", wrong]);
+        assert!(refused.code == 2 && refused.err.contains(part), "{refused:?}");
+    }
+    assert_eq!(
+        site.run(&["--readonly", "explain", "placement", "hello", "--near", "2,48"]).code,
+        0,
+        "it changes nothing"
+    );
+    assert_eq!(site.hub.workload("hello")["metadata"]["generation"], 1);
+
+    let told = finish(site.bare(&["explain", "error", "plan-stale"]), "").only();
+    assert!(told.starts_with("PLAN_STALE   said by the hub, HTTP 409, exit code 6\n"), "{told}");
 }

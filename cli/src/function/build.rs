@@ -8,7 +8,7 @@ use super::fit;
 use super::project::Project;
 use super::tool::{TARGET, Tools};
 use crate::args::{Global, Output};
-use crate::exit::Exit;
+use crate::code::Code;
 use crate::failure::{Failure, system};
 use crate::output::{line, print, say, whole};
 use serde_json::json;
@@ -28,7 +28,7 @@ pub struct Built {
 }
 
 fn broken(what: &str) -> Failure {
-    Failure::new(Exit::Failure, "BUILD", what)
+    Failure::new(Code::Build, what)
         .why("the compiler said why, above")
         .next("correct the source, then: fulmar fn build")
 }

@@ -112,7 +112,7 @@ pub fn demand(path: &Path, facts: &Facts, classes: &[Class]) -> Result<(), Failu
     let Some((_, first)) = refused.first() else { return Ok(()) };
     let names: Vec<&str> = refused.iter().map(|(class, _)| class.name()).collect();
     let what = format!("{} does not run on {}", path.display(), names.join(", "));
-    let mut failure = Failure::new(Exit::Usage, first.code(), what);
+    let mut failure = Failure::named(Exit::Usage, first.code(), what);
     for (class, error) in &refused {
         failure = failure.why(format!("{}: {error}", class.name()));
         if !failure.next.iter().any(|known| known == next(error)) {

@@ -1,7 +1,7 @@
 //! The directory of a function: what `function.toml` says about it, and where its module is.
 
 use super::args::Language;
-use crate::exit::Exit;
+use crate::code::Code;
 use crate::failure::Failure;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ impl Project {
     pub fn open(directory: &Path) -> Result<Self, Failure> {
         let path = directory.join(FILE);
         let none = |error: std::io::Error| {
-            Failure::new(Exit::Usage, "NO_FUNCTION", format!("{} is not a function", directory.display()))
+            Failure::new(Code::NoFunction, format!("{} is not a function", directory.display()))
                 .why(format!("{}: {error}", path.display()))
                 .next("fulmar fn new NAME, then work in the directory NAME")
         };
@@ -72,7 +72,7 @@ impl Project {
         }
         let text = std::fs::read_to_string(&path).map_err(none)?;
         let (name, language, stack_bytes) = parse(&text).map_err(|why| {
-            Failure::new(Exit::Usage, "FUNCTION", format!("{} is not valid", path.display()))
+            Failure::new(Code::Function, format!("{} is not valid", path.display()))
                 .why(why.trim_end())
                 .next("name = \"hello\", language = \"rust\" or \"c\", stack-bytes = 4096")
         })?;
@@ -96,6 +96,7 @@ pub fn module(file: Option<&Path>) -> Result<PathBuf, Failure> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::exit::Exit;
 
     #[test]
     fn a_function_says_name_language_and_stack_and_nothing_else() {

@@ -5,7 +5,7 @@
 use super::args::{Language, New};
 use super::project::{FILE, name_is_good};
 use crate::args::{Global, Output};
-use crate::exit::Exit;
+use crate::code::Code;
 use crate::failure::{Failure, system};
 use crate::output::{line, print, say};
 use serde_json::json;
@@ -78,7 +78,7 @@ fn write(directory: &Path, name: &str, language: Language) -> Result<Vec<&'stati
         Err(_) => directory.symlink_metadata().is_ok(),
     };
     if is_taken {
-        return Err(Failure::new(Exit::Conflict, "EXISTS", format!("{} is there already", directory.display()))
+        return Err(Failure::new(Code::DirectoryExists, format!("{} is there already", directory.display()))
             .why("a new function needs a directory of its own, and nothing is written over")
             .next("fulmar fn new ANOTHER-NAME"));
     }
@@ -127,6 +127,7 @@ pub fn run(global: &Global, args: &New) -> Result<(), Failure> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::exit::Exit;
 
     #[test]
     fn the_whole_sdk_is_part_of_this_program() {

@@ -3,7 +3,7 @@
 //! Nothing is installed here: what is missing is said, with the command that installs it.
 
 use super::args::Language;
-use crate::exit::Exit;
+use crate::code::Code;
 use crate::failure::Failure;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ fn rust(directory: &Path) -> Option<Tools> {
 impl Tools {
     pub fn find(language: Language, directory: &Path) -> Result<Self, Failure> {
         let missing = |why: &str, next: [&str; 2]| {
-            Failure::new(Exit::Failure, "NO_COMPILER", format!("no compiler for {} to wasm32 is here", language.name()))
+            Failure::new(Code::NoCompiler, format!("no compiler for {} to wasm32 is here", language.name()))
                 .why(why)
                 .next(next[0])
                 .next(next[1])

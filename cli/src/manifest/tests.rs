@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use crate::exit::Exit;
+use hub::problem_code::ProblemCode;
 use tempfile::TempDir;
 
 fn folder(files: &[(&str, &str)]) -> TempDir {
@@ -55,7 +57,7 @@ fn pointers_of_the_hub_become_lines_of_the_file() {
         "apiVersion: fulmar/v1\nkind: Workload\nmetadata: {name: a}\nspec:\n  placement:\n    within_region: munich\n";
     let folder = folder(&[("a.yaml", yaml)]);
     let documents = read(&Files::of(&folder.path().join("a.yaml")), "default").unwrap();
-    let mut refusal = Failure::new(Exit::Usage, "INVALID", "not valid");
+    let mut refusal = Failure::hub(ProblemCode::Invalid, "not valid");
     for (pointer, detail) in [("/spec/placement/within_region", "unknown field"), ("/spec/artifact", "missing")] {
         refusal.places.push(Place { pointer: pointer.to_owned(), detail: detail.to_owned(), ..Place::default() });
     }

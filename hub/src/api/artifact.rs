@@ -8,6 +8,7 @@ use super::problem::{Refused, Result, invalid, problem};
 use super::{Api, UPLOAD_BYTES_PER_SECOND_MIN, UPLOAD_GRACE};
 use crate::engine::port::{Answer, Request, Selection};
 use crate::model::Kind;
+use crate::problem_code::ProblemCode;
 use crate::store::{ArtifactError, ArtifactReader};
 use axum::Extension;
 use axum::body::{Body, Bytes};
@@ -35,27 +36,17 @@ pub(super) struct UploadQuery {
 
 impl From<ArtifactError> for Refused {
     fn from(error: ArtifactError) -> Self {
-        let (status, code, title) = match &error {
-            ArtifactError::TooLarge { .. } => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "ARTIFACT_TOO_LARGE", "The artifact is too large")
-            }
-            ArtifactError::WrongDigest { .. } => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "WRONG_DIGEST", "The content is not what was declared")
-            }
-            ArtifactError::WrongLength { .. } => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "WRONG_LENGTH", "The content is not what was declared")
-            }
-            ArtifactError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "BUSY", "Too many uploads"),
-            ArtifactError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "NO_SPACE", "The hub's disk is full"),
-            ArtifactError::Unknown(_) => (StatusCode::NOT_FOUND, "NOT_FOUND", "No such artifact"),
-            ArtifactError::Range { .. } => {
-                (StatusCode::RANGE_NOT_SATISFIABLE, "RANGE", "The artifact has no such part")
-            }
-            ArtifactError::File { .. } => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "STORAGE", "The hub's disk does not work")
-            }
+        let code = match &error {
+            ArtifactError::TooLarge { .. } => ProblemCode::ArtifactTooLarge,
+            ArtifactError::WrongDigest { .. } => ProblemCode::WrongDigest,
+            ArtifactError::WrongLength { .. } => ProblemCode::WrongLength,
+            ArtifactError::Busy => ProblemCode::Busy,
+            ArtifactError::DiskFull => ProblemCode::NoSpace,
+            ArtifactError::Unknown(_) => ProblemCode::NotFound,
+            ArtifactError::Range { .. } => ProblemCode::Range,
+            ArtifactError::File { .. } => ProblemCode::Storage,
         };
-        Refused(problem(status, code, title, error.to_string(), &[]))
+        Refused(problem(code, error.to_string(), &[]))
     }
 }
 
@@ -110,15 +101,11 @@ pub(super) async fn upload(
 /// The declared length, refused before the first byte is read.
 fn declared_length(headers: &HeaderMap, limit: u64) -> Result<Option<u64>> {
     let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
-    let length: u64 = length.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
-        problem(
-            StatusCode::BAD_REQUEST,
-            "BAD_LENGTH",
-            "Content-Length is not a number",
-            "Content-Length is not a number",
-            &[],
-        )
-    })?;
+    let length: u64 = length
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| problem(ProblemCode::BadLength, "Content-Length is not a number", &[]))?;
     if length > limit {
         return Err(ArtifactError::TooLarge { limit }.into());
     }
@@ -127,9 +114,7 @@ fn declared_length(headers: &HeaderMap, limit: u64) -> Result<Option<u64>> {
 
 fn too_slow() -> Refused {
     Refused(problem(
-        StatusCode::REQUEST_TIMEOUT,
-        "BODY_SLOW",
-        "The body came too slowly",
+        ProblemCode::BodySlow,
         format!("an upload has to come at {UPLOAD_BYTES_PER_SECOND_MIN} bytes a second or more"),
         &["send the request again"],
     ))
@@ -137,9 +122,7 @@ fn too_slow() -> Refused {
 
 fn not_wasm() -> Refused {
     Refused(problem(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "NOT_WASM",
-        "The artifact is not a WebAssembly module",
+        ProblemCode::NotWasm,
         "the content does not start like a WebAssembly core module of version 1 (a component does not, nor does text format)",
         &["build a core module: see docs/functions.md"],
     ))

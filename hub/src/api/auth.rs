@@ -5,7 +5,8 @@ use super::{Api, Right};
 use crate::broker::Verdict;
 use crate::keys::{hashes_match, secret_hash};
 use crate::model::TokenRole;
-use axum::http::{HeaderMap, StatusCode, header};
+use crate::problem_code::ProblemCode;
+use axum::http::{HeaderMap, header};
 use std::time::SystemTime;
 use wire::DeviceId;
 
@@ -57,9 +58,7 @@ pub(super) fn authorise(api: &Api, right: Right, headers: &HeaderMap) -> Result<
         Some(Caller::Device(_)) => Err(forbidden("a device's credential reads artifacts and nothing else")),
         Some(Caller::Operator { .. }) => Err(forbidden("the role of this token is viewer, which only reads")),
         Some(Caller::Anyone) | None => Err(Refused(problem(
-            StatusCode::UNAUTHORIZED,
-            "UNAUTHENTICATED",
-            "Credentials are missing or wrong",
+            ProblemCode::Unauthenticated,
             "this route needs `Authorization: Bearer <token>`, and the token must be one of this hub that has not ended",
             &["set FULMAR_TOKEN to the content of <data>/run/admin.token"],
         ))),
@@ -67,13 +66,7 @@ pub(super) fn authorise(api: &Api, right: Right, headers: &HeaderMap) -> Result<
 }
 
 fn forbidden(why: &str) -> Refused {
-    Refused(problem(
-        StatusCode::FORBIDDEN,
-        "FORBIDDEN",
-        "Not allowed",
-        why,
-        &["GET /v1/whoami tells the role of a token"],
-    ))
+    Refused(problem(ProblemCode::Forbidden, why, &["GET /v1/whoami tells the role of a token"]))
 }
 
 fn identify(api: &Api, text: &str) -> Option<Caller> {

@@ -2,8 +2,8 @@
 
 use super::problem::{Refused, problem};
 use super::{BODY_BYTES_MAX, BODY_DEPTH_MAX};
+use crate::problem_code::ProblemCode;
 use axum::body::{Body, Bytes, HttpBody as _};
-use axum::http::StatusCode;
 use futures_lite::FutureExt;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -21,16 +21,12 @@ pub(super) async fn next_piece(body: &mut Body, patience: Duration) -> Result<Op
         // Trailers carry nothing for us.
         Some(Some(Ok(frame))) => Ok(Some(frame.into_data().unwrap_or_default())),
         Some(Some(Err(error))) => Err(Refused(problem(
-            StatusCode::BAD_REQUEST,
-            "BODY_CUT",
-            "The body ended early",
+            ProblemCode::BodyCut,
             format!("the connection broke inside the body: {error}"),
             &["send the request again"],
         ))),
         None => Err(Refused(problem(
-            StatusCode::REQUEST_TIMEOUT,
-            "BODY_SLOW",
-            "The body came too slowly",
+            ProblemCode::BodySlow,
             format!("nothing came for {} seconds, or too little all the time", patience.as_secs()),
             &["send the request again"],
         ))),
@@ -73,12 +69,12 @@ pub(super) async fn json_if_any(body: Body, patience: Duration) -> Result<Value,
 }
 
 fn not_json(detail: String) -> Refused {
-    Refused(problem(StatusCode::BAD_REQUEST, "NOT_JSON", "The body is not acceptable JSON", detail, &[]))
+    Refused(problem(ProblemCode::NotJson, detail, &[]))
 }
 
 fn too_large(limit: usize) -> Refused {
     let detail = format!("this JSON body has at most {limit} bytes");
-    Refused(problem(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "The body is too large", detail, &[]))
+    Refused(problem(ProblemCode::BodyTooLarge, detail, &[]))
 }
 
 /// JSON of bounded depth. The depth is judged on the bytes, so that nothing recurses over foreign input.

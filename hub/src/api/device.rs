@@ -7,6 +7,7 @@ use super::{Api, body};
 use crate::engine::port::{Answer, DeviceChange, Request};
 use crate::engine::refused;
 use crate::model::{Span, read_relocation};
+use crate::problem_code::ProblemCode;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -139,9 +140,7 @@ pub(super) async fn token_create(State(api): State<Api>, Extension(caller): Exte
         }
     }
     let mut entropy = [0; 32];
-    getrandom::fill(&mut entropy).map_err(|error| {
-        problem(StatusCode::INTERNAL_SERVER_ERROR, "NO_ENTROPY", "The hub has no random bytes", error.to_string(), &[])
-    })?;
+    getrandom::fill(&mut entropy).map_err(|error| problem(ProblemCode::NoEntropy, error.to_string(), &[]))?;
     let request = Request::TokenCreate { expires_in, approve, labels, entropy };
     match api.handle.request(&caller.actor(), request).await? {
         Answer::Token { text, id, expires_ms } => {

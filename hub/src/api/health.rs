@@ -6,9 +6,10 @@ use super::object::unexpected;
 use super::problem::{Refused, Result, problem};
 use crate::engine::port::{Answer, Request};
 use crate::metrics::OPENMETRICS;
+use crate::problem_code::ProblemCode;
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::IntoResponse;
 
 /// Alive: a request is answered.
@@ -31,13 +32,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result {
     if missing.is_empty() {
         return Ok("ok\n".into_response());
     }
-    Err(Refused(problem(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "NOT_READY",
-        "The hub is not ready",
-        missing.join("; "),
-        &["fulmar status"],
-    )))
+    Err(Refused(problem(ProblemCode::NotReady, missing.join("; "), &["fulmar status"])))
 }
 
 pub(super) async fn metrics(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Result {

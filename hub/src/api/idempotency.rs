@@ -6,6 +6,7 @@
 use super::problem::{Refused, problem};
 use super::route::PLANS_APPLY;
 use super::{Api, BODY_BYTES_MAX, SAVED_PLAN_BYTES_MAX, body};
+use crate::problem_code::ProblemCode;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -58,24 +59,11 @@ impl Answers {
         if let Some(slot) = slots.get(asked) {
             if slot.body_sha256 != body_sha256 {
                 let detail = "this Idempotency-Key came with another body before";
-                let title = "The key stands for another request";
-                return Err(Refused(problem(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "KEY_REUSED",
-                    title,
-                    detail,
-                    &["take a new key"],
-                )));
+                return Err(Refused(problem(ProblemCode::KeyReused, detail, &["take a new key"])));
             }
             return slot.answer.clone().map(Begun::Again).ok_or_else(|| {
                 let detail = "the first request with this Idempotency-Key is still under way";
-                Refused(problem(
-                    StatusCode::CONFLICT,
-                    "IN_PROGRESS",
-                    "Not done yet",
-                    detail,
-                    &["ask again in a second"],
-                ))
+                Refused(problem(ProblemCode::InProgress, detail, &["ask again in a second"]))
             });
         }
         if slots.len() >= IDEMPOTENCY_KEYS_MAX {
@@ -83,7 +71,7 @@ impl Answers {
             let oldest = done.min_by_key(|(_, slot)| slot.since).map(|(asked, _)| asked.clone());
             let Some(oldest) = oldest else {
                 let detail = format!("{IDEMPOTENCY_KEYS_MAX} requests with a key are under way");
-                return Err(Refused(problem(StatusCode::SERVICE_UNAVAILABLE, "BUSY", "Busy", detail, &[])));
+                return Err(Refused(problem(ProblemCode::Busy, detail, &[])));
             };
             slots.remove(&oldest);
         }
@@ -120,7 +108,7 @@ async fn try_once(api: Api, actor: String, request: Request, next: Next) -> Resu
     let key = head.headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
         let detail = format!("Idempotency-Key is 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable characters");
-        return Err(Refused(problem(StatusCode::BAD_REQUEST, "BAD_KEY", "Not a key", detail, &[])));
+        return Err(Refused(problem(ProblemCode::BadKey, detail, &[])));
     }
     let bytes = body::whole(body, api.limits.body_timeout, body_bytes_max(head.uri.path())).await?;
     let asked = (actor, head.uri.to_string(), key);

@@ -9,9 +9,10 @@ use super::{Api, PAGE_MAX, geojson, stream, token};
 use crate::engine::port::{Answer, Place, Position, Request, Selection};
 use crate::geo::{Distance, Point};
 use crate::model::{API_VERSION, FieldSelector, Kind, Selector};
+use crate::problem_code::ProblemCode;
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 use serde::Deserialize;
@@ -155,7 +156,7 @@ pub(super) fn resumed(headers: &HeaderMap, query: Option<&str>) -> Result<Option
             let shown: String = text.chars().take(60).collect();
             let detail =
                 format!("{shown:?} is not a position: it is the metadata.resourceVersion of a list, or an event's id");
-            Err(Refused(problem(StatusCode::BAD_REQUEST, "BAD_POSITION", "Not a position", detail, &["list again"])))
+            Err(Refused(problem(ProblemCode::BadPosition, detail, &["list again"])))
         }
     }
 }

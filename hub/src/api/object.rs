@@ -6,6 +6,7 @@ use super::{Api, body};
 use crate::engine::Applier;
 use crate::engine::port::{Answer, CertificateStatus, Mode, Outcome, Request};
 use crate::model::{Kind, ObjectKey};
+use crate::problem_code::ProblemCode;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -62,9 +63,7 @@ pub(super) fn query<T>(caught: Caught<T>) -> Result<T> {
 /// An answer that no question of this kind has.
 pub(super) fn unexpected() -> Refused {
     Refused(problem(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "INTERNAL",
-        "The hub made a mistake",
+        ProblemCode::Internal,
         "the engine gave an answer of another kind than was asked for",
         &["report this with the hub's log"],
     ))
@@ -100,9 +99,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>> {
         Ok(version) => Ok(Some(version)),
         Err(_) if text == "*" => Ok(None),
         Err(_) => Err(Refused(problem(
-            StatusCode::BAD_REQUEST,
-            "BAD_IF_MATCH",
-            "If-Match is not one of our ETags",
+            ProblemCode::BadIfMatch,
             "If-Match takes the ETag of an earlier answer, a number in double quotes",
             &["read the object again and use its ETag"],
         ))),
@@ -182,8 +179,7 @@ async fn patch(api: Api, caller: Caller, key: ObjectKey, query: ApplyQuery, head
     let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if media.split(';').next().map(str::trim) != Some(APPLY_PATCH) {
         let detail = format!("a patch is a partial manifest with Content-Type: {APPLY_PATCH}");
-        let (status, title) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not a patch that is known");
-        return Err(Refused(problem(status, "UNSUPPORTED_PATCH", title, detail, &[])));
+        return Err(Refused(problem(ProblemCode::UnsupportedPatch, detail, &[])));
     }
     let mode = mode(query.dry_run.as_deref())?;
     let if_match = if_match(headers)?;

@@ -6,7 +6,7 @@ use super::problem::{Refused, Result, invalid};
 use super::{Api, PLAN_BYTES_MAX, SAVED_PLAN_BYTES_MAX, body};
 use crate::engine::Applier;
 use crate::engine::port::{Answer, Request, WhatIf};
-use crate::geo::Point;
+use crate::geo::{Distance, Point};
 use crate::model::NAMESPACE_DEFAULT;
 use axum::Extension;
 use axum::body::Body;
@@ -61,11 +61,12 @@ struct Asked {
     namespace: Option<String>,
     device: Option<String>,
     near: Option<[f64; 2]>,
+    max_km: Option<f64>,
     #[serde(default)]
     overrides: Value,
 }
 
-/// Body: `{workload, namespace?, device?, near?, overrides?}`.
+/// Body: `{workload, namespace?, device?, near?, maxKm?, overrides?}`.
 pub(super) async fn what_if(State(api): State<Api>, Extension(caller): Extension<Caller>, body: Body) -> Result {
     let wanted = body::json(body, api.limits.body_timeout).await?;
     let asked: Asked = serde_json::from_value(wanted).map_err(|error| invalid("", error.to_string()))?;
@@ -73,11 +74,16 @@ pub(super) async fn what_if(State(api): State<Api>, Extension(caller): Extension
         return Err(Refused(invalid("/workload", "a workload's name, or a manifest")));
     }
     let near = asked.near.map(|[longitude, latitude]| Point::from_degrees(longitude, latitude)).transpose();
+    if asked.max_km.is_some() && asked.near.is_none() {
+        return Err(Refused(invalid("/maxKm", "goes with `near`: it is the limit of the distance to that point")));
+    }
+    let distance_max = asked.max_km.map(|km| Distance::from_km(km).ok_or("a number of kilometres, 0 or more"));
     let what_if = WhatIf {
         workload: asked.workload,
         namespace: asked.namespace.unwrap_or_else(|| NAMESPACE_DEFAULT.to_owned()),
         device: asked.device,
         near: near.map_err(|error| invalid("/near", error.to_string()))?,
+        distance_max: distance_max.transpose().map_err(|why| invalid("/maxKm", why))?,
         overrides: asked.overrides,
     };
     answered(api.handle.request(&caller.actor(), Request::WhatIf(Box::new(what_if))).await?)

@@ -2,49 +2,44 @@
 
 use crate::engine::port::Problem;
 use crate::model::FieldError;
+use crate::problem_code::ProblemCode;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 /// Makes the problem of an edge: the engine makes its own.
-pub(super) fn problem(
-    status: StatusCode,
-    code: &'static str,
-    title: &'static str,
-    detail: impl Into<String>,
-    next: &[&str],
-) -> Problem {
+pub(super) fn problem(code: ProblemCode, detail: impl Into<String>, next: &[&str]) -> Problem {
     let next = next.iter().map(|text| (*text).to_owned()).collect();
-    Problem { status: status.as_u16(), code, title, detail: detail.into(), errors: Vec::new(), next }
+    Problem { next, ..Problem::new(code, detail) }
 }
 
 /// A mistake in a query parameter or body, with its place.
 pub(super) fn invalid(pointer: &str, detail: impl Into<String>) -> Problem {
     let detail = detail.into();
     Problem {
-        status: StatusCode::UNPROCESSABLE_ENTITY.as_u16(),
-        code: "INVALID",
-        title: "The request is not valid",
-        detail: detail.clone(),
-        errors: vec![FieldError { pointer: pointer.to_owned(), detail }],
-        next: Vec::new(),
+        errors: vec![FieldError { pointer: pointer.to_owned(), detail: detail.clone() }],
+        ..Problem::new(ProblemCode::Invalid, detail)
     }
 }
 
-/// The problem as RFC 9457 writes it.
+/// The problem as RFC 9457 writes it. What has neither places nor advice of its own gets that of its code.
 pub(super) fn problem_body(problem: &Problem) -> Value {
+    let row = problem.code.row();
     let mut body = json!({
-        "type": format!("urn:fulmar:problem:{}", problem.code),
-        "title": problem.title,
-        "status": problem.status,
+        "type": format!("urn:fulmar:problem:{}", row.text),
+        "title": row.title,
+        "status": row.status,
         "detail": problem.detail,
-        "code": problem.code,
+        "code": row.text,
+        "docs": problem.code.docs(),
     });
     if !problem.errors.is_empty() {
         body["errors"] = json!(problem.errors);
     }
     if !problem.next.is_empty() {
         body["next"] = json!(problem.next);
+    } else if problem.errors.is_empty() {
+        body["next"] = json!([row.next]);
     }
     body
 }
@@ -61,7 +56,7 @@ impl From<Problem> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let problem = self.0;
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = problem_body(&problem);
         let mut response =
             (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();

@@ -4,7 +4,7 @@
 //! for a while is forgotten, which only gives its full burst back.
 
 use super::problem::{Refused, problem};
-use axum::http::StatusCode;
+use crate::problem_code::ProblemCode;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -107,9 +107,7 @@ fn forget(levels: &mut HashMap<Bucket, Level>, now: Instant) {
 pub(super) fn too_often(wait: Duration) -> Refused {
     let seconds = wait.as_secs_f64().ceil().max(1.0);
     Refused(problem(
-        StatusCode::TOO_MANY_REQUESTS,
-        "RATE_LIMITED",
-        "Too many requests",
+        ProblemCode::RateLimited,
         format!("this caller asks more often than it may; the next request is taken in {seconds} s"),
         &["wait as long as Retry-After says", "ask for larger pages, or watch instead of listing again"],
     ))

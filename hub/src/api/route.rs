@@ -9,9 +9,10 @@ use super::{
     Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, device, health, list, object, openapi, plan, stream, token,
 };
 use crate::model::Kind;
+use crate::problem_code::ProblemCode;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
@@ -200,35 +201,25 @@ async fn bounded_head(request: Request, next: Next) -> Response {
     let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
     if headers > HEADER_BYTES_MAX {
         let detail = format!("the headers are {headers} bytes, the limit is {HEADER_BYTES_MAX}");
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Refused(problem(status, "HEADERS_TOO_LARGE", "The headers are too large", detail, &[])).into_response();
+        return Refused(problem(ProblemCode::HeadersTooLarge, detail, &[])).into_response();
     }
     let length = request.uri().path_and_query().map_or(0, |text| text.as_str().len());
     if length > URL_BYTES_MAX {
         let detail = format!("path and query are {length} bytes, the limit is {URL_BYTES_MAX}");
-        return Refused(problem(StatusCode::URI_TOO_LONG, "URL_TOO_LONG", "The URL is too long", detail, &[]))
-            .into_response();
+        return Refused(problem(ProblemCode::UrlTooLong, detail, &[])).into_response();
     }
     next.run(request).await
 }
 
 async fn unknown(State(_): State<Api>, request: Request) -> Response {
     let detail = format!("there is no {}", shown(request.uri().path()));
-    Refused(problem(StatusCode::NOT_FOUND, "NO_SUCH_ROUTE", "No such route", detail, &["see docs/reference/api.md"]))
-        .into_response()
+    Refused(problem(ProblemCode::NoSuchRoute, detail, &["see docs/reference/api.md"])).into_response()
 }
 
 async fn wrong_method(State(_): State<Api>, request: Request) -> Response {
     let detail = format!("{} does not take {}", shown(request.uri().path()), request.method());
     let next = ["see docs/reference/api.md"];
-    Refused(problem(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "WRONG_METHOD",
-        "The route does not take this method",
-        detail,
-        &next,
-    ))
-    .into_response()
+    Refused(problem(ProblemCode::WrongMethod, detail, &next)).into_response()
 }
 
 fn shown(text: &str) -> String {

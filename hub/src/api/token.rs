@@ -9,6 +9,7 @@ use crate::engine::port::{Answer, Request};
 use crate::grants::token_text;
 use crate::keys::secret_hash;
 use crate::model::Kind;
+use crate::problem_code::ProblemCode;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
@@ -21,9 +22,7 @@ use serde_json::{Value, json};
 pub(super) async fn create(State(api): State<Api>, Extension(caller): Extension<Caller>, body: Body) -> Result {
     let wanted = body::json(body, api.limits.body_timeout).await?;
     let mut entropy = [0; 32];
-    getrandom::fill(&mut entropy).map_err(|error| {
-        problem(StatusCode::INTERNAL_SERVER_ERROR, "NO_ENTROPY", "The hub has no random bytes", error.to_string(), &[])
-    })?;
+    getrandom::fill(&mut entropy).map_err(|error| problem(ProblemCode::NoEntropy, error.to_string(), &[]))?;
     let text = token_text(&entropy);
     let request = Request::ApiTokenCreate { document: wanted, sha256: secret_hash(text.as_bytes()) };
     match api.handle.request(&caller.actor(), request).await? {

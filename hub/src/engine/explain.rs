@@ -3,7 +3,7 @@
 use super::Engine;
 use super::port::{Answer, Now, Problem};
 use super::problem;
-use crate::geo::Point;
+use crate::geo::{Distance, Point};
 use crate::model::ObjectKey;
 use crate::scheduler::{DeviceIndex, Near, explain_device, plan, text};
 use serde_json::Value;
@@ -16,16 +16,17 @@ impl Engine {
         name: &str,
         device: Option<&str>,
     ) -> Result<Answer, Problem> {
-        self.explain_key(now, &ObjectKey::workload(namespace, name), device, None)
+        self.explain_key(now, &ObjectKey::workload(namespace, name), device, None, None)
     }
 
-    /// `near`: in place of the workload's own point.
+    /// `near`, `distance_max`: in place of the workload's own point and limit.
     pub(super) fn explain_key(
         &self,
         now: Now,
         key: &ObjectKey,
         device: Option<&str>,
         near: Option<Point>,
+        distance_max: Option<Distance>,
     ) -> Result<Answer, Problem> {
         let stored = self.state.objects.get(key).ok_or_else(|| self.missing(key))?;
         let body = stored.workload().ok_or_else(|| problem::not_found(key))?;
@@ -34,7 +35,7 @@ impl Engine {
         };
         let mut view = self.view(key, stored, body, encoded);
         if let Some(point) = near {
-            let distance_max = view.terms.near.and_then(|near| near.distance_max);
+            let distance_max = distance_max.or(view.terms.near.and_then(|near| near.distance_max));
             view.terms.near = Some(Near { point, distance_max });
         }
         let current = self.current(body.id);

@@ -7,6 +7,7 @@ use crate::commit::{Batch, CommitFailure};
 use crate::geo::{Distance, Point};
 use crate::grants::Grant;
 use crate::model::{Condition, DevicePosition, FieldError, FieldSelector, Kind, ObjectKey, Selector};
+use crate::problem_code::ProblemCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -350,6 +351,8 @@ pub struct WhatIf {
     pub device: Option<String>,
     /// In place of the workload's own point.
     pub near: Option<Point>,
+    /// In place of the workload's own limit, to that point.
+    pub distance_max: Option<Distance>,
     /// `device/<name>` to fields and values.
     pub overrides: Value,
 }
@@ -449,15 +452,23 @@ pub enum Answer {
 /// Why a request was not done; becomes `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    pub status: u16,
-    /// Stable.
-    pub code: &'static str,
-    pub title: &'static str,
+    pub code: ProblemCode,
     /// What is wrong with this very request, and why.
     pub detail: String,
     pub errors: Vec<FieldError>,
     /// Commands that can be pasted.
     pub next: Vec<String>,
+}
+
+impl Problem {
+    pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), next: Vec::new() }
+    }
+
+    /// HTTP status.
+    pub const fn status(&self) -> u16 {
+        self.code.status()
+    }
 }
 
 /// One item of a followed list.

@@ -3,9 +3,10 @@
 use super::port::Problem;
 use crate::commit::CommitFailure;
 use crate::model::{FieldError, Kind, NAMESPACE_DEFAULT, ObjectKey, Refusal};
+use crate::problem_code::ProblemCode;
 
-fn problem(status: u16, code: &'static str, title: &'static str, detail: String, next: Vec<String>) -> Problem {
-    Problem { status, code, title, detail, errors: Vec::new(), next }
+fn problem(code: ProblemCode, detail: String, next: Vec<String>) -> Problem {
+    Problem { next, ..Problem::new(code, detail) }
 }
 
 pub(super) fn not_found(key: &ObjectKey) -> Problem {
@@ -17,7 +18,7 @@ pub(super) fn not_found(key: &ObjectKey) -> Problem {
             vec![format!("fulmar get {}", key.kind.plural())]
         }
     };
-    problem(404, "NOT_FOUND", "not found", format!("there is no {key}"), next)
+    problem(ProblemCode::NotFound, format!("there is no {key}"), next)
 }
 
 pub(super) fn namespace_not_found(name: &str) -> Problem {
@@ -27,17 +28,17 @@ pub(super) fn namespace_not_found(name: &str) -> Problem {
         "fulmar get namespaces".to_owned(),
         format!("echo '{{apiVersion: fulmar/v1, kind: Namespace, metadata: {{name: {shown}}}}}' | fulmar apply -f -"),
     ];
-    problem(404, "NAMESPACE_NOT_FOUND", "no such namespace", detail, next)
+    problem(ProblemCode::NamespaceNotFound, detail, next)
 }
 
 pub(super) fn namespace_default() -> Problem {
     let detail = format!("the namespace {NAMESPACE_DEFAULT} is where everything goes that names none; it stays");
-    problem(409, "PROTECTED", "cannot be deleted", detail, vec![format!("fulmar get all -n {NAMESPACE_DEFAULT}")])
+    problem(ProblemCode::Protected, detail, vec![format!("fulmar get all -n {NAMESPACE_DEFAULT}")])
 }
 
 pub(super) fn body_not_found() -> Problem {
     let detail = "no device is to hold a set with this hash; it may have been replaced".to_owned();
-    problem(404, "NOT_FOUND", "not found", detail, Vec::new())
+    problem(ProblemCode::NotFound, detail, Vec::new())
 }
 
 pub(super) fn stale(key: &ObjectKey, expected: u64, found: Option<u64>) -> Problem {
@@ -46,15 +47,11 @@ pub(super) fn stale(key: &ObjectKey, expected: u64, found: Option<u64>) -> Probl
         None => format!("{key} is not there, so it cannot have resource version {expected}"),
     };
     let next = vec![format!("fulmar get {}/{} -o yaml", key.kind.singular(), key.name)];
-    problem(412, "STALE", "the object has changed", detail, next)
+    problem(ProblemCode::Stale, detail, next)
 }
 
 pub(crate) fn refused(refusal: Refusal) -> Problem {
-    let (code, title) = if refusal.not_built {
-        ("NOT_BUILT_YET", "asks for something that is not built yet")
-    } else {
-        ("INVALID", "the document has mistakes")
-    };
+    let code = if refusal.not_built { ProblemCode::NotBuiltYet } else { ProblemCode::Invalid };
     let first = refusal.errors.first().map(|error| format!("{}: {}", error.pointer, error.detail));
     let more = refusal.errors.len().saturating_sub(1);
     let detail = match (first, more) {
@@ -62,7 +59,7 @@ pub(crate) fn refused(refusal: Refusal) -> Problem {
         (Some(first), more) => format!("{first} (and {more} more)"),
         (None, _) => "the document is empty".to_owned(),
     };
-    Problem { errors: refusal.errors, ..problem(422, code, title, detail, Vec::new()) }
+    Problem { errors: refusal.errors, ..Problem::new(code, detail) }
 }
 
 pub(super) fn invalid(pointer: &str, detail: String) -> Problem {
@@ -89,7 +86,7 @@ pub(super) fn in_use(key: &ObjectKey, users: &[ObjectKey]) -> Problem {
             vec!["fulmar get workloads".to_owned()],
         ),
     };
-    problem(409, "IN_USE", "still in use", detail, next)
+    problem(ProblemCode::InUse, detail, next)
 }
 
 pub(super) fn conflict(errors: Vec<FieldError>) -> Problem {
@@ -100,15 +97,12 @@ pub(super) fn conflict(errors: Vec<FieldError>) -> Problem {
         "leave these fields out, or give them the value that they have".to_owned(),
         "apply with force=true to take them over".to_owned(),
     ];
-    Problem {
-        errors,
-        ..problem(409, "FIELD_CONFLICT", "another manager owns these fields", format!("{first}{more}"), next)
-    }
+    Problem { errors, ..problem(ProblemCode::FieldConflict, format!("{first}{more}"), next) }
 }
 
 pub(super) fn exists(key: &ObjectKey) -> Problem {
     let detail = format!("there is a {key} already; delete it first, or take another name");
-    problem(409, "EXISTS", "exists already", detail, vec![format!("fulmar get {}", key.kind.plural())])
+    problem(ProblemCode::Exists, detail, vec![format!("fulmar get {}", key.kind.plural())])
 }
 
 /// Something that a plan was made from has moved.
@@ -118,50 +112,46 @@ pub(super) fn plan_stale(errors: Vec<FieldError>) -> Problem {
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     let detail = format!("nothing was changed, because the plan is of another state: {}{more}", moved.join("; "));
     let next = vec!["make a new plan, and look at it".to_owned()];
-    Problem { errors, ..problem(409, "PLAN_STALE", "the plan is stale", detail, next) }
+    Problem { errors, ..problem(ProblemCode::PlanStale, detail, next) }
 }
 
 pub(super) fn approved(key: &ObjectKey) -> Problem {
     let detail = format!("{key} is approved: only a device that waits for its approval can be rejected");
     let next = vec![format!("fulmar device decommission {}", key.name)];
-    problem(409, "APPROVED", "the device is approved", detail, next)
+    problem(ProblemCode::Approved, detail, next)
 }
 
 pub(super) fn limit(detail: String) -> Problem {
-    problem(409, "LIMIT_REACHED", "a limit is reached", detail, Vec::new())
+    problem(ProblemCode::LimitReached, detail, Vec::new())
 }
 
 pub(super) fn busy(detail: &str) -> Problem {
-    problem(503, "BUSY", "the hub is busy", format!("{detail}; try again in a second"), Vec::new())
+    problem(ProblemCode::Busy, format!("{detail}; try again in a second"), Vec::new())
 }
 
 /// A position that a watch cannot go on from.
 pub(super) fn watch_expired(why: &str) -> Problem {
     let detail = format!("the watch cannot go on from this position: {why}");
     let next = vec!["list again, and watch from the resourceVersion of that list".to_owned()];
-    problem(410, "WATCH_EXPIRED", "the position is too old", detail, next)
+    problem(ProblemCode::WatchExpired, detail, next)
 }
 
 /// A watcher that is cut; it may resume.
 pub(super) fn watch_slow(why: &str) -> Problem {
     let detail = format!("the watch was ended by the hub: {why}");
     let next = vec!["watch again with the id of the last event as Last-Event-ID".to_owned()];
-    problem(503, "WATCH_SLOW", "too slow", detail, next)
+    problem(ProblemCode::WatchSlow, detail, next)
 }
 
 pub(super) fn commit_failed(reason: CommitFailure) -> Problem {
     match reason {
         CommitFailure::DiskFull => problem(
-            507,
-            "DISK_FULL",
-            "not stored: the disk is full",
+            ProblemCode::DiskFull,
             "nothing of this request was kept; free some space on the hub's disk and send it again".to_owned(),
             Vec::new(),
         ),
         CommitFailure::Io => problem(
-            500,
-            "STORE_FAILED",
-            "not stored: the database could not be written",
+            ProblemCode::StoreFailed,
             "nothing of this request was kept; see the hub's log, then send it again".to_owned(),
             Vec::new(),
         ),

@@ -3,9 +3,9 @@
 
 use super::Engine;
 use super::port::{Answer, Now, Problem, WhatIf};
-use super::problem;
+use super::{problem, terms};
 use crate::geo::{Distance, Point};
-use crate::model::{ObjectKey, Size, pointer_at};
+use crate::model::{ObjectKey, Refusal, Size, pointer_at, read_taint_list};
 use crate::scheduler::{Admittance, DeviceFacts, DeviceIndex, Position, PositionSource};
 use serde_json::Value;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Devices that one question supposes to be otherwise.
 pub const OVERRIDES_MAX: usize = 100;
 const FIELDS: &str =
-    "free.memory, free.slots, labels.<key>, cordoned, draining, approved, position, uncertaintyM, class, site";
+    "free.memory, free.slots, labels.<key>, taints, cordoned, draining, approved, position, uncertaintyM, class, site";
 
 impl Engine {
     pub(super) fn what_if(&mut self, now: Now, asked: &WhatIf) -> Result<Answer, Problem> {
@@ -21,7 +21,7 @@ impl Engine {
         let mut undo = Vec::new();
         let key = match &asked.workload {
             Value::String(name) => Ok(ObjectKey::workload(&asked.namespace, name)),
-            document => self.try_workload(now, document, &mut undo),
+            document => self.try_workload(now, document, &mut undo).map_err(at_workload),
         };
         let mut before = Vec::new();
         for (index, facts) in overrides {
@@ -29,7 +29,8 @@ impl Engine {
             // The index is one of the fleet's own.
             let _ = self.state.fleet.put(index, facts);
         }
-        let answer = key.and_then(|key| self.explain_key(now, &key, asked.device.as_deref(), asked.near));
+        let answer =
+            key.and_then(|key| self.explain_key(now, &key, asked.device.as_deref(), asked.near, asked.distance_max));
         for (index, facts) in before {
             let _ = self.state.fleet.put(index, facts);
         }
@@ -69,6 +70,16 @@ impl Engine {
     }
 }
 
+/// The one document of the question is not one of a list.
+fn at_workload(mut refused: Problem) -> Problem {
+    for error in &mut refused.errors {
+        if let Some(inside) = error.pointer.strip_prefix("/documents/0") {
+            error.pointer = format!("/workload{inside}");
+        }
+    }
+    refused
+}
+
 fn suppose(facts: &mut DeviceFacts, field: &str, value: &Value) -> Result<(), String> {
     let boolean = || value.as_bool().ok_or_else(|| "true or false".to_owned());
     let text = || value.as_str().ok_or_else(|| "a text".to_owned());
@@ -82,6 +93,10 @@ fn suppose(facts: &mut DeviceFacts, field: &str, value: &Value) -> Result<(), St
             facts.total.slots = facts.used.slots.saturating_add(slots);
         }
         "approved" | "cordoned" | "draining" => facts.admittance = admittance(facts.admittance, field, boolean()?),
+        "taints" => {
+            let taints = read_taint_list(value).map_err(|refusal| mistakes(&refusal))?;
+            facts.taints = taints.iter().map(terms::taint).collect();
+        }
         "class" => facts.class = text()?.into(),
         "site" => facts.site = if value.is_null() { None } else { Some(text()?.into()) },
         "position" if value.is_null() => facts.position = None,
@@ -109,6 +124,14 @@ fn suppose(facts: &mut DeviceFacts, field: &str, value: &Value) -> Result<(), St
         },
     }
     Ok(())
+}
+
+fn mistakes(refusal: &Refusal) -> String {
+    let each = refusal.errors.iter().map(|error| match error.pointer.as_str() {
+        "" => error.detail.clone(),
+        pointer => format!("{}: {}", pointer.trim_start_matches('/'), error.detail),
+    });
+    each.collect::<Vec<String>>().join("; ")
 }
 
 /// The scheduler knows the strictest word only, so that a lifted one leaves the device open.

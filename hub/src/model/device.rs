@@ -220,6 +220,13 @@ fn read_taint(reader: &mut Reader, pointer: &str, value: &Value) -> Option<Devic
     Some(DeviceTaint { key: key?, value: value?, effect: effect? })
 }
 
+/// The taints of a device by themselves, as `spec.taints` has them.
+pub fn read_taint_list(value: &Value) -> Result<Vec<DeviceTaint>, Refusal> {
+    let mut reader = Reader::default();
+    let taints = read_taints(&mut reader, "", value);
+    reader.finish().map(|_| taints.unwrap_or_default())
+}
+
 /// What is asked of `relocate`: `{point, uncertaintyM?}`, or `{reset: true}`, which gives `None`.
 pub fn read_relocation(document: &Value) -> Result<Option<DevicePosition>, Refusal> {
     let mut reader = Reader::default();

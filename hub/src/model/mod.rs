@@ -27,7 +27,7 @@ mod workload_read;
 pub use artifact::{ARTIFACT_VERSIONS_MAX, ArtifactReference, ArtifactSpec, ArtifactVersion};
 pub use device::{
     Capacity, DeviceManifest, DevicePosition, DeviceSpec, DeviceStatus, DeviceTaint, DeviceWorkload, Online,
-    OnlineState, RevisionStatus, read_relocation,
+    OnlineState, RevisionStatus, read_relocation, read_taint_list,
 };
 pub use field::{FIELD_TERMS_MAX, FieldSelector, FieldSelectorError};
 pub use manifest::{Manifest, ManifestSpec};

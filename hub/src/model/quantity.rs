@@ -5,7 +5,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::time::Duration;
 
-/// A number of bytes. Text: a whole number with `B`, `KiB`, `MiB`, `GiB`, or `kB`, `MB`, `GB`.
+/// A number of bytes. Text: a whole number with `B`, `KiB`, `MiB`, `GiB` (also `Ki`, `Mi`, `Gi`), or `kB`, `MB`, `GB`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Size(pub u64);
 
@@ -26,10 +26,13 @@ pub enum QuantityError {
     TooLarge { text: String },
 }
 
-const SIZES: [(&str, u64); 8] = [
+const SIZES: [(&str, u64); 11] = [
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
     ("KiB", 1 << 10),
+    ("Gi", 1 << 30),
+    ("Mi", 1 << 20),
+    ("Ki", 1 << 10),
     ("GB", 1_000_000_000),
     ("MB", 1_000_000),
     ("kB", 1_000),

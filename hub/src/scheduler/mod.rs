@@ -24,6 +24,7 @@ mod plan;
 mod question;
 mod rank;
 mod reason;
+mod reason_meaning;
 mod relation;
 mod select;
 mod selector;

@@ -6,6 +6,7 @@
 mod agent;
 pub mod guide;
 mod hub;
+pub mod site;
 
 pub use agent::Agent;
 pub use hub::{Hub, Workload};

@@ -335,18 +335,18 @@ impl World<'_> {
 
     fn failed(&mut self, task: Task, problem: &Problem) {
         self.operator.refused += 1;
-        self.say(|_| format!("operator: {task:?} refused: {} {}", problem.status, problem.detail));
+        self.say(|_| format!("operator: {task:?} refused: {} {}", problem.status(), problem.detail));
         let is_expected = matches!(
-            (&task, problem.status),
+            (&task, problem.status()),
             (Task::Bad, 400..=499)
                 | (_, 500..=599)
                 | (Task::Delete(_) | Task::Read(_) | Task::Device(..) | Task::Label(_) | Task::Logs(_), 404)
         );
         if !is_expected {
             let errors = &problem.errors;
-            return self.fail(|| format!("{task:?}: {} {} {errors:?}", problem.status, problem.detail));
+            return self.fail(|| format!("{task:?}: {} {} {errors:?}", problem.status(), problem.detail));
         }
-        if problem.status >= 500 && task.is_duty() {
+        if problem.status() >= 500 && task.is_duty() {
             self.operator.tasks.push_back(task);
         }
     }

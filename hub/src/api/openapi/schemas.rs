@@ -8,6 +8,7 @@ use crate::model::{
     API_VERSION, ArtifactSpec, DeviceSpec, DeviceStatus, FieldError, Kind, Metadata, NamespaceSpec, PlacedSpec,
     PlacedStatus, RegionSpec, TokenSpec, TokenStatus, WorkloadSpec, WorkloadStatus,
 };
+use crate::problem_code::ProblemCode;
 use schemars::SchemaGenerator;
 use schemars::generate::{Contract, SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -183,9 +184,10 @@ fn by_hand() -> [(&'static str, Value); 14] {
                 "description": "RFC 9457.",
                 "properties": {
                     "type": string(), "title": string(), "status": {"type": "integer"}, "detail": string(),
-                    "code": {"type": "string", "description": "Stable"},
+                    "code": {"enum": ProblemCode::ALL.map(ProblemCode::as_str).as_slice(), "description": "Stable"},
                     "errors": {"type": "array", "items": reference("FieldError")},
                     "next": {"type": "array", "items": string(), "description": "What to do; commands can be pasted"},
+                    "docs": {"type": "string", "description": "Where the documentation has this code"},
                 },
             }),
         ),
@@ -280,6 +282,7 @@ fn by_hand() -> [(&'static str, Value); 14] {
                     "workload": {"type": ["string", "object"], "description": "A name, or a manifest"},
                     "namespace": string(), "device": string(),
                     "near": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+                    "maxKm": {"type": "number", "minimum": 0, "description": "In place of the workload's own limit; goes with near"},
                     "overrides": {"type": "object", "additionalProperties": {"type": "object"}},
                 },
             }),

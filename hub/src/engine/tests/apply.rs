@@ -71,7 +71,7 @@ fn another_managers_field_is_not_changed_without_force() {
     apply(&mut world, "ci", false, partial(json!({}), spec)).unwrap();
     let scaled = |replicas: u32| partial(json!({}), json!({"replicas": replicas}));
     let problem = apply(&mut world, "scaler", false, scaled(5)).unwrap_err();
-    assert_eq!((problem.status, problem.code), (409, "FIELD_CONFLICT"));
+    assert_eq!((problem.status(), problem.code.as_str()), (409, "FIELD_CONFLICT"));
     assert_eq!(problem.errors[0].pointer, "/spec/replicas");
     assert!(problem.errors[0].detail.contains("\"ci\""), "{:?}", problem.errors);
     let dry = world.answer(request("scaler", true, Mode::DryRun, scaled(5))).unwrap();
@@ -82,7 +82,7 @@ fn another_managers_field_is_not_changed_without_force() {
     // The same value is owned together; then neither changes it alone.
     apply(&mut world, "scaler", false, scaled(2)).unwrap();
     assert_eq!(owners(&mut world)["scaler"], json!(["/spec/replicas"]));
-    assert_eq!(apply(&mut world, "scaler", false, scaled(3)).unwrap_err().code, "FIELD_CONFLICT");
+    assert_eq!(apply(&mut world, "scaler", false, scaled(3)).unwrap_err().code.as_str(), "FIELD_CONFLICT");
     let (_, document) = apply(&mut world, "scaler", true, scaled(3)).unwrap();
     assert_eq!(document["spec"]["replicas"], 3);
     assert_eq!(document["spec"]["placement"]["labels"]["a"], "1", "the rest is as it was");
@@ -112,7 +112,7 @@ fn a_whole_document_takes_over_what_it_changes_and_owners_survive_a_restart() {
     assert_eq!(before["put"], json!(["/spec/replicas"]));
     world.restart();
     assert_eq!(owners(&mut world), before);
-    assert_eq!(apply(&mut world, "ci", false, partial(json!({}), spec)).unwrap_err().code, "FIELD_CONFLICT");
+    assert_eq!(apply(&mut world, "ci", false, partial(json!({}), spec)).unwrap_err().code.as_str(), "FIELD_CONFLICT");
 }
 
 #[test]
@@ -128,9 +128,9 @@ fn what_was_there_without_owners_is_kept_and_mistakes_have_pointers() {
     let (_, document) = apply(&mut world, "ci", false, partial(json!({"a": "c"}), json!({"replicas": 1}))).unwrap();
     assert_eq!(document["spec"]["placement"]["on"], json!(["gw-1"]), "also the second time");
     let problem = apply(&mut world, "ci", false, partial(json!({}), json!({"replicsa": 1}))).unwrap_err();
-    assert_eq!((problem.status, problem.errors[0].pointer.as_str()), (422, "/spec/replicsa"));
+    assert_eq!((problem.status(), problem.errors[0].pointer.as_str()), (422, "/spec/replicsa"));
     for manager in ["", "a b", &"x".repeat(64)] {
-        assert_eq!(apply(&mut world, manager, false, partial(json!({}), json!({}))).unwrap_err().status, 422);
+        assert_eq!(apply(&mut world, manager, false, partial(json!({}), json!({}))).unwrap_err().status(), 422);
     }
     let r = ObjectKey::region("r");
     let applier = Applier { manager: "ci".to_owned(), force: false };

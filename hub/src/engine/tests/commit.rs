@@ -34,14 +34,14 @@ fn a_failed_group_is_undone_and_the_next_write_works() {
     world.write();
     for ticket in [first, second, third] {
         let problem = world.answers.remove(&ticket).unwrap().unwrap_err();
-        assert_eq!((problem.status, problem.code), (507, "DISK_FULL"));
+        assert_eq!((problem.status(), problem.code.as_str()), (507, "DISK_FULL"));
     }
     let Some(Ok(Answer::Object { document, .. })) = world.answers.remove(&read) else {
         panic!("the read is run again")
     };
     assert_eq!(document["spec"]["circle"]["radiusKm"], 1.0, "it shows what is durable");
     let missing = world.answer(Request::Get { key: ObjectKey::region("new") }).unwrap_err();
-    assert_eq!(missing.status, 404);
+    assert_eq!(missing.status(), 404);
     world.put(&ObjectKey::region("new"), region("new", [8.0, 50.0], 1.0)).unwrap();
     assert_eq!(world.get(&ObjectKey::region("new"))["metadata"]["generation"], 1);
 }
@@ -51,7 +51,7 @@ fn an_io_failure_is_a_500() {
     let mut world = World::new();
     world.fail_next(CommitFailure::Io);
     let problem = world.put(&ObjectKey::region("r"), region("r", [8.0, 50.0], 1.0)).unwrap_err();
-    assert_eq!((problem.status, problem.code), (500, "STORE_FAILED"));
+    assert_eq!((problem.status(), problem.code.as_str()), (500, "STORE_FAILED"));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_failed_deletion_brings_the_device_back_whole() {
     let before = world.get(&ObjectKey::device("gw-1"));
     world.fail_next(CommitFailure::Io);
     let delete = Request::Delete { key: ObjectKey::device("gw-1"), if_match: None };
-    assert_eq!(world.answer(delete).unwrap_err().status, 500);
+    assert_eq!(world.answer(delete).unwrap_err().status(), 500);
     assert_eq!(world.get(&ObjectKey::device("gw-1")), before);
     device.heartbeat(&mut world, true);
     assert!(world.events("BadTag").is_empty(), "its session is still there");

@@ -108,7 +108,7 @@ fn a_rejected_key_does_not_join_again() {
     let token = world.token(true);
     assert_eq!(Double::new(2).join(&mut world, &token, "gw-1"), Some(Ok(true)), "the name is free");
     let problem = change(&mut world, DeviceChange::Reject).unwrap_err();
-    assert_eq!((problem.status, problem.code), (409, "APPROVED"));
+    assert_eq!((problem.status(), problem.code.as_str()), (409, "APPROVED"));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn rejections_have_a_limit() {
         world.answer(Request::DeviceChange { name: name.to_owned(), change: DeviceChange::Reject })
     };
     assert_eq!(join(&mut world, 1, "at"), Ok(Answer::Deleted));
-    assert_eq!(join(&mut world, 2, "beyond").unwrap_err().code, "LIMIT_REACHED");
+    assert_eq!(join(&mut world, 2, "beyond").unwrap_err().code.as_str(), "LIMIT_REACHED");
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn default_is_there_from_the_first_start_and_stays() {
     let shown = world.get(&ObjectKey::namespace("default"));
     assert_eq!((&shown["spec"], &shown["metadata"]["generation"]), (&json!({}), &json!(1)));
     let problem = delete(&mut world, ObjectKey::namespace("default")).unwrap_err();
-    assert_eq!((problem.status, problem.code), (409, "PROTECTED"));
+    assert_eq!((problem.status(), problem.code.as_str()), (409, "PROTECTED"));
     world.restart();
     assert_eq!(world.get(&ObjectKey::namespace("default"))["metadata"], shown["metadata"], "it is not made again");
     assert!(world.batches.is_empty());
@@ -76,7 +76,7 @@ fn a_namespace_is_an_object_like_others() {
     let request = Request::Put { key: key.clone(), document: namespace("lab"), mode: Mode::DryRun, if_match: None };
     assert!(matches!(world.answer(request), Ok(Answer::Object { outcome: Outcome::Created, .. })));
     assert_eq!(names(&mut world), ["default"], "a dry run makes nothing");
-    assert_eq!(upload(&mut world, "lab").unwrap_err().code, "NAMESPACE_NOT_FOUND");
+    assert_eq!(upload(&mut world, "lab").unwrap_err().code.as_str(), "NAMESPACE_NOT_FOUND");
     let from = match world.answer(Request::List {
         kind: Kind::Namespace,
         selection: Selection::default(),
@@ -107,7 +107,7 @@ fn a_namespace_is_an_object_like_others() {
     let again = world.answer(apply(document));
     assert!(matches!(again, Ok(Answer::Object { outcome: Outcome::Unchanged, .. })), "{again:?}");
     let stale = Request::Delete { key: key.clone(), if_match: Some(resource_version + 1) };
-    assert_eq!(world.answer(stale).unwrap_err().code, "STALE");
+    assert_eq!(world.answer(stale).unwrap_err().code.as_str(), "STALE");
     assert!(matches!(
         world.answer(Request::Delete { key: key.clone(), if_match: Some(resource_version) }),
         Ok(Answer::Deleted)
@@ -132,12 +132,12 @@ fn a_namespace_has_no_spec_and_a_name_that_is_one() {
     document["spec"] = json!({"colour": "red"});
     assert_eq!(world.put(&key, document.clone()).unwrap_err().errors[0].pointer, "/spec/colour");
     document["spec"] = json!({"quotas": {"workloads": 3}});
-    assert_eq!(world.put(&key, document).unwrap_err().code, "NOT_BUILT_YET");
+    assert_eq!(world.put(&key, document).unwrap_err().code.as_str(), "NOT_BUILT_YET");
     let mut within = namespace("lab");
     within["metadata"]["namespace"] = json!("default");
     assert_eq!(world.put(&key, within).unwrap_err().errors[0].pointer, "/metadata/namespace");
     let name = "Lab_1";
-    assert_eq!(world.put(&ObjectKey::namespace(name), namespace(name)).unwrap_err().status, 422);
+    assert_eq!(world.put(&ObjectKey::namespace(name), namespace(name)).unwrap_err().status(), 422);
 }
 
 #[test]
@@ -156,8 +156,14 @@ fn nothing_goes_into_or_is_asked_of_a_namespace_that_is_not_there() {
         if_match: None,
     };
     let listed = |kind| Request::List { kind, selection: in_namespace("lab"), limit: 10, after: None };
-    let supposed =
-        WhatIf { workload: json!("w"), namespace: namespace.clone(), device: None, near: None, overrides: Value::Null };
+    let supposed = WhatIf {
+        workload: json!("w"),
+        namespace: namespace.clone(),
+        device: None,
+        near: None,
+        distance_max: None,
+        overrides: Value::Null,
+    };
     let mut planned = document.clone();
     planned["metadata"]["namespace"] = json!("lab");
     for request in [
@@ -180,11 +186,11 @@ fn nothing_goes_into_or_is_asked_of_a_namespace_that_is_not_there() {
     ] {
         let shown = format!("{request:?}");
         let problem = world.answer(request).unwrap_err();
-        assert_eq!((problem.status, problem.code), (404, "NAMESPACE_NOT_FOUND"), "{shown}");
+        assert_eq!((problem.status(), problem.code.as_str()), (404, "NAMESPACE_NOT_FOUND"), "{shown}");
         assert!(problem.detail.contains("\"lab\"") && problem.next.len() == 2, "{problem:?}");
     }
     make(&mut world, "lab");
-    assert_eq!(world.answer(Request::Get { key: key.clone() }).unwrap_err().code, "NOT_FOUND");
+    assert_eq!(world.answer(Request::Get { key: key.clone() }).unwrap_err().code.as_str(), "NOT_FOUND");
     assert!(run(&mut world, "lab", "w").is_ok());
     // Of all namespaces, and of kinds that are in none.
     assert_eq!(world.list(Kind::Workload).len(), 1);
@@ -200,7 +206,7 @@ fn a_namespace_that_holds_something_is_not_deleted() {
         run(&mut world, "lab", name).unwrap();
     }
     let problem = delete(&mut world, ObjectKey::namespace("lab")).unwrap_err();
-    assert_eq!((problem.status, problem.code), (409, "IN_USE"));
+    assert_eq!((problem.status(), problem.code.as_str()), (409, "IN_USE"));
     assert!(problem.detail.contains("artifact/lab/app, workload/lab/a") && problem.detail.contains("and 1 more"));
     assert_eq!(problem.next[0], "fulmar delete workload/e -n lab", "{:?}", problem.next);
     for name in ["a", "b", "c", "d", "e"] {
@@ -210,7 +216,7 @@ fn a_namespace_that_holds_something_is_not_deleted() {
     assert_eq!(problem.next, ["fulmar delete artifact/app -n lab"]);
     delete(&mut world, ObjectKey::artifact("lab", "app")).unwrap();
     assert!(matches!(delete(&mut world, ObjectKey::namespace("lab")), Ok(Answer::Deleted)));
-    assert_eq!(run(&mut world, "lab", "a").unwrap_err().code, "NAMESPACE_NOT_FOUND");
+    assert_eq!(run(&mut world, "lab", "a").unwrap_err().code.as_str(), "NAMESPACE_NOT_FOUND");
     world.restart();
     assert_eq!(names(&mut world), ["default"], "what was deleted does not come back");
 }
@@ -246,7 +252,7 @@ fn a_disk_that_is_full_at_the_start_keeps_no_namespace_away() {
     world.connect();
     assert_eq!(world.batches.len(), 1, "it is not tried again at once");
     assert!(upload(&mut world, "default").is_ok(), "what is owed counts as being there");
-    assert_eq!(upload(&mut world, "lab").unwrap_err().code, "NAMESPACE_NOT_FOUND");
+    assert_eq!(upload(&mut world, "lab").unwrap_err().code.as_str(), "NAMESPACE_NOT_FOUND");
     world.pass(Duration::from_secs(10));
     assert_eq!(names(&mut world), ["default"]);
 }

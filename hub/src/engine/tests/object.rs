@@ -47,12 +47,12 @@ fn a_stale_precondition_is_refused() {
         mode: Mode::Commit,
         if_match,
     };
-    assert_eq!(world.answer(put(Some(1))).unwrap_err().status, 412);
+    assert_eq!(world.answer(put(Some(1))).unwrap_err().status(), 412);
     let Ok(Answer::Object { resource_version, .. }) = world.answer(put(None)) else { panic!() };
-    assert_eq!(world.answer(put(Some(resource_version + 1))).unwrap_err().code, "STALE");
+    assert_eq!(world.answer(put(Some(resource_version + 1))).unwrap_err().code.as_str(), "STALE");
     assert!(world.answer(put(Some(resource_version))).is_ok());
     let delete = Request::Delete { key: key.clone(), if_match: Some(resource_version + 1) };
-    assert_eq!(world.answer(delete).unwrap_err().status, 412);
+    assert_eq!(world.answer(delete).unwrap_err().status(), 412);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_dry_run_changes_nothing() {
     let document = region("r", [8.0, 50.0], 1.0);
     let request = Request::Put { key: key.clone(), document, mode: Mode::DryRun, if_match: None };
     assert!(matches!(world.answer(request), Ok(Answer::Object { outcome: Outcome::Created, .. })));
-    assert_eq!(world.answer(Request::Get { key }).unwrap_err().status, 404);
+    assert_eq!(world.answer(Request::Get { key }).unwrap_err().status(), 404);
     assert!(world.batches.is_empty());
 }
 
@@ -73,7 +73,7 @@ fn what_is_in_use_is_not_deleted() {
     world.run("hello", json!({"within": ["r"]})).unwrap();
     for key in [ObjectKey::region("r"), ObjectKey::artifact("default", "app")] {
         let problem = world.answer(Request::Delete { key, if_match: None }).unwrap_err();
-        assert_eq!((problem.status, problem.code), (409, "IN_USE"));
+        assert_eq!((problem.status(), problem.code.as_str()), (409, "IN_USE"));
     }
     let key = ObjectKey::workload("default", "hello");
     assert_eq!(world.answer(Request::Delete { key, if_match: None }), Ok(Answer::Deleted));
@@ -86,7 +86,7 @@ fn a_workload_needs_its_artifact() {
     let artifact = format!("app@sha256:{}", "11".repeat(32));
     let document = workload("hello", &artifact, json!({"on": ["gw-1"]}));
     let problem = world.put(&ObjectKey::workload("default", "hello"), document).unwrap_err();
-    assert_eq!(problem.status, 422);
+    assert_eq!(problem.status(), 422);
     assert_eq!(problem.errors[0].pointer, "/spec/artifact");
 }
 
@@ -97,7 +97,7 @@ fn what_is_not_built_has_its_own_code() {
     let mut document = workload("hello", &artifact, json!({"on": ["gw-1"]}));
     document["spec"]["partition"] = json!({"stopAfter": "1h"});
     let problem = world.put(&ObjectKey::workload("default", "hello"), document).unwrap_err();
-    assert_eq!((problem.status, problem.code), (422, "NOT_BUILT_YET"));
+    assert_eq!((problem.status(), problem.code.as_str()), (422, "NOT_BUILT_YET"));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_manifest_of_a_device_keeps_its_switches() {
     let device = json!({"apiVersion": "fulmar/v1", "kind": "Device", "metadata": {"name": "gw-1", "labels": {"a": "b"}},
         "spec": {"position": {"point": [9.0, 48.0]}}});
     let problem = world.put(&ObjectKey::device("gw-1"), device.clone()).unwrap_err();
-    assert_eq!(problem.status, 404, "devices are made by joining");
+    assert_eq!(problem.status(), 404, "devices are made by joining");
     Double::online(&mut world, 1, "gw-1");
     world.answer(Request::DeviceChange { name: "gw-1".to_owned(), change: DeviceChange::Cordon }).unwrap();
     world.put(&ObjectKey::device("gw-1"), device).unwrap();

@@ -177,7 +177,7 @@ fn explanations_have_counts_and_text() {
     assert!(plan["text"].as_str().unwrap().contains("gw-fra"));
     let Ok(Answer::Explanation(device)) = world.answer(explain(Some("gw-par"))) else { panic!() };
     assert_eq!(device["outcome"], "notFeasible");
-    assert_eq!(world.answer(explain(Some("nobody"))).unwrap_err().status, 404);
+    assert_eq!(world.answer(explain(Some("nobody"))).unwrap_err().status(), 404);
 }
 
 #[test]

@@ -61,13 +61,13 @@ fn a_plan_is_stale_when_an_object_has_moved() {
     let stale = plan(&mut world, documents.clone()).unwrap();
     world.put(&ObjectKey::region("r"), region("r", [8.68, 50.11], 9.0)).unwrap();
     let problem = apply(&mut world, &stale).unwrap_err();
-    assert_eq!((problem.status, problem.code), (409, "PLAN_STALE"));
+    assert_eq!((problem.status(), problem.code.as_str()), (409, "PLAN_STALE"));
     assert!(problem.detail.contains("region/r"), "{}", problem.detail);
     assert!(world.list(Kind::Workload).is_empty(), "nothing of it was done");
     // A region that the workload only names counts too.
     let stale = plan(&mut world, documents[..1].to_vec()).unwrap();
     world.put(&ObjectKey::region("r"), region("r", [8.68, 50.11], 8.0)).unwrap();
-    assert_eq!(apply(&mut world, &stale).unwrap_err().code, "PLAN_STALE");
+    assert_eq!(apply(&mut world, &stale).unwrap_err().code.as_str(), "PLAN_STALE");
 }
 
 #[test]
@@ -79,12 +79,12 @@ fn a_plan_is_stale_when_the_devices_are_not_the_same() {
     devices[0].status(&mut world, &[]);
     devices.push(Double::online(&mut world, 3, "gw-3"));
     let problem = apply(&mut world, &fresh).unwrap_err();
-    assert_eq!((problem.code, problem.errors.len()), ("PLAN_STALE", 1));
+    assert_eq!((problem.code.as_str(), problem.errors.len()), ("PLAN_STALE", 1));
     assert!(problem.detail.contains("2 then, 3 now") && problem.detail.contains("gw-3"), "{}", problem.detail);
     let fresh = plan(&mut world, documents.clone()).unwrap();
     let cordon = Request::DeviceChange { name: "gw-1".to_owned(), change: DeviceChange::Cordon };
     world.answer(cordon).unwrap();
-    assert_eq!(apply(&mut world, &fresh).unwrap_err().code, "PLAN_STALE");
+    assert_eq!(apply(&mut world, &fresh).unwrap_err().code.as_str(), "PLAN_STALE");
     let fresh = plan(&mut world, documents).unwrap();
     assert!(apply(&mut world, &fresh).is_ok());
 }
@@ -94,23 +94,24 @@ fn a_plan_with_a_mistake_is_refused_whole_and_one_that_was_edited_too() {
     let (mut world, _devices, mut documents) = world();
     documents[0]["spec"]["replicsa"] = json!(1);
     let problem = plan(&mut world, documents.clone()).unwrap_err();
-    assert_eq!((problem.status, problem.errors[0].pointer.as_str()), (422, "/documents/0/spec/replicsa"));
+    assert_eq!((problem.status(), problem.errors[0].pointer.as_str()), (422, "/documents/0/spec/replicsa"));
     assert!(world.list(Kind::Region).is_empty());
     let good = vec![documents[1].clone()];
     let mut edited = plan(&mut world, good.clone()).unwrap();
     edited["spec"]["documents"][0]["spec"]["circle"]["radiusKm"] = json!(500);
     assert_eq!(apply(&mut world, &edited).unwrap_err().errors[0].pointer, "/digest");
-    assert_eq!(apply(&mut world, &json!({})).unwrap_err().status, 422);
-    assert_eq!(plan(&mut world, vec![good[0].clone(), good[0].clone()]).unwrap_err().status, 422);
+    assert_eq!(apply(&mut world, &json!({})).unwrap_err().status(), 422);
+    assert_eq!(plan(&mut world, vec![good[0].clone(), good[0].clone()]).unwrap_err().status(), 422);
     let many = |count: usize| (0..count).map(|n| region(&format!("r{n}"), [8.0, 50.0], 1.0)).collect::<Vec<_>>();
     assert!(plan(&mut world, many(PLAN_DOCUMENTS_MAX)).is_ok());
-    assert_eq!(plan(&mut world, many(PLAN_DOCUMENTS_MAX + 1)).unwrap_err().status, 422);
-    assert_eq!(plan(&mut world, Vec::new()).unwrap_err().status, 422);
+    assert_eq!(plan(&mut world, many(PLAN_DOCUMENTS_MAX + 1)).unwrap_err().status(), 422);
+    assert_eq!(plan(&mut world, Vec::new()).unwrap_err().status(), 422);
 }
 
 fn what_if(world: &mut World, workload: Value, device: Option<&str>, overrides: Value) -> Result<Value, Problem> {
     let namespace = "default".to_owned();
-    let asked = WhatIf { workload, namespace, device: device.map(str::to_owned), near: None, overrides };
+    let asked =
+        WhatIf { workload, namespace, device: device.map(str::to_owned), near: None, distance_max: None, overrides };
     match world.answer(Request::WhatIf(Box::new(asked)))? {
         Answer::Explanation(value) => Ok(value),
         other => panic!("{other:?}"),
@@ -144,6 +145,7 @@ fn what_if_answers_for_what_is_supposed_and_leaves_nothing_behind() {
         ("approved", json!(false)),
         ("position", json!([11.0, 48.0])),
         ("position", Value::Null),
+        ("taints", json!([{"key": "wet", "effect": "NoExecute"}])),
         ("free.memory", json!("1KiB")),
     ] {
         let supposed = what_if(&mut world, json!("w"), None, json!({"device/gw-1": {field: value}}));
@@ -160,6 +162,10 @@ fn what_if_answers_for_what_is_supposed_and_leaves_nothing_behind() {
     let supposed = what_if(&mut world, other.clone(), None, relabelled.clone()).unwrap();
     assert_eq!(names(&supposed), ["gw-2"]);
     sums(&supposed);
+    let mut wrong = other.clone();
+    wrong["spec"]["replicsa"] = json!(1);
+    let refused = what_if(&mut world, wrong, None, Value::Null).unwrap_err();
+    assert_eq!(refused.errors[0].pointer, "/workload/spec/replicsa");
     let one = what_if(&mut world, other, Some("gw-1"), relabelled).unwrap();
     assert_eq!(one["outcome"], "notFeasible");
     assert_eq!((world.batches.len(), world.list(Kind::Workload).len()), (batches, 1), "nothing was stored");
@@ -168,12 +174,14 @@ fn what_if_answers_for_what_is_supposed_and_leaves_nothing_behind() {
         (json!({"device/gw-9": {}}), "/overrides/device~1gw-9"),
         (json!({"device/gw-1": {"colour": 1}}), "/overrides/device~1gw-1/colour"),
         (json!({"device/gw-1": {"free.memory": "much"}}), "/overrides/device~1gw-1/free.memory"),
+        (json!({"device/gw-1": {"taints": [{"key": "wet", "effect": "Never"}]}}), "/overrides/device~1gw-1/taints"),
+        (json!({"device/gw-1": {"taints": true}}), "/overrides/device~1gw-1/taints"),
         (json!([]), "/overrides"),
     ] {
         let problem = what_if(&mut world, json!("w"), None, overrides).unwrap_err();
         assert_eq!(problem.errors[0].pointer, pointer);
     }
-    assert_eq!(what_if(&mut world, json!("x"), None, Value::Null).unwrap_err().status, 404);
+    assert_eq!(what_if(&mut world, json!("x"), None, Value::Null).unwrap_err().status(), 404);
     let many: serde_json::Map<String, Value> =
         (0..=OVERRIDES_MAX).map(|n| (format!("device/d{n}"), json!({}))).collect();
     assert_eq!(what_if(&mut world, json!("w"), None, Value::Object(many)).unwrap_err().errors[0].pointer, "/overrides");

@@ -142,7 +142,7 @@ fn replicas_spread_over_regions_which_are_then_in_use() {
     put(&mut world, "hello", placement, Some(2)).unwrap();
     assert!(placed_on(&mut world, "hello").contains(&"c".to_owned()));
     let problem = world.answer(Request::Delete { key: ObjectKey::region("east"), if_match: None }).unwrap_err();
-    assert_eq!(problem.code, "IN_USE");
+    assert_eq!(problem.code.as_str(), "IN_USE");
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn terms_that_make_no_sense_together_are_refused() {
     let mut placement = everywhere();
     placement["antiAffinity"] = json!({"workloads": ["hello"]});
     let problem = put(&mut world, "hello", placement, None).unwrap_err();
-    assert_eq!((problem.status, problem.code), (422, "INVALID"));
+    assert_eq!((problem.status(), problem.code.as_str()), (422, "INVALID"));
     assert_eq!(problem.errors[0].pointer, "/spec/placement/antiAffinity/workloads");
 }
 

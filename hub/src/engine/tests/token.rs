@@ -34,7 +34,7 @@ fn a_token_is_granted_when_durable_survives_a_restart_and_is_revoked() {
     let key = ObjectKey { kind: Kind::Token, namespace: String::new(), name: "ci".to_owned() };
     assert_eq!(world.get(&key)["spec"]["role"], "viewer");
     let again = create(&mut world, token("ci", json!({"role": "admin"}))).unwrap_err();
-    assert_eq!((again.status, again.code), (409, "EXISTS"));
+    assert_eq!((again.status(), again.code.as_str()), (409, "EXISTS"));
     world.answer(Request::Delete { key, if_match: None }).unwrap();
     assert_eq!(world.access.last(), Some(&AccessChange::GrantRemove { sha256: [7; 32] }));
 }
@@ -50,7 +50,7 @@ fn a_request_for_a_token_says_what_is_wrong_with_it() {
         (json!({"kind": "Token"}), "/metadata/name"),
     ] {
         let problem = create(&mut world, document).unwrap_err();
-        assert_eq!(problem.status, 422);
+        assert_eq!(problem.status(), 422);
         assert!(problem.errors.iter().any(|error| error.pointer == pointer), "{:?}", problem.errors);
     }
 }

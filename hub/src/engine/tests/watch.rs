@@ -168,13 +168,13 @@ fn a_resumed_watch_misses_nothing_and_an_unknown_position_is_410() {
     assert_eq!(said, expected, "what came and went meanwhile is not told");
     let mut expired = |position: Position| {
         let problem = world.answer(watch(Kind::Region, Selection::default(), Some(position))).unwrap_err();
-        assert_eq!((problem.status, problem.code), (410, "WATCH_EXPIRED"));
+        assert_eq!((problem.status(), problem.code.as_str()), (410, "WATCH_EXPIRED"));
     };
     expired(Position { sequence: position.sequence + 100, ..position });
     expired(Position { incarnation: position.incarnation + 1, ..position });
     world.restart();
     let problem = world.answer(watch(Kind::Region, Selection::default(), Some(position))).unwrap_err();
-    assert_eq!((problem.status, problem.code), (410, "WATCH_EXPIRED"), "after a restart");
+    assert_eq!((problem.status(), problem.code.as_str()), (410, "WATCH_EXPIRED"), "after a restart");
 }
 
 #[test]
@@ -228,11 +228,11 @@ fn a_place_selects_devices_and_a_changed_region_ends_the_watch() {
     assert!(client.has.is_empty());
     world.put(&ObjectKey::region("here"), region("here", [30.0, 50.0], 10.0)).unwrap();
     client.take(&mut world);
-    assert_eq!(client.ended.map(|problem| problem.code), Some("WATCH_EXPIRED"));
+    assert_eq!(client.ended.map(|problem| problem.code.as_str()), Some("WATCH_EXPIRED"));
     let unknown = world.answer(watch(Kind::Device, within("nowhere"), None)).unwrap_err();
-    assert_eq!(unknown.status, 422);
+    assert_eq!(unknown.status(), 422);
     let wrong_kind = world.answer(watch(Kind::Region, within("here"), None)).unwrap_err();
-    assert_eq!(wrong_kind.status, 422);
+    assert_eq!(wrong_kind.status(), 422);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn a_watcher_too_far_behind_is_cut_and_told_so() {
     }
     world.settle();
     client.take(&mut world);
-    assert_eq!(client.ended.map(|problem| problem.code), Some("WATCH_SLOW"));
+    assert_eq!(client.ended.map(|problem| problem.code.as_str()), Some("WATCH_SLOW"));
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn watches_are_bounded_and_a_closed_one_makes_room() {
     let clients: Vec<Client> =
         (0..WATCHERS_MAX).map(|_| Client::open(&mut world, watch(Kind::Region, Selection::default(), None))).collect();
     let problem = world.answer(watch(Kind::Region, Selection::default(), None)).unwrap_err();
-    assert_eq!((problem.status, problem.code), (503, "BUSY"));
+    assert_eq!((problem.status(), problem.code.as_str()), (503, "BUSY"));
     world.input(Input::Cancel { ticket: clients[0].ticket });
     Client::open(&mut world, watch(Kind::Region, Selection::default(), None));
 }
@@ -302,7 +302,7 @@ fn events_are_watched_from_a_position_on() {
     let Ok(Answer::WatchingEvents { lines, .. }) = world.answer(watch(Some(from))) else { panic!() };
     assert_eq!(lines.iter().map(|line| line.sequence).collect::<Vec<_>>(), [last]);
     for from in [Position { incarnation: incarnation + 1, ..from }, Position { sequence: last + 1, ..from }] {
-        assert_eq!(world.answer(watch(Some(from))).unwrap_err().code, "WATCH_EXPIRED");
+        assert_eq!(world.answer(watch(Some(from))).unwrap_err().code.as_str(), "WATCH_EXPIRED");
     }
 }
 

@@ -1,4 +1,7 @@
 //! docs/reference/cli.md, generated from the command line itself and from the exit codes; a test fails when it is stale.
+//! docs/reference/errors.md is in `errors`.
+
+mod errors;
 
 use crate::args::Cli;
 use crate::exit::Exit;
@@ -7,15 +10,14 @@ use clap::{Command, CommandFactory};
 use hub::model::Kind;
 use std::fmt::Write as _;
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/cli.md");
 const HEAD: &str = "\
 # The command line: `fulmar`
 
-<!-- Generated from the program: UPDATE_GOLDEN=1 cargo test -p fulmar-cli reference -->
+<!-- Generated from the program: UPDATE_GOLDEN=1 cargo test -p fulmar-cli --bin fulmar reference -->
 
 Data goes to standard output, everything else to standard error. There is no colour where nobody sees it, nor with
 `NO_COLOR`. With `-o json`, errors are JSON too, on standard error: `{\"error\": {\"code\", \"exitCode\", \"what\", \"why\",
-\"next\", \"errors\"}}`.
+\"next\", \"errors\", \"docs\"}}`. All codes are in [errors.md](errors.md); `fulmar explain error CODE` tells of one.
 
 The hub is the first of: `--server` or `--data`; `--context`; `FULMAR_SERVER` or `FULMAR_DATA`; `FULMAR_CONTEXT`; the current
 context; the hub on `./fulmar-data`; the one that was started last on this machine. `FULMAR_TOKEN` wins over the token of a context or
@@ -69,13 +71,17 @@ fn describe(out: &mut String, command: &Command, parent: &str) {
 
 #[test]
 fn the_reference_is_what_the_program_says() {
-    let document = document();
+    golden("cli.md", &document());
+}
+
+/// A file of docs/reference is as it would be written now; or it is written.
+fn golden(name: &str, document: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference")).unwrap_or_default();
-        assert!(std::fs::write(PATH, &document).is_ok(), "{PATH}");
+        assert!(std::fs::write(&path, document).is_ok(), "{}", path.display());
     }
-    let stored = std::fs::read_to_string(PATH).unwrap_or_default();
-    assert_eq!(stored, document, "stale: UPDATE_GOLDEN=1 cargo test -p fulmar-cli reference");
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(stored, document, "stale: UPDATE_GOLDEN=1 cargo test -p fulmar-cli --bin fulmar reference");
 }
 
 #[test]
