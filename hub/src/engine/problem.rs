@@ -4,6 +4,8 @@ use super::port::Problem;
 use crate::commit::CommitFailure;
 use crate::model::{FieldError, Kind, NAMESPACE_DEFAULT, ObjectKey, Refusal};
 use crate::problem_code::ProblemCode;
+use wire::limits::NAME_BYTES_MAX;
+use wire::topic::is_label;
 
 fn problem(code: ProblemCode, detail: String, next: Vec<String>) -> Problem {
     Problem { next, ..Problem::new(code, detail) }
@@ -24,10 +26,13 @@ pub(super) fn not_found(key: &ObjectKey) -> Problem {
 pub(super) fn namespace_not_found(name: &str) -> Problem {
     let shown: String = name.chars().take(80).collect();
     let detail = format!("there is no namespace {shown:?}; make it first, or name another one");
-    let next = vec![
-        "fulmar get namespaces".to_owned(),
-        format!("echo '{{apiVersion: fulmar/v1, kind: Namespace, metadata: {{name: {shown}}}}}' | fulmar apply -f -"),
-    ];
+    let mut next = vec!["fulmar get namespaces".to_owned()];
+    // What somebody pastes into a shell holds nothing but a name.
+    if is_label(name, NAME_BYTES_MAX) {
+        next.push(format!(
+            "echo '{{apiVersion: fulmar/v1, kind: Namespace, metadata: {{name: {name}}}}}' | fulmar apply -f -"
+        ));
+    }
     problem(ProblemCode::NamespaceNotFound, detail, next)
 }
 

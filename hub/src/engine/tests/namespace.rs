@@ -70,6 +70,18 @@ fn the_start_that_makes_default_is_in_the_audit() {
 }
 
 #[test]
+fn what_is_no_name_is_not_suggested_to_a_shell() {
+    let mut world = World::new();
+    for name in ["x'; reboot; echo '", "", "Lab", "a/b"] {
+        let selection = in_namespace(name);
+        let asked = Request::List { kind: Kind::Workload, selection, limit: 1, after: None };
+        let problem = world.answer(asked).unwrap_err();
+        assert_eq!(problem.code.as_str(), "NAMESPACE_NOT_FOUND");
+        assert_eq!(problem.next, ["fulmar get namespaces"], "{name}");
+    }
+}
+
+#[test]
 fn a_namespace_is_an_object_like_others() {
     let mut world = World::new();
     let key = ObjectKey::namespace("lab");
