@@ -89,3 +89,21 @@ bare_cargo() {
             /usr/bin/cargo "$@" -Zbuild-std=core,alloc --target "$BARE_TRIPLE"
     fi
 }
+
+# What functions are built for. Debian has its library as sources only, rustup as a target.
+WASM_TRIPLE=wasm32-unknown-unknown
+
+debian_builds_functions() {
+    [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && command -v wasm-ld-19 >/dev/null &&
+        [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/core" ]
+}
+
+rustup_builds_functions() {
+    command -v rustup >/dev/null && rustup target list --installed 2>/dev/null | grep -qx "$WASM_TRIPLE"
+}
+
+# Compilers of functions, in Rust and C: what is here, else Debian's.
+need_function_compilers() {
+    debian_builds_functions || rustup_builds_functions || need_packages rustc-web cargo-web rust-web-src lld-19
+    need_packages clang-19 lld-19
+}

@@ -84,6 +84,11 @@ pub fn named(document: &Document) -> Vec<Target> {
     names.iter().map(|name| Target::new(Kind::Artifact, &document.target.namespace, name)).collect()
 }
 
+/// The file that a `file:` reference means; nothing if it is another kind of reference.
+pub fn path_of(reference: &str, folder: &Path) -> Option<PathBuf> {
+    reference.strip_prefix(SCHEME).map(|file| folder.join(file))
+}
+
 /// Replaces every `file:` reference by the pinned one; gives back the files, each once.
 pub fn pin(documents: &mut [Document]) -> Result<Vec<Pin>, Failure> {
     let mut pins: BTreeMap<(PathBuf, String), Pin> = BTreeMap::new();
@@ -91,7 +96,7 @@ pub fn pin(documents: &mut [Document]) -> Result<Vec<Pin>, Failure> {
     for document in documents {
         for pointer in file_pointers(document) {
             let text = document.value.pointer(&pointer).and_then(Value::as_str).unwrap_or_default();
-            let path = document.folder.join(text.strip_prefix(SCHEME).unwrap_or(text));
+            let path = path_of(text, &document.folder).unwrap_or_else(|| document.folder.join(text));
             let key = (path.clone(), document.target.namespace.clone());
             let known = pins.get(&key).cloned();
             match known.map_or_else(|| measure(&path, &document.target.namespace), Ok) {

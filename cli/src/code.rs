@@ -34,6 +34,7 @@ pub enum Code {
     NoFleet,
     NoFunction,
     NoHub,
+    NoWorkload,
     NotAHub,
     NotStarted,
     NotTls,
@@ -41,6 +42,7 @@ pub enum Code {
     Pipe,
     Readonly,
     Running,
+    Script,
     Short,
     Sick,
     StillRunning,
@@ -81,7 +83,7 @@ const fn row(text: &'static str, exit: Exit, meaning: &'static str, next: &'stat
 
 impl Code {
     /// By name.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 49] = [
         Self::Address,
         Self::Artifact,
         Self::Build,
@@ -108,6 +110,7 @@ impl Code {
         Self::NoFleet,
         Self::NoFunction,
         Self::NoHub,
+        Self::NoWorkload,
         Self::NotAHub,
         Self::NotStarted,
         Self::NotTls,
@@ -115,6 +118,7 @@ impl Code {
         Self::Pipe,
         Self::Readonly,
         Self::Running,
+        Self::Script,
         Self::Short,
         Self::Sick,
         Self::StillRunning,
@@ -284,6 +288,12 @@ impl Code {
                 "Nothing says which hub is meant, and none runs here.",
                 "fulmar up starts one; --server, --context or fulmar login name another",
             ),
+            Self::NoWorkload => row(
+                "NO_WORKLOAD",
+                Exit::Usage,
+                "The workload.yaml of a function does not run its module.",
+                "write artifact: file:NAME.wasm there, or play the module alone: fulmar fn invoke NAME.wasm",
+            ),
             Self::NotAHub => row(
                 "NOT_A_HUB",
                 Exit::Failure,
@@ -319,6 +329,12 @@ impl Code {
                 Exit::Failure,
                 "A hub runs on this data directory already.",
                 "use it: fulmar status; or start another one with --data DIR and other addresses",
+            ),
+            Self::Script => row(
+                "SCRIPT",
+                Exit::Usage,
+                "The inputs that a function was to be given are not valid, or too many.",
+                "docs/functions.md has the lines of a script",
             ),
             Self::Short => row(
                 "SHORT",

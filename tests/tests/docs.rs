@@ -35,6 +35,11 @@ guides! {
 }
 
 #[test]
+fn the_page_about_functions_is_followed_too() {
+    guide::follow(root(), "docs/functions.md");
+}
+
+#[test]
 fn every_page_is_followed() {
     let pages = FOLDERS.iter().flat_map(|folder| {
         let files = std::fs::read_dir(root().join(folder)).unwrap();

@@ -4,6 +4,7 @@
 //! kept beyond the bound of [`Name`].
 
 use super::capability::Capabilities;
+use crate::machine::port::Failure;
 use core::fmt;
 use heapless::String;
 use wasmi::{Error, TrapCode, errors::ErrorKind};
@@ -173,6 +174,28 @@ impl LoadError {
             Self::OutOfMemory => "DEVICE_OUT_OF_MEMORY",
         }
     }
+
+    /// As what a device reports it.
+    #[must_use]
+    pub const fn failure(&self) -> Failure {
+        match self {
+            Self::OutOfMemory => Failure::OutOfMemory,
+            Self::StartTrapped { cause } => cause.failure(),
+            Self::TooLarge { .. }
+            | Self::Malformed { .. }
+            | Self::UnsupportedFeature { .. }
+            | Self::AbiVersion { .. }
+            | Self::UnknownImport { .. }
+            | Self::ImportSignature { .. }
+            | Self::CapabilityMissing { .. }
+            | Self::MemoryTooLarge { .. }
+            | Self::TableTooLarge { .. }
+            | Self::LimitExceeded { .. }
+            | Self::MissingExport { .. }
+            | Self::ExportSignature { .. }
+            | Self::EngineLimit => Failure::LoadRefused,
+        }
+    }
 }
 
 impl fmt::Display for LoadError {
@@ -294,6 +317,27 @@ impl TrapCause {
             Self::StateCommit => "STATE_COMMIT",
             Self::HostCallInStart => "HOST_CALL_IN_START",
             Self::Engine => "ENGINE",
+        }
+    }
+
+    /// As what a device reports it.
+    #[must_use]
+    pub const fn failure(self) -> Failure {
+        match self {
+            Self::OutOfFuel => Failure::OutOfFuel,
+            Self::OutOfMemory => Failure::OutOfMemory,
+            Self::Unreachable
+            | Self::MemoryOutOfBounds
+            | Self::TableOutOfBounds
+            | Self::IndirectCall
+            | Self::DivideByZero
+            | Self::IntegerOverflow
+            | Self::BadConversion
+            | Self::StackOverflow
+            | Self::HostQuota
+            | Self::StateCommit
+            | Self::HostCallInStart
+            | Self::Engine => Failure::Trapped,
         }
     }
 

@@ -135,6 +135,20 @@ impl Instance {
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
+    /// The linear memory, for who looks at a function from outside; a device has no reason to.
+    #[must_use]
+    pub fn memory(&self) -> &[u8] {
+        self.memory.map_or(&[], |memory| memory.data(&self.store))
+    }
+
+    /// The same, to be marked before anything runs.
+    pub fn memory_mut(&mut self) -> &mut [u8] {
+        match self.memory {
+            Some(memory) => memory.data_mut(&mut self.store),
+            None => &mut [],
+        }
+    }
+
     /// Begins an activation and runs its first slice.
     pub fn activate(&mut self, activation: Activation<'_>, host: &mut dyn Host) -> Outcome {
         match self.phase {

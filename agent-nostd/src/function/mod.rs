@@ -19,6 +19,7 @@ pub mod abi;
 mod call;
 mod capability;
 mod error;
+mod grant;
 mod host;
 mod instance;
 mod limits;
@@ -32,6 +33,7 @@ mod tests;
 
 pub use capability::Capabilities;
 pub use error::{Export, LimitKind, LoadError, Name, TrapCause};
+pub use grant::Grant;
 pub use host::{CommitError, EmitError, Host, Level, RandomError, StateChange};
 pub use instance::{Activation, Instance, Outcome, Refusal};
 pub use limits::Limits;

@@ -4,8 +4,11 @@
 mod calling;
 mod common;
 mod hello;
+mod interface;
 mod loading;
 mod mutation;
 mod running;
 mod samples;
+mod stacks;
 mod state;
+mod twins;

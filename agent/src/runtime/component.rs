@@ -8,7 +8,7 @@ use super::spec::{Configuration, Spec};
 use super::state::State;
 use super::{Report, Surroundings};
 use crate::clock;
-use agent_nostd::function::{Activation, Instance, LoadError, Module, Outcome, Refusal, TrapCause};
+use agent_nostd::function::{Activation, Instance, LoadError, Module, Outcome, Refusal};
 use agent_nostd::machine::port::{Exit, Failure, LaunchId, Trigger};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -123,44 +123,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn trap_failure(cause: TrapCause) -> Failure {
-    match cause {
-        TrapCause::OutOfFuel => Failure::OutOfFuel,
-        TrapCause::OutOfMemory => Failure::OutOfMemory,
-        TrapCause::Unreachable
-        | TrapCause::MemoryOutOfBounds
-        | TrapCause::TableOutOfBounds
-        | TrapCause::IndirectCall
-        | TrapCause::DivideByZero
-        | TrapCause::IntegerOverflow
-        | TrapCause::BadConversion
-        | TrapCause::StackOverflow
-        | TrapCause::HostQuota
-        | TrapCause::StateCommit
-        | TrapCause::HostCallInStart
-        | TrapCause::Engine => Failure::Trapped,
-    }
-}
-
 fn load_blow(error: &LoadError) -> Blow {
-    let failure = match error {
-        LoadError::OutOfMemory => Failure::OutOfMemory,
-        LoadError::StartTrapped { cause } => trap_failure(*cause),
-        LoadError::TooLarge { .. }
-        | LoadError::Malformed { .. }
-        | LoadError::UnsupportedFeature { .. }
-        | LoadError::AbiVersion { .. }
-        | LoadError::UnknownImport { .. }
-        | LoadError::ImportSignature { .. }
-        | LoadError::CapabilityMissing { .. }
-        | LoadError::MemoryTooLarge { .. }
-        | LoadError::TableTooLarge { .. }
-        | LoadError::LimitExceeded { .. }
-        | LoadError::MissingExport { .. }
-        | LoadError::ExportSignature { .. }
-        | LoadError::EngineLimit => Failure::LoadRefused,
-    };
-    (failure, format!("{}: {error}", error.code()))
+    (error.failure(), format!("{}: {error}", error.code()))
 }
 
 impl Component {
@@ -394,9 +358,7 @@ impl Component {
             Outcome::Refused(Refusal::Busy | Refusal::Dead | Refusal::NotRunning) => {
                 self.fall(body, (Failure::Trapped, "the engine and the runtime disagree".to_owned()))
             }
-            Outcome::Trapped { cause, .. } => {
-                self.fall(body, (trap_failure(cause), format!("{}: {cause}", cause.code())))
-            }
+            Outcome::Trapped { cause, .. } => self.fall(body, (cause.failure(), format!("{}: {cause}", cause.code()))),
         }
     }
 

@@ -11,6 +11,10 @@ pub enum Function {
     Build(Project),
     /// Ask the engine of the devices whether they would take a module
     Check(Check),
+    /// Run a module here, in the engine of the devices, and show what it does
+    Invoke(Invoke),
+    /// Build, check and run a function here, again and again with --watch
+    Dev(Dev),
     /// Upload a module, and print what a manifest can refer to
     Push(Push),
 }
@@ -63,6 +67,54 @@ pub enum Class {
     Linux,
     /// Microcontrollers
     Mcu,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Invoke {
+    /// Directory of a function, whose workload.yaml says what it may do, or a module alone
+    #[arg(value_name = "DIR|MODULE", default_value = ".")]
+    pub subject: PathBuf,
+    #[command(flatten)]
+    pub inputs: Inputs,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// What a function is given. Without any it runs once, as its trigger says.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Inputs {
+    /// Deliver an event. May be repeated
+    #[arg(long = "event", value_name = "TOPIC=PAYLOAD")]
+    pub events: Vec<String>,
+    /// Let the timer tick once, after the events
+    #[arg(long)]
+    pub tick: bool,
+    /// Play a file, or standard input with -: lines of tick, event TOPIC PAYLOAD, wait TIME, restart, stop
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["events", "tick"])]
+    pub script: Option<PathBuf>,
+}
+
+/// Where a function is made to believe that it runs.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    /// Class of the device whose limits count
+    #[arg(long, value_enum, value_name = "CLASS", default_value = "linux")]
+    pub class: Class,
+    /// Configuration instead of that of workload.yaml
+    #[arg(long, value_name = "TEXT")]
+    pub config: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Dev {
+    /// Directory of the function; its inputs.txt is played
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub directory: PathBuf,
+    /// Do so again whenever a source, workload.yaml or inputs.txt changes, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+    #[command(flatten)]
+    pub place: Place,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -12,10 +12,13 @@ use crate::code::Code;
 use crate::failure::{Failure, system};
 use crate::output::{line, print, say, whole};
 use serde_json::json;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 const SOURCES_MAX: usize = 256;
+const COMPILER_POLL: Duration = Duration::from_millis(20);
 const C_FLAGS: [&str; 7] =
     ["--target=wasm32", "-std=c11", "-Oz", "-ffreestanding", "-mbulk-memory", "-Wall", "-Wextra"];
 
@@ -33,13 +36,44 @@ fn broken(what: &str) -> Failure {
         .next("correct the source, then: fulmar fn build")
 }
 
+/// Asked while a compiler runs; true: nobody waits for it any more, and it is ended with all that it started.
+pub type Watched<'a> = Option<&'a dyn Fn() -> bool>;
+
 /// Runs a compiler, whose words go to standard error.
-fn compile(mut command: Command, what: &str) -> Result<(), Failure> {
+fn compile(mut command: Command, what: &str, watched: Watched<'_>) -> Result<(), Failure> {
     // Data of ours alone goes to standard output.
     command.stdin(std::process::Stdio::null()).stdout(std::io::stderr());
-    let status =
-        command.status().map_err(|error| system(format!("cannot run {}", command.get_program().display()), &error))?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    let cannot = |error: std::io::Error| system(format!("cannot run {program}"), &error);
+    let status = match watched {
+        // Ctrl-C of the terminal reaches it as it reaches this program.
+        None => command.status().map_err(cannot)?,
+        Some(has_left) => {
+            let mut compiler = command.process_group(0).spawn().map_err(cannot)?;
+            loop {
+                if let Some(status) = compiler.try_wait().map_err(cannot)? {
+                    break status;
+                }
+                if has_left() {
+                    end(&mut compiler);
+                    return Err(Failure::new(Code::Stopped, "nobody waits for the compiler any more"));
+                }
+                std::thread::sleep(COMPILER_POLL);
+            }
+        }
+    };
     if status.success() { Ok(()) } else { Err(broken(what)) }
+}
+
+/// Ends a compiler and the processes of its group.
+fn end(compiler: &mut Child) {
+    if let Ok(id) = i32::try_from(compiler.id())
+        && let Some(group) = rustix::process::Pid::from_raw(id)
+    {
+        // Gone already is just as good.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    let _ = compiler.wait();
 }
 
 /// Paths of this machine, which have no place in a module.
@@ -52,7 +86,7 @@ fn remaps(directory: &Path) -> Vec<String> {
     pairs.into_iter().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())).collect()
 }
 
-fn rust(project: &Project, directory: &Path, tools: &Tools) -> Result<PathBuf, Failure> {
+fn rust(project: &Project, directory: &Path, tools: &Tools, watched: Watched<'_>) -> Result<PathBuf, Failure> {
     let target = directory.join("target");
     let mut command = tools.cargo(directory, &remaps(directory));
     command.args(["rustc", "--release", "--quiet", "--target", TARGET, "--target-dir"]).arg(&target);
@@ -61,7 +95,7 @@ fn rust(project: &Project, directory: &Path, tools: &Tools) -> Result<PathBuf, F
     }
     let stack = format!("-Clink-arg=-zstack-size={}", project.stack_bytes);
     command.args(["--", &stack, "-Clink-arg=--stack-first", "-Clink-arg=--export=__heap_base"]);
-    compile(command, "cargo could not build the function")?;
+    compile(command, "cargo could not build the function", watched)?;
     Ok(target.join(TARGET).join("release/function.wasm"))
 }
 
@@ -80,7 +114,13 @@ fn sources(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(sources)
 }
 
-fn c(project: &Project, directory: &Path, clang: &Path, linker: &Path) -> Result<PathBuf, Failure> {
+fn c(
+    project: &Project,
+    directory: &Path,
+    clang: &Path,
+    linker: &Path,
+    watched: Watched<'_>,
+) -> Result<PathBuf, Failure> {
     let target = directory.join("target");
     std::fs::create_dir_all(&target).map_err(|error| system(format!("cannot write {}", target.display()), &error))?;
     let mut objects = Vec::new();
@@ -89,7 +129,7 @@ fn c(project: &Project, directory: &Path, clang: &Path, linker: &Path) -> Result
         let mut command = Command::new(clang);
         command.current_dir(directory).args(C_FLAGS).arg(format!("-ffile-prefix-map={}=.", directory.display()));
         command.arg("-c").arg(&source).arg("-o").arg(&object);
-        compile(command, "clang could not build the function")?;
+        compile(command, "clang could not build the function", watched)?;
         objects.push(object);
     }
     let module = target.join("function.wasm");
@@ -97,18 +137,18 @@ fn c(project: &Project, directory: &Path, clang: &Path, linker: &Path) -> Result
     let stack = format!("stack-size={}", project.stack_bytes);
     command.args(["--no-entry", "--strip-all", "--gc-sections", "-z", &stack, "--stack-first", "--export=__heap_base"]);
     command.args(&objects).arg("-o").arg(&module);
-    compile(command, "the linker could not build the function")?;
+    compile(command, "the linker could not build the function", watched)?;
     Ok(module)
 }
 
 /// Builds, gives the module its memory, asks the engine, and puts it in place.
-pub fn build(project: &Project) -> Result<Built, Failure> {
+pub fn build(project: &Project, watched: Watched<'_>) -> Result<Built, Failure> {
     let directory =
         std::path::absolute(&project.directory).map_err(|error| system("cannot find the directory", &error))?;
     let tools = Tools::find(project.language, &directory)?;
     let linked = match &tools {
-        Tools::Rust | Tools::DebianRust { .. } => rust(project, &directory, &tools)?,
-        Tools::C { clang, linker } => c(project, &directory, clang, linker)?,
+        Tools::Rust | Tools::DebianRust { .. } => rust(project, &directory, &tools, watched)?,
+        Tools::C { clang, linker } => c(project, &directory, clang, linker, watched)?,
     };
     let unreadable = |error: std::io::Error| {
         system(format!("cannot read {}", linked.display()), &error)
@@ -131,7 +171,7 @@ pub fn build(project: &Project) -> Result<Built, Failure> {
 pub fn run(global: &Global, args: &args::Project) -> Result<(), Failure> {
     let project = Project::open(&args.directory)?;
     say(&format!("building {} ...", project.name));
-    let built = build(&project)?;
+    let built = build(&project, None)?;
     let mut document = check::json(&built.path, &built.facts);
     if let Some(map) = document.as_object_mut() {
         map.insert("builtBy".to_owned(), json!(built.tools));
@@ -142,6 +182,6 @@ pub fn run(global: &Global, args: &args::Project) -> Result<(), Failure> {
             _ => print(&format!("{}  built by       {}\n", check::text(&built.path, &built.facts), built.tools))?,
         }
     }
-    say("Next:  fulmar fn push, or fulmar apply -f workload.yaml");
+    say("Next:  fulmar fn invoke, fulmar fn push, or fulmar apply -f workload.yaml");
     Ok(())
 }

@@ -5,8 +5,10 @@
 mod args;
 mod build;
 mod check;
+mod dev;
 #[path = "../../../functions/fit/src/module.rs"]
 mod fit;
+mod invoke;
 mod project;
 mod push;
 mod template;
@@ -22,6 +24,8 @@ pub fn run(global: &Global, verb: &Function) -> Result<(), Failure> {
         Function::New(args) => template::run(global, args),
         Function::Build(args) => build::run(global, args),
         Function::Check(args) => check::run(global, args),
+        Function::Invoke(args) => invoke::run(global, args),
+        Function::Dev(args) => dev::run(global, args),
         Function::Push(args) => push::run(global, args),
     }
 }

@@ -74,7 +74,7 @@ impl Project {
         let (name, language, stack_bytes) = parse(&text).map_err(|why| {
             Failure::new(Code::Function, format!("{} is not valid", path.display()))
                 .why(why.trim_end())
-                .next("name = \"hello\", language = \"rust\" or \"c\", stack-bytes = 4096")
+                .next("name = \"hello\", language = \"rust\" or \"c\", stack-bytes = 2048")
         })?;
         Ok(Self { directory: directory.to_owned(), name, language, stack_bytes })
     }

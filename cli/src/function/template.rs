@@ -3,6 +3,8 @@
 //! So it builds with and without a checkout of Fulmar, and without a network. It must never write over anything.
 
 use super::args::{Language, New};
+use super::dev::INPUTS;
+use super::invoke::MANIFEST;
 use super::project::{FILE, name_is_good};
 use crate::args::{Global, Output};
 use crate::code::Code;
@@ -41,7 +43,8 @@ const RUST: Files = &[
 const C: Files = &[("src/main.c", of_functions!("template/c/main.c")), ("fulmar.h", of_functions!("c/fulmar.h"))];
 const COMMON: Files = &[
     (FILE, of_functions!("template/function.toml")),
-    ("workload.yaml", of_functions!("template/workload.yaml")),
+    (MANIFEST, of_functions!("template/workload.yaml")),
+    (INPUTS, of_functions!("template/inputs.txt")),
     ("README.md", of_functions!("template/README.md")),
     (".gitignore", "/target\n/*.wasm\n"),
 ];
@@ -119,7 +122,7 @@ pub fn run(global: &Global, args: &New) -> Result<(), Failure> {
             print(&files)?;
         }
     }
-    say(&format!("Next:  cd {name} && fulmar fn build"));
+    say(&format!("Next:  cd {name} && fulmar fn dev"));
     Ok(())
 }
 

@@ -26,7 +26,8 @@ const OWN: &str = "
 
 `fulmar` prints `error[CODE]: what`, `why` and `next`; with `-o json` one object on standard error. A code of the hub is passed on as it
 is, with the exit code of the table above; a hub that refuses without a known code is `HTTP_<status>`. `fulmar fn check` has the codes
-of the function engine, which [the interface](../functions.md) describes.
+of the function engine, which [the interface](../functions.md) describes; `fulmar fn invoke` and `fn dev` end with 1 and the
+[reason that a device would report](#what-a-device-says-of-a-workload) when the function failed.
 
 ";
 const PLACEMENT: &str = "
