@@ -66,6 +66,12 @@ pub struct Global {
     /// No colour and no line that is updated in place, as with NO_COLOR
     #[arg(long, global = true, help_heading = "Global options")]
     pub no_color: bool,
+    /// Ask nothing and open nothing: fail where somebody would have to answer
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_input: bool,
+    /// Say on standard error what the hub is asked, what it answers, and how long that takes
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub verbose: bool,
     /// `data` is not the default.
     #[arg(skip)]
     pub is_data_given: bool,
@@ -92,6 +98,8 @@ impl Global {
             readonly: false,
             quiet: false,
             no_color: false,
+            no_input: false,
+            verbose: false,
             is_data_given: true,
             is_namespace_given: false,
             chosen: None,
@@ -171,7 +179,7 @@ pub enum Verb {
     /// Write functions: begin, build, check and upload them
     #[command(subcommand, name = "fn", visible_alias = "function")]
     Function(crate::function::Function),
-    /// Wait until a workload is as it should be
+    /// Wait until a workload runs, a device is online, or an object is gone
     Wait(Wait),
     /// Show devices and regions on a map, by state
     Map(Map),
@@ -370,9 +378,6 @@ pub struct Selection {
     /// Only what is at most so far from a point; of devices and placements
     #[arg(long, value_name = "LON,LAT,KM", allow_hyphen_values = true)]
     pub near: Option<String>,
-    /// Of all namespaces
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -384,6 +389,9 @@ pub struct Get {
     pub names: Vec<String>,
     #[command(flatten)]
     pub selection: Selection,
+    /// Of all namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
     /// Show what is there, then every change, until Ctrl-C or --timeout
     #[arg(short, long)]
     pub watch: bool,
@@ -411,6 +419,7 @@ impl Get {
             kind: kind.to_owned(),
             names: Vec::new(),
             selection: Selection::default(),
+            all_namespaces: false,
             watch: false,
             sort_by: None,
             limit: None,
@@ -730,14 +739,20 @@ pub struct Wait {
     /// What to wait for
     #[arg(long = "for", value_enum, value_name = "STATE")]
     pub state: Awaited,
-    /// Workload: NAME or workload/NAME
-    #[arg(add = ArgValueCompleter::new(complete::workloads))]
-    pub workload: String,
+    /// kind/name, or a kind and a name; a name alone is a workload
+    #[arg(value_name = "OBJECT", add = ArgValueCompleter::new(complete::objects))]
+    pub object: String,
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::objects))]
+    pub name: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Awaited {
+    /// A workload: all replicas run and stay healthy for two seconds
     Running,
+    /// A device: the hub hears from it
+    Online,
+    /// Any object: it is not there any more
     Deleted,
 }
 

@@ -6,10 +6,10 @@ use crate::args::{Capacity, CapacityBy, Global, Output, Top, TopBy};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::list;
-use crate::output::{line, no_geojson, print, whole};
+use crate::output::{line, no_geojson, print_table, whole};
 use crate::show::{self, bytes, number, text};
 use crate::table::Table;
-use crate::target::collection;
+use crate::target::{Target, collection};
 use hub::model::Kind;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -93,6 +93,9 @@ fn groups(client: &Client, args: &Capacity) -> Result<BTreeMap<String, Vec<Value
             selection.within = Some(name.clone());
             groups.insert(name, devices(client, list::parameters(&selection))?);
         }
+        if let (Some(within), true) = (&args.selection.within, groups.is_empty()) {
+            client.get(&Target::new(Kind::Region, "", within).path())?;
+        }
         return Ok(groups);
     }
     for device in devices(client, list::parameters(&args.selection))? {
@@ -145,7 +148,7 @@ pub fn run(global: &Global, args: &Capacity) -> Result<(), Failure> {
             percent(sum.storage),
         ]);
     }
-    print(&if args.no_headers { table.bare() } else { table.text() })
+    print_table(global.output, &if args.no_headers { table.bare() } else { table.text() })
 }
 
 pub fn top(global: &Global, args: &Top) -> Result<(), Failure> {
@@ -181,7 +184,7 @@ pub fn top(global: &Global, args: &Top) -> Result<(), Failure> {
             amounts.restarts.to_string(),
         ]);
     }
-    print(&if args.no_headers { table.bare() } else { table.text() })
+    print_table(global.output, &if args.no_headers { table.bare() } else { table.text() })
 }
 
 #[cfg(test)]

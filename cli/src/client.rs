@@ -7,12 +7,14 @@ use crate::code::Code;
 use crate::endpoint::{self, Endpoint};
 use crate::exit::Exit;
 use crate::failure::{Failure, Place};
+use crate::output::warn;
 use crate::tls;
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind};
-use std::time::Duration;
-use ureq::http::Response;
+use std::time::{Duration, Instant};
+use ureq::http::{Request, Response};
+use ureq::middleware::MiddlewareNext;
 use ureq::{Agent, Body, SendBody};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +43,25 @@ pub struct Client {
     is_readonly: bool,
 }
 
+/// Whether the exchange with the hub is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Talk {
+    Quiet,
+    Told,
+}
+
+/// Tells a request and what became of it; of the headers nothing, because one is a secret.
+fn tell(request: Request<SendBody<'_>>, next: MiddlewareNext<'_>) -> Result<Response<Body>, ureq::Error> {
+    let (asked, start) = (format!("{} {}", request.method(), request.uri()), Instant::now());
+    let result = next.handle(request);
+    let outcome = match &result {
+        Ok(response) => response.status().to_string(),
+        Err(error) => error.to_string(),
+    };
+    warn(&format!("{asked}   {outcome}   {:.1} ms", start.elapsed().as_secs_f64() * 1e3));
+    result
+}
+
 /// What became of a written object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written {
@@ -56,19 +77,25 @@ pub type Stream = BufReader<ureq::BodyReader<'static>>;
 impl Client {
     /// Finds the hub. Nothing is sent yet.
     pub fn connect(global: &Global) -> Result<Self, Failure> {
-        let client = Self::with_timeout(endpoint::find(global)?, global.timeout.unwrap_or(ANSWER_TIMEOUT))?;
+        let talk = if global.verbose { Talk::Told } else { Talk::Quiet };
+        let client = Self::with_timeout(endpoint::find(global)?, global.timeout.unwrap_or(ANSWER_TIMEOUT), talk)?;
         Ok(Self { is_readonly: global.readonly, ..client })
     }
 
     pub fn new(endpoint: Endpoint) -> Result<Self, Failure> {
-        Self::with_timeout(endpoint, ANSWER_TIMEOUT)
+        Self::with_timeout(endpoint, ANSWER_TIMEOUT, Talk::Quiet)
     }
 
-    fn with_timeout(endpoint: Endpoint, answer: Duration) -> Result<Self, Failure> {
+    fn with_timeout(endpoint: Endpoint, answer: Duration, talk: Talk) -> Result<Self, Failure> {
         let tls = tls::config(&endpoint.server, endpoint.ca.as_deref())?;
         // No proxy: a token for the hub must not pass through another machine. Nor to where another machine points.
         let base = || {
-            Agent::config_builder()
+            let builder = Agent::config_builder();
+            let builder = match talk {
+                Talk::Quiet => builder,
+                Talk::Told => builder.middleware(tell),
+            };
+            builder
                 .http_status_as_error(false)
                 .proxy(None)
                 .max_redirects(0)

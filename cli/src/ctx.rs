@@ -6,7 +6,7 @@ use crate::code::Code;
 use crate::config::{self, Config, Context, LOCAL};
 use crate::endpoint::{self, Endpoint};
 use crate::failure::Failure;
-use crate::output::{line, print, say, whole};
+use crate::output::{line, print, print_table, say, whole};
 use crate::secret;
 use crate::show::text;
 use crate::table::Table;
@@ -65,7 +65,7 @@ fn list(global: &Global) -> Result<(), Failure> {
             if context.readonly { "yes".to_owned() } else { String::new() },
         ]);
     }
-    print(&table.text())
+    print_table(global.output, &table.text())
 }
 
 fn take(name: &str) -> Result<(), Failure> {

@@ -55,6 +55,7 @@ fn editable(object: &Value) -> Value {
 }
 
 fn open_editor(path: &Path) -> Result<(), Failure> {
+    crate::output::may_ask("the new text")?;
     let named = ["VISUAL", "EDITOR"].iter().filter_map(|name| std::env::var(name).ok()).find(|text| !text.is_empty());
     let editor = named.unwrap_or_else(|| "vi".to_owned());
     let mut words = editor.split_whitespace();

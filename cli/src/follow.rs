@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::columns::{self, Look};
 use crate::failure::Failure;
 use crate::list::{self, Parameters};
-use crate::output::{line, no_geojson, print, yaml};
+use crate::output::{line, no_geojson, print, print_table, yaml};
 use crate::show;
 use crate::table::Table;
 use crate::target::{Target, collection};
@@ -21,7 +21,7 @@ pub fn objects(global: &Global, args: &Get, client: &Client, kind: Kind) -> Resu
     if args.limit.is_some() || args.sort_by.is_some() {
         return Err(Failure::usage("a watch has no order and no end: leave out --limit and --sort-by"));
     }
-    let namespace = (!args.selection.all_namespaces).then_some(global.namespace.as_str());
+    let namespace = (!args.all_namespaces).then_some(global.namespace.as_str());
     let parameters = list::parameters(&args.selection);
     run(global, args, client, kind, &collection(kind, namespace), parameters)
 }
@@ -39,10 +39,10 @@ fn run(
     path: &str,
     parameters: Parameters,
 ) -> Result<(), Failure> {
-    let look = Look { shows_namespace: args.selection.all_namespaces, ..Look::new(global.output, 0) };
+    let look = Look { shows_namespace: args.all_namespaces, ..Look::new(global.output, 0) };
     let mut header = vec![EVENT];
     header.extend(columns::header(kind, look));
-    let mut rows = Rows::new(&header, args.no_headers);
+    let mut rows = Rows::new(&header, args.no_headers, global.output);
     let row = |name: &str, item: &Value| {
         let mut cells = vec![name.to_owned()];
         cells.extend(columns::row(kind, item, Look { now_ms: show::now_ms(), ..look }));
@@ -85,13 +85,14 @@ struct Rows {
     table: Table,
     header: Vec<&'static str>,
     is_bare: bool,
+    output: Output,
     /// Known once what is there at the start has been shown.
     widths: Option<Vec<usize>>,
 }
 
 impl Rows {
-    fn new(header: &[&'static str], is_bare: bool) -> Self {
-        Self { table: Table::new(header), header: header.to_vec(), is_bare, widths: None }
+    fn new(header: &[&'static str], is_bare: bool, output: Output) -> Self {
+        Self { table: Table::new(header), header: header.to_vec(), is_bare, output, widths: None }
     }
 
     fn settle(&mut self, output: Output) -> Result<(), Failure> {
@@ -100,7 +101,7 @@ impl Rows {
         if !is_table {
             return Ok(());
         }
-        print(&if self.is_bare { self.table.bare() } else { self.table.text() })
+        print_table(output, &if self.is_bare { self.table.bare() } else { self.table.text() })
     }
 
     fn add(&mut self, cells: Vec<String>) -> Result<(), Failure> {
@@ -113,7 +114,7 @@ impl Rows {
         for (width, wanted) in widths.iter_mut().zip(table.widths()) {
             *width = (*width).max(wanted);
         }
-        print(&table.lines(widths))
+        print_table(self.output, &table.lines(widths))
     }
 }
 
@@ -124,7 +125,7 @@ pub fn events(
     fields: &FieldSelector,
     tail: String,
 ) -> Result<(), Failure> {
-    let mut rows = Rows::new(&columns::EVENT_HEADER, args.no_headers);
+    let mut rows = Rows::new(&columns::EVENT_HEADER, args.no_headers, global.output);
     rows.settle(global.output)?;
     let parameters = vec![("tail", Some(tail))];
     let watch = Watch::new(client, "/v1/events", parameters, Memory::Nothing).for_at_most(global.timeout);
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_what_is_there_at_the_start_and_grow() {
-        let mut rows = Rows::new(&[EVENT, "NAME", "AGE"], false);
+        let mut rows = Rows::new(&[EVENT, "NAME", "AGE"], false, Output::Table);
         rows.add(vec!["ADDED".to_owned(), "a-long-name".to_owned(), "1s".to_owned()]).unwrap();
         rows.settle(Output::Name).unwrap();
         assert_eq!(rows.widths, Some(vec![5, 11, 3]));

@@ -6,7 +6,7 @@ use crate::columns::{self, Look};
 use crate::failure::Failure;
 use crate::follow;
 use crate::list::{self, Listed};
-use crate::output::{json, no_geojson, print, say, whole, yaml};
+use crate::output::{json, no_geojson, print, print_table, say, whole, yaml};
 use crate::show;
 use crate::table::Table;
 use crate::target::{Target, collection, parse_kind, parse_many, with_query};
@@ -52,7 +52,7 @@ fn kinds(args: &Get) -> Result<Vec<Kind>, Failure> {
 }
 
 fn namespace<'a>(global: &'a Global, args: &Get) -> Option<&'a str> {
-    (!args.selection.all_namespaces).then_some(global.namespace.as_str())
+    (!args.all_namespaces).then_some(global.namespace.as_str())
 }
 
 fn fetch(global: &Global, args: &Get, client: &Client, kind: Kind) -> Result<Listed, Failure> {
@@ -75,7 +75,7 @@ fn fetch(global: &Global, args: &Get, client: &Client, kind: Kind) -> Result<Lis
 fn named(global: &Global, args: &Get) -> Result<(), Failure> {
     let selection = &args.selection;
     let is_selected = [&selection.selector, &selection.field_selector, &selection.within, &selection.near];
-    if selection.all_namespaces || is_selected.iter().any(|given| given.is_some()) || args.limit.is_some() {
+    if args.all_namespaces || is_selected.iter().any(|given| given.is_some()) || args.limit.is_some() {
         return Err(Failure::usage("names and selectors do not go together")
             .why("a name says which object is meant, and -l, -A, --within, --near and --limit choose among all"));
     }
@@ -151,7 +151,7 @@ fn names(lists: &[(Kind, Listed)]) -> String {
 
 fn tables(global: &Global, args: &Get, lists: &[(Kind, Listed)]) -> Result<(), Failure> {
     let look = Look {
-        shows_namespace: args.selection.all_namespaces,
+        shows_namespace: args.all_namespaces,
         shows_kind: lists.len() > 1,
         ..Look::new(global.output, show::now_ms())
     };
@@ -163,14 +163,14 @@ fn tables(global: &Global, args: &Get, lists: &[(Kind, Listed)]) -> Result<(), F
         .collect();
     if texts.is_empty() {
         let is_namespaced = lists.iter().any(|(kind, _)| kind.is_namespaced());
-        let place = match args.selection.all_namespaces || !is_namespaced {
+        let place = match args.all_namespaces || !is_namespaced {
             true => String::new(),
             false => format!(" in namespace {}", global.namespace),
         };
         let plurals: Vec<&str> = lists.iter().map(|(kind, _)| kind.plural()).collect();
         say(&format!("no {}{place}", plurals.join(", ")));
     }
-    print(&texts.join(if args.no_headers { "" } else { "\n" }))
+    print_table(global.output, &texts.join(if args.no_headers { "" } else { "\n" }))
 }
 
 fn events(global: &Global, args: &Get) -> Result<(), Failure> {
@@ -203,7 +203,7 @@ fn events(global: &Global, args: &Get) -> Result<(), Failure> {
         _ => {
             let mut table = Table::new(&columns::EVENT_HEADER);
             show::list(&answer, "/items").iter().for_each(|item| table.row(columns::event(item)));
-            print(&if args.no_headers { table.bare() } else { table.text() })
+            print_table(global.output, &if args.no_headers { table.bare() } else { table.text() })
         }
     }
 }

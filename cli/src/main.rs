@@ -105,6 +105,9 @@ fn read(matches: &ArgMatches) -> Result<(Cli, [Said; 3]), clap::Error> {
 fn settle(cli: &mut Cli, [server, data, context]: [Said; 3]) -> Result<(), Failure> {
     if needs_hub(&cli.verb) {
         endpoint::settle(&mut cli.global, server, data, context)?;
+    } else if matches!(cli.verb, Verb::Version) {
+        // Its own version it can tell without knowing any hub.
+        let _ = endpoint::settle(&mut cli.global, server, data, context);
     }
     look_around(cli);
     Ok(())

@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static IS_QUIET: AtomicBool = AtomicBool::new(false);
 static IS_PLAIN: AtomicBool = AtomicBool::new(false);
 static IS_SILENT: AtomicBool = AtomicBool::new(false);
+static ASKS_NOTHING: AtomicBool = AtomicBool::new(false);
 
 /// Takes over what the command line and the environment say about the terminal.
 pub fn configure(global: &Global) {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     IS_QUIET.store(global.quiet, Ordering::Relaxed);
+    ASKS_NOTHING.store(global.no_input, Ordering::Relaxed);
     IS_PLAIN.store(global.no_color || is_dumb || is_set("NO_COLOR"), Ordering::Relaxed);
     if global.no_color {
         anstream::ColorChoice::Never.write_global();
@@ -31,6 +33,39 @@ pub fn silence() {
 /// True if a line of standard error may be updated in place.
 pub fn is_live() -> bool {
     !IS_PLAIN.load(Ordering::Relaxed) && !IS_QUIET.load(Ordering::Relaxed) && io::stderr().is_terminal()
+}
+
+/// Fails with `--no-input`, where somebody would be asked for `what`.
+pub fn may_ask(what: &str) -> Result<(), Failure> {
+    match ASKS_NOTHING.load(Ordering::Relaxed) {
+        false => Ok(()),
+        true => Err(Failure::usage(format!("{what} would have to be asked for, and --no-input forbids it"))),
+    }
+}
+
+/// Columns of the terminal that standard output is; nothing if it is none.
+fn columns() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    ratatui::crossterm::terminal::size().ok().map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0)
+}
+
+/// Writes the lines of a table. On a terminal none is longer than its width, unless everything was asked for.
+pub fn print_table(output: Output, text: &str) -> Result<(), Failure> {
+    match columns() {
+        Some(columns) if output != Output::Wide => print(&fitted(text, columns)),
+        Some(_) | None => print(text),
+    }
+}
+
+/// Lines that are at most so long; what is cut ends with a mark.
+fn fitted(text: &str, columns: usize) -> String {
+    let cut = |line: &str| match line.char_indices().nth(columns) {
+        None => format!("{line}\n"),
+        Some(_) => format!("{}\u{2026}\n", line.chars().take(columns.saturating_sub(1)).collect::<String>().trim_end()),
+    };
+    text.lines().map(cut).collect()
 }
 
 /// Writes data as it is.
@@ -121,6 +156,16 @@ mod tests {
         let value = json!({"a": {"point": [8.5, -50.0], "text": "yes", "n": "007", "x": null, "many": "a\nb: c\n"}, "e": [], "m": {}});
         let text = yaml(&value).unwrap();
         assert_eq!(serde_saphyr::from_str::<Value>(&text).unwrap(), value, "{text}");
+    }
+
+    #[test]
+    fn a_line_is_as_long_as_the_terminal_at_most() {
+        assert_eq!(
+            fitted("NAME   AGE\nabcdefghij\nabcdefghijk\n\n", 10),
+            "NAME   AGE\nabcdefghij\nabcdefghi\u{2026}\n\n"
+        );
+        assert_eq!(fitted("a   bcd\n", 4), "a\u{2026}\n", "no space before the mark");
+        assert_eq!(fitted("\u{e4}\u{f6}\u{fc}\n", 3), "\u{e4}\u{f6}\u{fc}\n", "characters, not bytes");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub fn read(path: &Path) -> Result<String, Failure> {
         let file = std::fs::File::open(path).map_err(|error| file_failure(path, &error.to_string()))?;
         file.take(TOKEN_BYTES_MAX).read_to_string(&mut text).map_err(|error| file_failure(path, &error.to_string()))?;
     } else if stdin.is_terminal() {
+        crate::output::may_ask("the token")?;
         text = ask().map_err(|error| system("cannot read the token", &error))?;
     } else {
         let result = stdin.lock().take(TOKEN_BYTES_MAX).read_to_string(&mut text);

@@ -2,11 +2,14 @@
 
 use crate::args::{Global, Output};
 use crate::client::Client;
-use crate::endpoint;
 use crate::failure::Failure;
-use crate::output::{line, print, whole};
+use crate::output::{line, plain, print, say, whole};
 use crate::show::{flag, list, number, text};
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A hub that is asked for its version only has so long.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub fn status(global: &Global) -> Result<(), Failure> {
     let client = Client::connect(global)?;
@@ -66,11 +69,25 @@ fn table(answer: &Value) -> String {
 /// Works without a hub.
 pub fn version(global: &Global) -> Result<(), Failure> {
     let own = env!("CARGO_PKG_VERSION");
-    let hub = endpoint::find(global).map(|endpoint| endpoint.server).ok();
-    if whole(global.output, &json!({"fulmar": own, "server": hub}))? {
+    let global = &Global { timeout: Some(global.timeout.unwrap_or(VERSION_TIMEOUT)), ..global.clone() };
+    let client = Client::connect(global).ok();
+    let server = client.as_ref().map(|client| client.endpoint().server.clone());
+    let asked = client.map(|client| client.hub_version());
+    let hub = asked.as_ref().and_then(|version| version.as_ref().ok().cloned().flatten());
+    if whole(global.output, &json!({"fulmar": own, "hub": hub, "server": server}))? {
         return Ok(());
     }
-    line(&format!("fulmar {own}"))
+    line(&format!("fulmar {own}"))?;
+    match (asked, server) {
+        (Some(Ok(version)), Some(server)) => {
+            line(&format!("hub    {}   {server}", version.map_or_else(|| "unknown".to_owned(), |text| plain(&text))))
+        }
+        (Some(Err(failure)), Some(_)) => {
+            say(&format!("the hub does not tell its version: {}", failure.what));
+            Ok(())
+        }
+        (_, _) => Ok(()),
+    }
 }
 
 #[cfg(test)]

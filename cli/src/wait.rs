@@ -1,4 +1,4 @@
-//! Waiting for workloads: polls, shows each stage once, and ends with a verdict.
+//! Waiting for workloads, devices and ends: polls, shows each stage once, and ends with a verdict.
 //!
 //! On a terminal one line is updated in place; elsewhere a line is written for every change, and nothing else.
 
@@ -10,7 +10,9 @@ use crate::explain;
 use crate::failure::Failure;
 use crate::output::{is_live, line, say, update, warn};
 use crate::progress::{Look, Verdict, look};
-use crate::target::{Target, parse_workload};
+use crate::show::text;
+use crate::target::{Target, parse_one};
+use hub::model::Kind;
 use std::time::{Duration, Instant};
 
 const POLL_PERIOD: Duration = Duration::from_millis(200);
@@ -185,11 +187,46 @@ fn report(all: Vec<Awaiting<'_>>, output: Output) -> Result<(), Failure> {
 
 pub fn run(global: &Global, args: &Wait) -> Result<(), Failure> {
     let timeout = global.timeout.unwrap_or(TIMEOUT_DEFAULT);
-    let target = parse_workload(&args.workload, &global.namespace)?;
+    let target = match (&args.name, args.object.contains('/')) {
+        (None, false) => Target::new(Kind::Workload, &global.namespace, &args.object),
+        (name, _) => parse_one(&args.object, name.as_deref(), &global.namespace)?,
+    };
+    let needs = |kind: Kind, state: &str| match target.kind == kind {
+        true => Ok(()),
+        false => Err(Failure::usage(format!(
+            "a {} is never {state}: that is for a {}",
+            target.kind.singular(),
+            kind.singular()
+        ))
+        .next(format!("fulmar wait --for {state} {}/NAME", kind.singular()))),
+    };
+    match args.state {
+        Awaited::Running => needs(Kind::Workload, "running")?,
+        Awaited::Online => needs(Kind::Device, "online")?,
+        Awaited::Deleted => {}
+    }
     let client = &Client::connect(global)?;
     match args.state {
         Awaited::Running => until_running(client, &[target], timeout, global.output),
+        Awaited::Online => until_online(client, &target, timeout),
         Awaited::Deleted => until_deleted(client, &target, timeout),
+    }
+}
+
+fn until_online(client: &Client, target: &Target, timeout: Duration) -> Result<(), Failure> {
+    let start = Instant::now();
+    loop {
+        let device = client.get(&target.path())?;
+        let state = text(&device, "/status/online/state");
+        if state == "Online" {
+            return line(&format!("{target} is online"));
+        }
+        if start.elapsed() >= timeout {
+            return Err(Failure::new(Code::TimedOut, format!("{target} was not online after {}", seconds(timeout)))
+                .why(format!("it is {state}"))
+                .next(format!("fulmar describe {target}")));
+        }
+        std::thread::sleep(POLL_PERIOD);
     }
 }
 

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use std::process::Command;
 use tests::harness::site::{FRANKFURT, Following, PARIS, Site, agents, finish, names};
-use tests::harness::{Agent, program, wait_until};
+use tests::harness::{Agent, Workload, program, wait_until};
 
 #[test]
 fn lists_are_selected_sorted_cut_and_shown_in_every_form() {
@@ -314,6 +314,71 @@ fn the_fleet_is_seen_on_a_map_in_sums_and_by_what_is_wrong() {
     let mut asked = site.command(&["--", "fulmar", "describe", "device", "gw-p"]);
     asked.env("COMPLETE", "fish");
     assert_eq!(finish(asked, "").only().trim(), "gw-par");
+}
+
+#[test]
+fn every_kind_is_described_waited_for_and_missed_in_the_same_way() {
+    let site = Site::new();
+    let mut agents = agents(&site);
+    site.region("rhine-main", FRANKFURT);
+    site.hub.wait_online("gw-fra");
+    let module = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../functions/hello/hello.wasm")).unwrap();
+    site.hub.deploy(&Workload::new("hello").every("1h").placed(json!({"on": ["gw-fra"]})), &module);
+    assert!(site.run(&["token", "create", "reader"]).out.starts_with("fulmar_"));
+    assert_eq!(site.run(&["wait", "--for", "running", "hello"]).code, 0);
+    for object in [
+        "device/gw-fra",
+        "region/rhine-main",
+        "artifact/hello",
+        "workload/hello",
+        "placement/hello.gw-fra",
+        "token/reader",
+        "namespace/default",
+    ] {
+        let (kind, name) = object.split_once('/').unwrap();
+        let text = site.run(&["describe", object]).only();
+        assert!(text.starts_with(&format!("Name:        {name}\n")) && text.contains("\nEvents:"), "{object}: {text}");
+        assert_eq!(site.run(&["describe", kind, name]).only(), site.run(&["describe", object]).only());
+        assert_eq!(site.run(&["describe", object, "-o", "name"]).only(), format!("{object}\n"));
+        assert_eq!(site.run(&["describe", object, "-o", "json"]).json()["object"]["metadata"]["name"], name);
+        let missing = site.run(&["describe", kind, "nobody"]);
+        assert!(missing.code == 8 && missing.err.contains("error[NOT_FOUND]"), "{missing:?}");
+    }
+    for asked in
+        [&["map", "--within", "nowhere"][..], &["top", "--within", "nowhere"], &["get", "d", "--within", "nowhere"]]
+    {
+        let missing = site.run(asked);
+        assert!(missing.code == 8 && missing.err.contains("there is no region/nowhere"), "{missing:?}");
+    }
+    assert_eq!(site.run(&["capacity", "--by", "region", "--within", "nowhere"]).code, 8);
+    for verb in ["map", "top", "capacity"] {
+        assert_eq!(site.run(&[verb, "-A"]).code, 2, "{verb} has no namespaces");
+    }
+
+    assert_eq!(site.run(&["wait", "--for", "online", "device/gw-par"]).only(), "device/gw-par is online\n");
+    agents[1].kill();
+    wait_until("its loss is known", || {
+        match site.run(&["wait", "--for", "online", "d", "gw-par", "--timeout", "1ms"]) {
+            done if done.code == 7 && done.err.contains("why: it is") => Ok(()),
+            done => Err(done),
+        }
+    });
+    assert_eq!(site.run(&["wait", "--for", "online", "workload/hello"]).code, 2);
+    assert_eq!(site.run(&["wait", "--for", "running", "device/gw-fra"]).code, 2);
+    assert_eq!(site.run(&["wait", "--for", "online", "device/nobody"]).code, 8);
+    site.run(&["delete", "region/rhine-main"]).only();
+    assert_eq!(site.run(&["wait", "--for", "deleted", "region/rhine-main"]).only(), "region/rhine-main is deleted\n");
+
+    let versions = site.run(&["version"]).only();
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(versions.starts_with(&format!("fulmar {version}\nhub    {version}   http://127.0.0.1:")), "{versions}");
+    let told = site.run(&["get", "device", "gw-fra", "-o", "name", "-v"]);
+    assert!(
+        told.err.starts_with("GET http://127.0.0.1:") && told.err.contains("/v1/devices/gw-fra   200 OK   "),
+        "{told:?}"
+    );
+    assert!(!told.err.contains(&site.hub.token()), "no secret is told");
+    assert_eq!(told.out, "device/gw-fra\n");
 }
 
 #[test]

@@ -109,9 +109,7 @@ impl Engine {
             }
         }
         match within {
-            Some(name) if !self.state.regions.contains_key(name) => {
-                Err(problem::invalid("", format!("within: there is no region {name:?}; see fulmar get regions")))
-            }
+            Some(name) if !self.state.regions.contains_key(name) => Err(problem::not_found(&ObjectKey::region(name))),
             Some(_) | None => Ok(()),
         }
     }

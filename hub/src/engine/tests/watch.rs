@@ -230,7 +230,7 @@ fn a_place_selects_devices_and_a_changed_region_ends_the_watch() {
     client.take(&mut world);
     assert_eq!(client.ended.map(|problem| problem.code.as_str()), Some("WATCH_EXPIRED"));
     let unknown = world.answer(watch(Kind::Device, within("nowhere"), None)).unwrap_err();
-    assert_eq!(unknown.status(), 422);
+    assert_eq!((unknown.status(), unknown.code.as_str()), (404, "NOT_FOUND"));
     let wrong_kind = world.answer(watch(Kind::Region, within("here"), None)).unwrap_err();
     assert_eq!(wrong_kind.status(), 422);
 }
