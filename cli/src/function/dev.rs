@@ -77,6 +77,15 @@ fn changed<'a>(before: &'a Files, after: &'a Files) -> Option<&'a Path> {
     came.or_else(|| before.iter().find(|entry| differs(entry, after))).map(|(path, _)| path.as_path())
 }
 
+/// A source that is newer than the module that was built from it.
+pub fn newer_source(directory: &Path, module: &Path) -> Option<PathBuf> {
+    let built = std::fs::metadata(module).and_then(|facts| facts.modified()).ok()?;
+    let is_source =
+        |path: &Path| path.extension().is_some_and(|one| ["rs", "c", "h", "toml"].iter().any(|known| one == *known));
+    let files = if directory.is_dir() { files(directory).ok()? } else { return None };
+    files.into_iter().find(|(path, (at, _))| is_source(path) && at.is_some_and(|at| at > built)).map(|(path, _)| path)
+}
+
 fn classes(facts: &Facts) -> String {
     let runs = facts.verdicts.iter().filter(|(_, verdict)| verdict.is_ok()).map(|(class, _)| class.name());
     runs.collect::<Vec<_>>().join(", ")
@@ -173,6 +182,26 @@ mod tests {
         }
         std::os::unix::fs::symlink(here, here.join("again")).unwrap();
         assert_eq!(files(here).unwrap(), before);
+    }
+
+    #[test]
+    fn a_module_that_is_older_than_its_source_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        write(here, "src/main.c", "a");
+        write(here, "a.wasm", "b");
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let date = |name: &str, seconds: u64| {
+            std::fs::File::options().write(true).open(here.join(name)).unwrap().set_modified(at(seconds)).unwrap();
+        };
+        write(here, "inputs.txt", "later, and no source");
+        date("src/main.c", 1000);
+        date("a.wasm", 1000);
+        assert_eq!(newer_source(here, &here.join("a.wasm")), None);
+        date("src/main.c", 1001);
+        assert_eq!(newer_source(here, &here.join("a.wasm")), Some(here.join("src/main.c")));
+        assert_eq!(newer_source(&here.join("a.wasm"), &here.join("a.wasm")), None, "a module alone has no sources");
+        assert_eq!(newer_source(here, &here.join("b.wasm")), None, "nothing was built yet");
     }
 
     #[test]

@@ -16,12 +16,13 @@ mod tests;
 pub use setup::{MANIFEST, Setup};
 
 use super::args::{Inputs, Invoke};
-use super::check;
+use super::{check, dev};
 use crate::args::{Global, Output};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{no_geojson, print, say};
 use agent_nostd::machine::port::Failure as Reason;
+use hub::model::Role;
 use player::{End, Player, Step, Sum};
 use script::{Input, Line};
 use show::Screen;
@@ -49,6 +50,8 @@ fn once(setup: &Setup, bytes: &[u8]) -> Vec<Line> {
         }
     };
     match topic {
+        // Its start is all that there is.
+        _ if setup.role != Role::Service => Vec::new(),
         _ if timer && setup.every().is_some() => at(Input::Tick),
         Some(topic) if event => {
             say("it waits for events and got an empty one; say more with: --event TOPIC=PAYLOAD");
@@ -106,7 +109,7 @@ fn play(
 fn verdict(setup: &Setup, step: &Step, sum: &Sum) -> Failure {
     let (code, detail) = match &step.end {
         End::Failed { reason, detail } => (reason.reason().code(), detail.as_str()),
-        End::Done | End::NoEntry | End::NotDelivered | End::TooLong => ("FAILED", ""),
+        End::Done | End::NoEntry | End::NotDelivered | End::TooLong | End::Over => ("FAILED", ""),
     };
     let place = if step.line == 0 { String::new() } else { format!(" at line {} of the script", step.line) };
     let failure = Failure::named(Exit::Failure, code, format!("{} failed{place}", setup.name)).why(detail);
@@ -131,7 +134,8 @@ const fn next(end: &End) -> &'static str {
         | End::Done
         | End::NoEntry
         | End::NotDelivered
-        | End::TooLong => "correct the source, then: fulmar fn dev",
+        | End::TooLong
+        | End::Over => "correct the source, then: fulmar fn dev",
     }
 }
 
@@ -154,6 +158,9 @@ pub fn run(global: &Global, args: &Invoke) -> Result<(), Failure> {
     judge(global.output)?;
     let setup = Setup::of(&args.subject, &args.place, &global.namespace)?;
     let bytes = check::read(&setup.module)?;
+    if let Some(newer) = dev::newer_source(&args.subject, &setup.module) {
+        say(&format!("{} is newer than {}: fulmar fn dev builds it first", newer.display(), setup.module.display()));
+    }
     let lines = lines(&args.inputs, &setup, &bytes)?;
     play(&setup, &bytes, &lines, global.output, &|| false)
 }

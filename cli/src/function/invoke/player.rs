@@ -10,6 +10,7 @@ use crate::code::Code;
 use crate::failure::Failure;
 use agent_nostd::function::{Activation, Instance, LoadError, Module, Outcome, Refusal};
 use agent_nostd::machine::port::Failure as Reason;
+use hub::model::Role;
 use std::time::Duration;
 use wire::limits::EVENT_BYTES_MAX;
 
@@ -42,6 +43,8 @@ pub enum End {
     NotDelivered,
     /// More than a device delivers.
     TooLong,
+    /// It is an init or a job, and was over when it had started.
+    Over,
     /// As a device reports it.
     Failed {
         reason: Reason,
@@ -112,6 +115,7 @@ pub struct Player<'a> {
     alive: Option<Alive>,
     world: World,
     due: Option<Duration>,
+    /// Nothing runs until the device starts again.
     is_stopped: bool,
     line: u64,
     number: u64,
@@ -175,7 +179,7 @@ impl<'a> Player<'a> {
                 self.reload()?;
                 match self.due {
                     Some(due) => self.tick(due),
-                    None => Ok(()),
+                    None => self.tell(Cause::Tick, Ended::at_once(End::Over)),
                 }
             }
             Input::Event { topic, payload } => {
@@ -213,7 +217,9 @@ impl<'a> Player<'a> {
     }
 
     fn event(&mut self, topic: &str, payload: &[u8]) -> Result<(), Halt> {
-        let ended = if !self.setup.hears(topic) {
+        let ended = if self.is_stopped {
+            Ended::at_once(End::Over)
+        } else if !self.setup.hears(topic) {
             Ended::at_once(End::NotDelivered)
         } else if payload.len() > EVENT_BYTES_MAX {
             Ended::at_once(End::TooLong)
@@ -225,7 +231,7 @@ impl<'a> Player<'a> {
 
     /// After a fault the next input finds a new instance.
     fn reload(&mut self) -> Result<(), Halt> {
-        if self.alive.is_some() { Ok(()) } else { self.start(Cause::Reload) }
+        if self.alive.is_some() || self.is_stopped { Ok(()) } else { self.start(Cause::Reload) }
     }
 
     fn start(&mut self, cause: Cause) -> Result<(), Halt> {
@@ -239,6 +245,10 @@ impl<'a> Player<'a> {
         self.due = self.setup.every().map(|every| self.world.now.saturating_add(every));
         let runs = !matches!(ended.end, End::Failed { .. });
         self.tell(cause, ended)?;
+        if self.setup.role != Role::Service {
+            // Its purpose is its start.
+            (self.alive, self.due, self.is_stopped) = (None, None, true);
+        }
         if runs { Ok(()) } else { Err(Halt::Dead) }
     }
 
@@ -261,7 +271,7 @@ impl<'a> Player<'a> {
             let failure = Failure::new(Code::Script, what);
             return Err(failure.why("each tick in a wait is a run").next("wait for a shorter time").into());
         }
-        let Some(alive) = &mut self.alive else { return Ok(Ended::at_once(End::NotDelivered)) };
+        let Some(alive) = &mut self.alive else { return Ok(Ended::at_once(End::Over)) };
         let mut slices = 1;
         let mut outcome = alive.instance.activate(activation, &mut self.world);
         while let Outcome::Yielded { .. } = outcome {

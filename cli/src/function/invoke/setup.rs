@@ -11,7 +11,7 @@ use crate::code::Code;
 use crate::failure::Failure;
 use crate::manifest::{self, Document};
 use agent_nostd::function::{Capabilities, Grant, Limits};
-use hub::model::{CAPABILITIES, FunctionSpec, Manifest, ManifestSpec, ObjectKey, Size, config_bytes};
+use hub::model::{CAPABILITIES, FunctionSpec, Manifest, ManifestSpec, ObjectKey, Role, Size, config_bytes};
 use hub::problem_code::ProblemCode;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,7 @@ pub struct Setup {
     pub granted: Capabilities,
     pub config: Vec<u8>,
     pub triggers: Triggers,
+    pub role: Role,
     /// Of a project, whose linker puts the stack first.
     pub stack_bytes: Option<u32>,
 }
@@ -66,8 +67,8 @@ impl Setup {
         let module = project.module();
         let path = project.directory.join(MANIFEST);
         let mut setup = if path.exists() {
-            let function = stated(&path, &module, namespace)?;
-            Self::new(&module, place, &function, true)?
+            let (function, role) = stated(&path, &module, namespace)?;
+            Self { role, ..Self::new(&module, place, &function, true)? }
         } else {
             Self::of_module(&module, place)?
         };
@@ -106,6 +107,7 @@ impl Setup {
                 None => config_bytes(&function.config),
             },
             triggers,
+            role: Role::Service,
             stack_bytes: None,
         })
     }
@@ -171,7 +173,7 @@ fn grant(function: &FunctionSpec) -> Result<Grant, Failure> {
 }
 
 /// What the manifest says of the component that runs this module.
-fn stated(path: &Path, module: &Path, namespace: &str) -> Result<FunctionSpec, Failure> {
+fn stated(path: &Path, module: &Path, namespace: &str) -> Result<(FunctionSpec, Role), Failure> {
     let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
     for mut document in manifest::read_judged(&Files::of(path), namespace)? {
         let pointers = artifact::file_pointers(&document);
@@ -207,8 +209,8 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// The function that the artifact at this pointer belongs to.
-fn function(document: &Document, pointer: &str) -> Result<FunctionSpec, Failure> {
+/// The function that the artifact at this pointer belongs to, and its role.
+fn function(document: &Document, pointer: &str) -> Result<(FunctionSpec, Role), Failure> {
     let target = &document.target;
     let key = ObjectKey { kind: target.kind, namespace: target.namespace.clone(), name: target.name.clone() };
     let manifest = Manifest::read(&key, &document.value).map_err(|refusal| {
@@ -219,7 +221,7 @@ fn function(document: &Document, pointer: &str) -> Result<FunctionSpec, Failure>
     })?;
     let number = pointer.split('/').nth(3).and_then(|step| step.parse::<usize>().ok()).unwrap_or(0);
     let function = match &manifest.spec {
-        ManifestSpec::Workload(spec) => spec.views().get(number).map(|view| view.function.clone()),
+        ManifestSpec::Workload(spec) => spec.views().get(number).map(|view| (view.function.clone(), view.role)),
         ManifestSpec::Namespace(_) | ManifestSpec::Region(_) | ManifestSpec::Device(_) | ManifestSpec::Token(_) => None,
     };
     function.ok_or_else(|| Failure::usage(format!("{} has no function at {pointer}", target.key())))

@@ -68,6 +68,7 @@ const fn outcome(end: &End) -> &'static str {
         End::NoEntry => "NO_ENTRY",
         End::NotDelivered => "NOT_DELIVERED",
         End::TooLong => "INPUT_TOO_LONG",
+        End::Over => "OVER",
         End::Failed { .. } => "FAILED",
     }
 }
@@ -197,6 +198,7 @@ fn paragraph(step: &Step, setup: &Setup) -> String {
         End::NoEntry => item("-", "the module has no entry point for this"),
         End::NotDelivered => item("-", "not delivered: no trigger of workload.yaml asks for this topic"),
         End::TooLong => item("-", "not delivered: the payload or its topic is longer than a device takes"),
+        End::Over => item("-", "an init or job is over when it has started"),
         End::Failed { reason, detail } => item("failed", &format!("{}: {detail}", reason.reason().code())),
     }
     out

@@ -180,6 +180,15 @@ fn a_function_that_is_taken_away_says_goodbye_and_can_come_back() {
 }
 
 #[test]
+fn a_job_is_over_when_it_has_started() {
+    let mut job = setup(Class::Linux, "");
+    job.role = hub::model::Role::Job;
+    let steps = play_as(&job, COUNTER, "tick\nevent door open\nwait 1m\nrestart\n");
+    let expected = [("start", "DONE", 0), ("tick", "OVER", 0), ("event", "OVER", 0), ("restart", "DONE", 60_000)];
+    assert_eq!(outline(&steps), expected);
+}
+
+#[test]
 fn a_play_has_an_end() {
     let setup = setup(Class::Linux, "");
     let module = timer("nop");
