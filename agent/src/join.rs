@@ -190,17 +190,16 @@ async fn ask(
     name: &str,
     options: &JoinOptions,
 ) -> Result<Answer, JoinError> {
-    let mut random = [0; 24];
-    getrandom::fill(&mut random).map_err(IdentityError::Entropy)?;
-    let [nonce, suffix] = [&random[..16], &random[16..]];
-    let nonce: [u8; 16] = nonce.try_into().map_err(|_| JoinError::Answer("nonce"))?;
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(IdentityError::Entropy)?;
     let user = format!("join:{}", token.id);
     let broker = endpoint.to_string();
     let tls = pin.map(|pin| tls::client(Trust::Pinned(pin))).transpose();
     let tls = tls.map_err(|error| JoinError::NotTrusted { broker: broker.clone(), why: tls::explain(&error) })?;
     let settings = Settings {
         tls,
-        client: format!("{user}-{}", HEXLOWER.encode(suffix)),
+        // The only one that an external broker lets this user have.
+        client: user.clone(),
         user,
         password: HEXLOWER.encode(&token.secret),
         keep_alive: KEEP_ALIVE,

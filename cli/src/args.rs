@@ -222,9 +222,21 @@ pub struct Hub {
     /// Address of the API; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7443")]
     pub api: String,
-    /// Address of the MQTT broker; port 0 takes a free one
+    /// Address of the MQTT broker, port 0 takes a free one; or the URL of a broker elsewhere: mqtt(s)://HOST:PORT
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1883")]
     pub broker: String,
+    /// With a broker elsewhere: an administrator of its dynamic-security plugin
+    #[arg(long, value_name = "NAME", default_value = "admin")]
+    pub broker_user: String,
+    /// With a broker elsewhere: the file with that user's password
+    #[arg(long, value_name = "FILE")]
+    pub broker_password_file: Option<PathBuf>,
+    /// With mqtts://: PEM file of the authority that vouches for the broker
+    #[arg(long, value_name = "FILE")]
+    pub broker_ca: Option<PathBuf>,
+    /// With a broker elsewhere: the URL under which devices reach it, if it is another
+    #[arg(long, value_name = "URL")]
+    pub broker_public: Option<String>,
     /// Which of both speak TLS 1.3
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
     pub tls: Encryption,

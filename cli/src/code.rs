@@ -10,6 +10,7 @@ use crate::exit::Exit;
 pub enum Code {
     Address,
     Artifact,
+    Broker,
     Build,
     Ca,
     Changes,
@@ -83,9 +84,10 @@ const fn row(text: &'static str, exit: Exit, meaning: &'static str, next: &'stat
 
 impl Code {
     /// By name.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::Address,
         Self::Artifact,
+        Self::Broker,
         Self::Build,
         Self::Ca,
         Self::Changes,
@@ -149,6 +151,12 @@ impl Code {
                 Exit::Usage,
                 "A file that a manifest names with `file:` cannot be read.",
                 "build it, or correct the path; it is relative to the manifest",
+            ),
+            Self::Broker => row(
+                "BROKER",
+                Exit::Failure,
+                "The broker that --broker names cannot be reached, or cannot be used.",
+                "docs/howto/external-broker.md",
             ),
             Self::Build => row(
                 "BUILD",

@@ -17,7 +17,9 @@ use crate::target::collection;
 use crate::wait::seconds;
 use hub::hub::{Hub, HubConfig, HubError};
 use hub::model::Kind;
+use hub::mqtt::BrokerUrl;
 use hub::problem_code::ProblemCode;
+use hub::provision::ExternalBroker;
 use hub::store::StoreError;
 use hub::tls::{OwnFiles, TlsSettings, When};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -68,7 +70,11 @@ impl Running {
         raise_open_files();
         let mut config = HubConfig::new(&global.data);
         config.api = address("--api", &args.api, known.map(|known| known.artifacts.as_str()))?;
-        config.broker = address("--broker", &args.broker, known.map(|known| known.broker.as_str()))?;
+        let known_broker = known.map(|known| known.broker.as_str());
+        config.external = external(args, known_broker)?;
+        if config.external.is_none() {
+            config.broker = address("--broker", &args.broker, known_broker)?;
+        }
         config.tls = tls(args);
         let hub = Hub::start(config).map_err(|error| hub_failure(&error, global))?;
         for warning in hub.warnings() {
@@ -247,6 +253,47 @@ fn tls(args: &HubArgs) -> TlsSettings {
     TlsSettings { when, names: args.names.clone(), own }
 }
 
+/// A broker elsewhere, if a URL names one.
+fn external(args: &HubArgs, known: Option<&str>) -> Result<Option<ExternalBroker>, Failure> {
+    const GUIDE: &str = "docs/howto/external-broker.md";
+    if !args.broker.contains("://") {
+        let given = [
+            ("--broker-password-file", args.broker_password_file.is_some()),
+            ("--broker-ca", args.broker_ca.is_some()),
+            ("--broker-public", args.broker_public.is_some()),
+        ];
+        return match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) => Err(Failure::usage(format!("{option} is for a broker elsewhere"))
+                .why(format!("--broker {} is an address at which the broker in this program listens", args.broker))
+                .next("--broker mqtts://broker.example:8883")
+                .next(GUIDE)),
+            None => Ok(None),
+        };
+    }
+    let url = |text: &str| {
+        BrokerUrl::parse(text)
+            .map_err(|error| Failure::usage("this is no address of a broker").why(error.to_string()).next(GUIDE))
+    };
+    let Some(password) = args.broker_password_file.clone() else {
+        return Err(Failure::usage("a broker elsewhere needs --broker-password-file")
+            .why("the hub makes the accounts of its devices there, as an administrator of the dynamic-security plugin")
+            .next("--broker-user admin --broker-password-file FILE")
+            .next(GUIDE));
+    };
+    let public = args.broker_public.as_deref().map(url).transpose()?;
+    let (user, authority) = (args.broker_user.clone(), args.broker_ca.clone());
+    let external = ExternalBroker { url: url(&args.broker)?, public, user, password, authority };
+    let advertised = external.advertised().to_string();
+    match known.filter(|known| *known != advertised) {
+        Some(known) => Err(Failure::usage(format!(
+            "{advertised} is not the broker that the devices of this data directory know"
+        ))
+        .why(format!("they joined through {known}, and look for the hub there"))
+        .next("remove the directories `agent` and `fleet` in the data directory and their devices: they join again")),
+        None => Ok(Some(external)),
+    }
+}
+
 /// Port 0 is any port at the first start; afterwards it is the port that the device knows.
 fn address(option: &str, text: &str, known: Option<&str>) -> Result<SocketAddr, Failure> {
     let wrong = |why: String| {
@@ -284,6 +331,7 @@ fn hub_failure(error: &HubError, global: &Global) -> Failure {
                 .next("or start another one: --data DIR --api 127.0.0.1:0 --broker 127.0.0.1:0")
         }
         HubError::Tls(_) => failure(Code::Tls).next("docs/howto/own-ca.md"),
+        HubError::External(_) => failure(Code::Broker).next("docs/howto/external-broker.md"),
         HubError::Listen { .. } | HubError::Broker(_) => {
             failure(Code::Address).next("--api 127.0.0.1:0 --broker 127.0.0.1:0")
         }

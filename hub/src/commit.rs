@@ -102,6 +102,9 @@ pub struct DeviceKeysRow {
     pub exchange: [u8; 32],
     /// SHA-256 over the password as it is sent: 64 lower-case hexadecimal digits of the 32-byte credential.
     pub credential_sha256: [u8; 32],
+    /// Of the request that the credential was made for, so that it can be told again; `None`: it joined with a hub that
+    /// did not keep it.
+    pub join_nonce: Option<[u8; 16]>,
     pub joined_ms: u64,
 }
 

@@ -7,7 +7,9 @@
 mod broker_slot;
 mod endpoints;
 mod engine_thread;
+mod held;
 mod link_events;
+mod place;
 mod reach;
 #[cfg(test)]
 mod tests;
@@ -22,16 +24,18 @@ use std::time::SystemTime;
 use async_channel::{Receiver, Sender};
 use wire::dalek::ExchangeSecret;
 use wire::join::ExchangeKey;
-use wire::topic::Topic;
+use wire::limits::JOIN_SECRET_BYTES;
+use wire::topic::{TokenId, Topic};
 use wire::{DeviceId, Digest, PairKey};
 
 pub use broker_slot::SUPERVISION_PERIOD;
 pub use endpoints::{ENDPOINTS_FILE, Endpoints};
 pub use engine_thread::PUBLICATIONS_WAITING_MAX;
+pub use held::HELD_MAX;
 pub use link_events::LINK_EVENTS_MAX;
 
 use crate::api::{self, Api, ApiLimits};
-use crate::broker::{AccessTable, BrokerConfig, BrokerError, BrokerLimits, Front, HUB_USER, NameRefused};
+use crate::broker::{AccessTable, BrokerConfig, BrokerError, BrokerLimits, Credential, Front, NameRefused};
 use crate::commit::Loaded;
 use crate::engine::port::{EngineConfig, Exchange, Input};
 use crate::engine::{Engine, loaded_grants};
@@ -39,13 +43,15 @@ use crate::grants::Grants;
 use crate::handle::{Handle, Message};
 use crate::keys::{AdminToken, KEYS_DIRECTORY, Keys, KeysError};
 use crate::metrics::Metrics;
-use crate::mqtt::{ACKNOWLEDGE_TIMEOUT, Link, LinkConfig, LinkEvent};
+use crate::mqtt::{ACKNOWLEDGE_TIMEOUT, Endpoint, Link, LinkConfig, LinkEvent};
+use crate::provision::{self, ExternalBroker, Owner, ProvisionError, Provisioner};
 use crate::store::{
     ArtifactError, Artifacts, DataDirectory, Outcome, Report, Store, StoreError, StoreLimits, StoreSettings, Writer,
 };
-use crate::tls::{Tls, TlsError, TlsSettings};
+use crate::tls::{Door, Tls, TlsError, TlsSettings};
 use broker_slot::{BrokerSlot, Supervisor};
 use engine_thread::EngineThread;
+use place::{External, Place};
 use reach::Reach;
 
 /// Where the API listens unless told otherwise.
@@ -64,8 +70,10 @@ pub struct HubConfig {
     pub data: PathBuf,
     /// Port 0 takes a free one.
     pub api: SocketAddr,
-    /// Port 0 takes a free one.
+    /// Port 0 takes a free one. Without meaning with an external broker.
     pub broker: SocketAddr,
+    /// A broker elsewhere, instead of the embedded one.
+    pub external: Option<ExternalBroker>,
     /// Encryption of both.
     pub tls: TlsSettings,
     /// Name of the fleet; counts at the first start only.
@@ -88,6 +96,7 @@ impl HubConfig {
             data: data.into(),
             api: API_ADDRESS_DEFAULT,
             broker: BROKER_ADDRESS_DEFAULT,
+            external: None,
             tls: TlsSettings::default(),
             fleet: None,
             store: StoreLimits::default(),
@@ -121,6 +130,9 @@ pub enum HubError {
     /// No broker.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// No broker elsewhere.
+    #[error(transparent)]
+    External(#[from] ProvisionError),
     /// No certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -147,7 +159,7 @@ pub struct Hub {
     endpoints: Endpoints,
     warnings: Vec<String>,
     handle: Handle,
-    broker: Arc<BrokerSlot>,
+    broker: Arc<Place>,
     tls: Option<Arc<Tls>>,
     /// TLS in front of the broker.
     front: Option<Front>,
@@ -185,14 +197,15 @@ impl Hub {
         let (api_address, listener) = listener.map_err(|error| HubError::Listen { address: config.api, error })?;
         let access = Arc::new(access_table(&loaded)?);
         let doors = reach::doors(&config, tls.as_ref(), &metrics);
-        // Behind TLS the broker itself is for this process alone.
-        let listen = if doors.broker.is_some() { loopback(0) } else { config.broker };
-        let broker = BrokerConfig { listen, limits: config.broker_limits };
-        let broker = Arc::new(BrokerSlot::start(broker, access.clone())?);
-        let front = doors.broker.map(|door| Front::start(config.broker, broker.address(), door)).transpose()?;
-        let broker_address = front.as_ref().map_or(broker.address(), Front::address);
+        let started = match &config.external {
+            Some(external) => start_external(external, tls.as_deref(), &keys, &loaded)?,
+            None => start_embedded(&config, doors.broker, &access)?,
+        };
+        let Started { place, front, address, endpoint, credential, authority, warnings: more } = started;
+        warnings.extend(more);
+        let broker = Arc::new(place);
 
-        let reach = Reach::new(&config, api_address, broker_address);
+        let reach = Reach::new(&config, api_address, address);
         let ca_file = tls.as_ref().map(|tls| reach::write_authority(&data, tls)).transpose()?;
         let endpoints = Endpoints {
             api: reach.api_here,
@@ -203,7 +216,7 @@ impl Hub {
         };
         let exchange = Box::new(SharedExchange(Arc::clone(&keys.exchange)));
         let mut engine_config = EngineConfig::new(reach.broker, reach.api, exchange);
-        engine_config.certificate = front.as_ref().and(tls.as_ref()).map(|tls| tls.authority());
+        engine_config.certificate = authority.or_else(|| front.as_ref().and(tls.as_ref()).map(|tls| tls.authority()));
         engine_config.trust = store.trust().to_vec();
         (config.tune)(&mut engine_config);
 
@@ -212,9 +225,9 @@ impl Hub {
         let writer = start_writer(store, &handle).map_err(system("a thread for the writer"))?;
         let (events, seen) = async_channel::bounded(link_events::LINK_EVENTS_MAX);
         let link =
-            Link::start(link_config(&fleet, &broker, &access)?, events).map_err(system("a thread for the link"))?;
-        let link_events =
-            link_events::start(fleet, seen.clone(), handle.queue()).map_err(system("a thread for link events"))?;
+            Link::start(link_config(&fleet, endpoint, credential)?, events).map_err(system("a thread for the link"))?;
+        let link_events = link_events::start(fleet.clone(), seen.clone(), handle.queue())
+            .map_err(system("a thread for link events"))?;
         let grants = Arc::new(Grants::default());
         for (sha256, grant) in loaded_grants(&loaded) {
             grants.put(sha256, grant);
@@ -226,6 +239,7 @@ impl Hub {
             link,
             access: access.clone(),
             broker: broker.clone(),
+            fleet,
             metrics: metrics.clone(),
             grants: grants.clone(),
         };
@@ -265,6 +279,8 @@ impl Hub {
         let tend = reach::tend(hub.tls.clone());
         let supervisor = Supervisor::start(hub.broker.clone(), tend);
         hub.supervisor = Some(supervisor.map_err(system("a thread for the supervisor"))?);
+        // Before anybody can be told that the hub is ready: who hears it looks for this file.
+        hub.endpoints.write(&hub.data).map_err(system("the file with the endpoints"))?;
         let serve = move || {
             if let Err(error) = api::serve(listener, doors.api, api, &api_stopped) {
                 tracing::error!(%error, "the API ended");
@@ -272,7 +288,6 @@ impl Hub {
         };
         let api = thread::Builder::new().name("api".to_owned()).spawn(serve);
         hub.api = Some(api.map_err(system("a thread for the API"))?);
-        hub.endpoints.write(&hub.data).map_err(system("the file with the endpoints"))?;
         tracing::info!(api = hub.endpoints.api, broker = hub.endpoints.broker, data = %hub.data.display(), "hub started");
         Ok(hub)
     }
@@ -307,10 +322,10 @@ impl Hub {
         let runs =
             |thread: &Option<thread::JoinHandle<()>>| thread.as_ref().is_some_and(|thread| !thread.is_finished());
         let front = self.front.as_ref().is_none_or(Front::is_running);
-        runs(&self.engine) && runs(&self.link_events) && runs(&self.api) && front
+        runs(&self.engine) && runs(&self.link_events) && runs(&self.api) && front && self.broker.is_running()
     }
 
-    /// Ends the broker with everything that it remembers, and starts a new one on the same address.
+    /// Ends the embedded broker with everything that it remembers, and starts a new one on the same address.
     ///
     /// # Errors
     /// When the new one does not start; it is tried again in the background.
@@ -364,7 +379,7 @@ fn access_table(loaded: &Loaded) -> Result<AccessTable, HubError> {
     for (device, _) in &loaded.devices {
         access.device_put(&device.device.text(), device.credential_sha256)?;
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = now_ms();
     // A used token stays: its device may not have heard the answer and asks again.
     for token in loaded.tokens.iter().filter(|token| u128::from(token.expires_ms) > now) {
         access.join_put(&token.id.to_string(), token.secret_sha256)?;
@@ -372,15 +387,82 @@ fn access_table(loaded: &Loaded) -> Result<AccessTable, HubError> {
     Ok(access)
 }
 
-fn link_config(fleet: &str, broker: &BrokerSlot, access: &AccessTable) -> Result<LinkConfig, HubError> {
+fn now_ms() -> u128 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
+}
+
+/// A broker that can be used, and how the hub's connection for messages gets there.
+struct Started {
+    place: Place,
+    front: Option<Front>,
+    /// Where this process listens for MQTT, if it does.
+    address: SocketAddr,
+    endpoint: Endpoint,
+    credential: Credential,
+    /// Of the external broker, for devices.
+    authority: Option<Digest>,
+    warnings: Vec<String>,
+}
+
+fn start_embedded(config: &HubConfig, door: Option<Door>, access: &Arc<AccessTable>) -> Result<Started, HubError> {
+    // Behind TLS the broker itself is for this process alone.
+    let listen = if door.is_some() { loopback(0) } else { config.broker };
+    let slot = BrokerSlot::start(BrokerConfig { listen, limits: config.broker_limits }, access.clone())?;
+    let front = door.map(|door| Front::start(config.broker, slot.address(), door)).transpose()?;
+    Ok(Started {
+        address: front.as_ref().map_or(slot.address(), Front::address),
+        front,
+        endpoint: Endpoint::plain(slot.address()),
+        credential: access.hub_credential(),
+        authority: None,
+        warnings: Vec::new(),
+        place: Place::Embedded(slot),
+    })
+}
+
+fn start_external(
+    external: &ExternalBroker,
+    tls: Option<&Tls>,
+    keys: &Keys,
+    loaded: &Loaded,
+) -> Result<Started, HubError> {
+    let (endpoint, administrator, authority) = external.open()?;
+    match (tls, authority) {
+        (Some(tls), Some(authority)) if tls.authority() != authority => {
+            return Err(ProvisionError::TwoAuthorities.into());
+        }
+        (Some(_), None) => return Err(ProvisionError::ApiOnly { broker: external.advertised().to_string() }.into()),
+        (Some(_) | None, _) => {}
+    }
+    let random = |error: getrandom::Error| HubError::System { what: "random bytes", error: io::Error::other(error) };
+    // New at every start, as with the embedded broker.
+    let credential = Credential::random(&provision::hub_user(&loaded.fleet)).map_err(random)?;
+    let (mut accounts, warning) = place::accounts(loaded, &keys.exchange, now_ms());
+    accounts.push((Owner::Hub, credential.password.clone()));
+    let provisioner = Provisioner::start(&endpoint, &administrator, &loaded.fleet, accounts)?;
+    provision::self_test(&endpoint, &credential, &loaded.fleet)?;
+    let (exchange, fleet) = (Arc::clone(&keys.exchange), loaded.fleet.clone());
+    Ok(Started {
+        place: Place::External(External { provisioner, exchange, fleet }),
+        front: None,
+        address: loopback(0),
+        endpoint,
+        credential,
+        authority,
+        warnings: warning.into_iter().chain(reach::external_warning(external)).collect(),
+    })
+}
+
+fn link_config(fleet: &str, endpoint: Endpoint, credential: Credential) -> Result<LinkConfig, HubError> {
     // The store has checked the fleet's name already.
     let filters = Topic::hub_filters(fleet).map_err(|_| StoreError::FleetName(fleet.to_owned()))?;
     Ok(LinkConfig {
-        address: broker.address(),
-        client_id: HUB_USER.to_owned(),
-        credential: access.hub_credential(),
+        endpoint,
+        client_id: credential.user.clone(),
+        credential,
         subscriptions: filters.iter().map(ToString::to_string).collect(),
         acknowledge_timeout: ACKNOWLEDGE_TIMEOUT,
+        session_s: None,
     })
 }
 
@@ -428,5 +510,9 @@ impl Exchange for SharedExchange {
 
     fn seal(&self, other: &ExchangeKey, covered: &Digest, credential: &[u8; 32]) -> Option<[u8; 48]> {
         self.0.seal(other, covered, credential)
+    }
+
+    fn join_secret(&self, fleet: &str, token: TokenId) -> Option<[u8; JOIN_SECRET_BYTES]> {
+        self.0.join_secret(fleet, token)
     }
 }

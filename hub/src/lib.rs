@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod model;
 pub mod mqtt;
 pub mod problem_code;
+pub mod provision;
 pub mod scheduler;
 pub mod store;
 pub mod tls;

@@ -96,7 +96,8 @@ fn riskiest_joints_live_in_one_process() {
     let broker = Broker::start(BrokerConfig::new(SocketAddr::from(([127, 0, 0, 1], 0))), table.clone()).unwrap();
     let (events, received) = async_channel::bounded(16);
     let config = LinkConfig {
-        address: broker.address(),
+        endpoint: hub::mqtt::Endpoint::plain(broker.address()),
+        session_s: None,
         client_id: "hub".to_owned(),
         credential: table.hub_credential(),
         subscriptions: vec!["spike/#".to_owned()],

@@ -86,6 +86,7 @@ pub fn batch(sequence: u64, era: u32) -> Batch {
             identity: [1; 32],
             exchange: ExchangeSecret::from_seed([7; 32]).public_key().0,
             credential_sha256: Digest::of(&sequence.to_le_bytes()).0,
+            join_nonce: Some([8; 16]),
             joined_ms: sequence,
         }));
     } else if sequence.is_multiple_of(7) {

@@ -29,6 +29,7 @@ guides! {
     two_commands: "docs/tutorials/1-two-commands.md",
     write_a_function: "docs/tutorials/2-write-a-function.md",
     draw_a_region: "docs/howto/draw-a-region.md",
+    external_broker: "docs/howto/external-broker.md",
     join_a_linux_device: "docs/howto/join-linux-device.md",
     own_ca: "docs/howto/own-ca.md",
     watch: "docs/howto/watch.md",

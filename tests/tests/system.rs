@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::{Value, json};
-use tests::harness::{Agent, Hub, PATIENCE, Workload, free_port, wait_until};
+use tests::harness::{Agent, Broker, Hub, Mosquitto, PATIENCE, Workload, free_port, wait_until};
 
 const FRANKFURT: (f64, f64) = (8.6821, 50.1109);
 const PARIS: (f64, f64) = (2.3522, 48.8566);
@@ -41,15 +41,46 @@ fn restarts(workload: &Value) -> u64 {
     workload["status"]["devices"][0]["restarts"].as_u64().unwrap()
 }
 
+/// Every test of this file runs with the broker in the hub and with one beside it.
+macro_rules! on_both_brokers {
+    ($($name:ident),* $(,)?) => {
+        mod embedded {
+            $(#[test] fn $name() { super::$name(tests::harness::Broker::Embedded) })*
+        }
+        mod mosquitto {
+            $(#[test] fn $name() { super::$name(tests::harness::Broker::Mosquitto) })*
+        }
+    };
+}
+
+on_both_brokers!(
+    a_function_is_placed_by_geography_runs_and_logs,
+    an_unapproved_device_gets_nothing_until_it_is_approved,
+    a_token_joins_one_device_only,
+    a_killed_hub_disturbs_nothing,
+    a_broker_that_lost_everything_is_filled_again,
+    an_acknowledged_write_survives_a_kill,
+    a_killed_agent_comes_back_with_its_state,
+    a_device_that_boots_offline_runs_what_it_knew,
+    changes_wait_for_a_device_that_is_away,
+    c14_a_bad_version_is_rolled_back_with_its_reason,
+    hostile_modules_are_contained_and_explained,
+    a_growing_guest_stays_inside_its_limit,
+    emitted_events_reach_subscribed_functions,
+    logs_can_be_followed,
+    what_is_not_built_is_refused_and_named,
+    the_example_of_the_placement_page_is_accepted,
+);
+
 struct Site {
     directory: tempfile::TempDir,
     hub: Hub,
 }
 
 impl Site {
-    fn new() -> Self {
+    fn new(broker: Broker) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let hub = Hub::start(directory.path());
+        let hub = Hub::start_on(directory.path(), broker);
         Self { directory, hub }
     }
 
@@ -58,8 +89,8 @@ impl Site {
     }
 
     /// One agent in Frankfurt with hello running on it.
-    fn with_hello() -> (Self, Agent) {
-        let site = Self::new();
+    fn with_hello(broker: Broker) -> (Self, Agent) {
+        let site = Self::new(broker);
         let agent = site.agent("gw-1", FRANKFURT);
         site.hub.deploy(&Workload::new("hello").every("100ms").config("the test"), HELLO);
         site.hub.wait_running("hello");
@@ -68,9 +99,8 @@ impl Site {
     }
 }
 
-#[test]
-fn a_function_is_placed_by_geography_runs_and_logs() {
-    let site = Site::new();
+fn a_function_is_placed_by_geography_runs_and_logs(broker: Broker) {
+    let site = Site::new(broker);
     let _frankfurt = site.agent("gw-fra", FRANKFURT);
     let _paris = site.agent("gw-par", PARIS);
     let ring = json!([[[8.0, 49.8], [9.2, 49.8], [9.2, 50.4], [8.0, 50.4], [8.0, 49.8]]]);
@@ -99,9 +129,8 @@ fn a_function_is_placed_by_geography_runs_and_logs() {
     });
 }
 
-#[test]
-fn an_unapproved_device_gets_nothing_until_it_is_approved() {
-    let site = Site::new();
+fn an_unapproved_device_gets_nothing_until_it_is_approved(broker: Broker) {
+    let site = Site::new(broker);
     let token = site.hub.join_token(false);
     let mut agent = Agent::enrol(site.directory.path(), &token, "gw-1", FRANKFURT);
     agent.run();
@@ -119,9 +148,8 @@ fn an_unapproved_device_gets_nothing_until_it_is_approved() {
     site.hub.wait_running("hello");
 }
 
-#[test]
-fn a_token_joins_one_device_only() {
-    let site = Site::new();
+fn a_token_joins_one_device_only(broker: Broker) {
+    let site = Site::new(broker);
     let token = site.hub.join_token(true);
     let _first = Agent::enrol(site.directory.path(), &token, "gw-1", FRANKFURT);
     let refused = std::process::Command::new(tests::harness::program("fulmar-agent"))
@@ -135,9 +163,8 @@ fn a_token_joins_one_device_only() {
 }
 
 /// C1: the hub is gone; what runs, runs on, and nothing is restarted when it comes back.
-#[test]
-fn a_killed_hub_disturbs_nothing() {
-    let (mut site, agent) = Site::with_hello();
+fn a_killed_hub_disturbs_nothing(broker: Broker) {
+    let (mut site, agent) = Site::with_hello(broker);
     let before = *runs(&site.hub, "hello").last().unwrap();
     site.hub.kill();
     let then = agent.state();
@@ -156,21 +183,26 @@ fn a_killed_hub_disturbs_nothing() {
 }
 
 /// C2: the broker comes back with nothing in its memory; devices return by jitter, and nothing is restarted.
-#[test]
-fn a_broker_that_lost_everything_is_filled_again() {
+fn a_broker_that_lost_everything_is_filled_again(broker: Broker) {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("hub");
-    let (api, broker) = (free_port(), free_port());
+    let (api, port) = (free_port(), free_port());
     let mut config = hub::hub::HubConfig::new(&data);
     config.api = ([127, 0, 0, 1], api).into();
-    config.broker = ([127, 0, 0, 1], broker).into();
+    config.broker = ([127, 0, 0, 1], port).into();
+    let mut mosquitto = (broker == Broker::Mosquitto).then(|| Mosquitto::start(directory.path()));
+    config.external = mosquitto.as_ref().map(Mosquitto::external);
     let running = hub::hub::Hub::start(config).unwrap();
-    let hub = Hub::attach(&data, api, broker);
+    let mut lose = || match &mut mosquitto {
+        Some(mosquitto) => mosquitto.lose_everything(),
+        None => running.restart_broker().unwrap(),
+    };
+    let hub = Hub::attach(&data, api, port);
     let mut agent = Agent::join(directory.path(), &hub, "gw-1", FRANKFURT);
     hub.deploy(&Workload::new("hello").every("100ms"), HELLO);
     hub.wait_running("hello");
     let before = wait_run_above(&hub, "hello", 1);
-    running.restart_broker().unwrap();
+    lose();
     hub.wait_workload("hello", "is on its way back", |_| true);
     wait_until("lines come again over the new broker", || {
         let all = runs(&hub, "hello");
@@ -180,7 +212,7 @@ fn a_broker_that_lost_everything_is_filled_again() {
     // The retained set is there again: a device that boots now gets it from the broker alone.
     agent.kill();
     hub.deploy(&Workload::new("other").every("100ms"), &ticking("other ticks"));
-    running.restart_broker().unwrap();
+    lose();
     agent.run();
     hub.wait_running("other");
     drop(agent);
@@ -188,9 +220,8 @@ fn a_broker_that_lost_everything_is_filled_again() {
 }
 
 /// An acknowledged write is there after the hub was killed at once.
-#[test]
-fn an_acknowledged_write_survives_a_kill() {
-    let mut site = Site::new();
+fn an_acknowledged_write_survives_a_kill(broker: Broker) {
+    let mut site = Site::new(broker);
     for number in 0..5 {
         let name = format!("region-{number}");
         let region = json!({"apiVersion": "fulmar/v1", "kind": "Region", "metadata": {"name": name},
@@ -203,9 +234,8 @@ fn an_acknowledged_write_survives_a_kill() {
 }
 
 /// The agent is killed: it starts again from its journal and the function goes on with its state.
-#[test]
-fn a_killed_agent_comes_back_with_its_state() {
-    let (site, mut agent) = Site::with_hello();
+fn a_killed_agent_comes_back_with_its_state(broker: Broker) {
+    let (site, mut agent) = Site::with_hello(broker);
     let before = *runs(&site.hub, "hello").last().unwrap();
     agent.kill();
     agent.run();
@@ -216,9 +246,8 @@ fn a_killed_agent_comes_back_with_its_state() {
 }
 
 /// The machine reboots while it is offline: no hub, no broker, and the function runs.
-#[test]
-fn a_device_that_boots_offline_runs_what_it_knew() {
-    let (mut site, mut agent) = Site::with_hello();
+fn a_device_that_boots_offline_runs_what_it_knew(broker: Broker) {
+    let (mut site, mut agent) = Site::with_hello(broker);
     agent.kill();
     site.hub.kill();
     let then = agent.state();
@@ -233,9 +262,8 @@ fn a_device_that_boots_offline_runs_what_it_knew() {
 }
 
 /// What was changed while a device was away is applied when it returns.
-#[test]
-fn changes_wait_for_a_device_that_is_away() {
-    let (site, mut agent) = Site::with_hello();
+fn changes_wait_for_a_device_that_is_away(broker: Broker) {
+    let (site, mut agent) = Site::with_hello(broker);
     agent.kill();
     site.hub.remove("hello");
     site.hub.deploy(&Workload::new("other").every("100ms"), &ticking("other ticks"));
@@ -249,9 +277,8 @@ fn changes_wait_for_a_device_that_is_away() {
 }
 
 /// A new version replaces the old one; a bad one is taken back, and the operator reads why (W5, C14).
-#[test]
-fn c14_a_bad_version_is_rolled_back_with_its_reason() {
-    let site = Site::new();
+fn c14_a_bad_version_is_rolled_back_with_its_reason(broker: Broker) {
+    let site = Site::new(broker);
     let _agent = site.agent("gw-1", FRANKFURT);
     site.hub.deploy(&Workload::new("app").every("100ms"), &ticking("version one"));
     site.hub.wait_running("app");
@@ -276,9 +303,8 @@ fn c14_a_bad_version_is_rolled_back_with_its_reason() {
 }
 
 /// W1-W4, W8: whatever a module does, its neighbour runs on and the operator reads the reason.
-#[test]
-fn hostile_modules_are_contained_and_explained() {
-    let (site, _agent) = Site::with_hello();
+fn hostile_modules_are_contained_and_explained(broker: Broker) {
+    let (site, _agent) = Site::with_hello(broker);
     let import = |what: &str| module(&format!(r#"(import "fulmar" "{what}" (func)) (func (export "fulmar_timer"))"#));
     let hostile: [(&str, Vec<u8>, &[&str]); 7] = [
         ("loops", module(r#"(func (export "fulmar_timer") (loop $l (br $l)))"#), &["OUT_OF_FUEL"]),
@@ -332,9 +358,8 @@ fn hostile_modules_are_contained_and_explained() {
 }
 
 /// W2: a guest that grows for ever stays inside its limit, and the agent's memory stays small.
-#[test]
-fn a_growing_guest_stays_inside_its_limit() {
-    let site = Site::new();
+fn a_growing_guest_stays_inside_its_limit(broker: Broker) {
+    let site = Site::new(broker);
     let agent = site.agent("gw-1", FRANKFURT);
     let grows = module(
         r#"(import "fulmar" "log" (func $log (param i32 i32 i32) (result i32)))
@@ -353,9 +378,8 @@ fn a_growing_guest_stays_inside_its_limit() {
 }
 
 /// An emitted event reaches the functions that subscribed to its topic, on this device and on others.
-#[test]
-fn emitted_events_reach_subscribed_functions() {
-    let site = Site::new();
+fn emitted_events_reach_subscribed_functions(broker: Broker) {
+    let site = Site::new(broker);
     let _one = site.agent("gw-1", FRANKFURT);
     let _two = site.agent("gw-2", PARIS);
     let emits = module(
@@ -381,9 +405,8 @@ fn emitted_events_reach_subscribed_functions() {
 }
 
 /// Followed logs arrive while they are made.
-#[test]
-fn logs_can_be_followed() {
-    let (site, _agent) = Site::with_hello();
+fn logs_can_be_followed(broker: Broker) {
+    let (site, _agent) = Site::with_hello(broker);
     let mut child = std::process::Command::new(tests::harness::program("fulmar"))
         .args(["logs", "-f", "--tail", "1", "wl/hello"])
         .env("FULMAR_DATA", site.hub.data())
@@ -402,9 +425,8 @@ fn logs_can_be_followed() {
 }
 
 /// A manifest that asks for what is not built is refused with its place; nothing is stored.
-#[test]
-fn what_is_not_built_is_refused_and_named() {
-    let site = Site::new();
+fn what_is_not_built_is_refused_and_named(broker: Broker) {
+    let site = Site::new(broker);
     let document = json!({"apiVersion": "fulmar/v1", "kind": "Workload", "metadata": {"name": "w"}, "spec": {
         "type": "function", "artifact": format!("a@sha256:{}", "0".repeat(64)), "function": {}, "replicas": 1,
         "placement": {"labels": {"a": "b"}, "coverage": {"region": "city", "withinKm": 2}, "witin": ["x"]}}});
@@ -418,9 +440,8 @@ fn what_is_not_built_is_refused_and_named() {
 }
 
 /// The example of docs/placement.md, word for word, in a manifest.
-#[test]
-fn the_example_of_the_placement_page_is_accepted() {
-    let site = Site::new();
+fn the_example_of_the_placement_page_is_accepted(broker: Broker) {
+    let site = Site::new(broker);
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let page = std::fs::read_to_string(root.join("docs/placement.md")).unwrap();
     let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();

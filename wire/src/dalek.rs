@@ -3,8 +3,9 @@ use crate::auth::PairKey;
 use crate::digest::Digest;
 use crate::id::DeviceId;
 use crate::join::ExchangeKey;
-use crate::limits::SEALED_CREDENTIAL_BYTES;
+use crate::limits::{JOIN_SECRET_BYTES, SEALED_CREDENTIAL_BYTES};
 use crate::sign::{PublicKey, Sign, Signature, Verify};
+use crate::topic::TokenId;
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
@@ -82,6 +83,15 @@ impl ExchangeSecret {
     /// `K = HKDF(X25519(device, hub), fleet, device)`: the same on both sides. `None` for a degenerate key.
     pub fn pair_key(&self, other: &ExchangeKey, fleet: &str, device: DeviceId) -> Option<PairKey> {
         self.derive(other, b"fulmar/v1/pair", &[fleet.as_bytes(), &device.0]).map(PairKey)
+    }
+
+    /// The secret of a join token, so that the hub can tell it again without storing it. Unlike everything else here it
+    /// comes from the hub's own secret alone, which must have a full 32 bytes of entropy.
+    pub fn join_secret(&self, fleet: &str, token: TokenId) -> Option<[u8; JOIN_SECRET_BYTES]> {
+        let mut out = [0; JOIN_SECRET_BYTES];
+        let hkdf = Hkdf::<Sha256>::new(Some(b"fulmar/v1/join-secret"), self.0.as_bytes());
+        hkdf.expand_multi_info(&[fleet.as_bytes(), &token.0], &mut out).ok()?;
+        Some(out)
     }
 
     /// Seals a credential into one answer. The key comes from everything else in the answer (`Accepted::covered`, which

@@ -68,6 +68,8 @@ pub const TRUST_PUBLISHER_KEYS_MAX: usize = 3;
 pub const TRUST_REVOKED_MAX: usize = 8;
 /// Sealed credential bytes: 32 of credential, 16 of tag.
 pub const SEALED_CREDENTIAL_BYTES: usize = 48;
+/// The secret of a join token.
+pub const JOIN_SECRET_BYTES: usize = 16;
 /// Bytes of one frame of any kind. Above this nothing is sent; a device may announce less.
 pub const FRAME_BYTES_MAX: usize = 128 * 1024;
 

@@ -506,8 +506,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
     pub(crate) fn on_hub_state(&mut self, now: Instant, payload: &[u8]) {
         let Ok(state) = wire::frame::decode_plain::<HubState>(payload) else { return };
         let known = self.session.incarnation.replace(state.incarnation);
-        // Before the first Fresh of a connection a Hello is on its way anyway.
-        if known.is_none_or(|known| known == state.incarnation) || !self.session.is_established() {
+        // Before the first Fresh of a connection a Hello is on its way anyway. Whoever was greeted before it heard of any
+        // incarnation, from a broker that had lost it, cannot know whether it was this one.
+        if known == Some(state.incarnation) || !self.session.is_established() {
             return;
         }
         let spread = Duration::from_millis(u64::from(state.spread_ms)).min(SPREAD_MAX);

@@ -49,7 +49,7 @@ struct Probe {
 impl Probe {
     async fn connect(address: SocketAddr, probe: &Credential, suffix: &str) -> Result<Self, String> {
         let id = format!("{}-{suffix}", probe.user);
-        let mut options = MqttOptions::new(id, crate::mqtt::host_of(address), address.port());
+        let mut options = MqttOptions::new(id, crate::mqtt::bracketed(&address.ip().to_string()), address.port());
         options.set_credentials(&probe.user, &probe.password);
         let (client, events) = AsyncClient::new(options, REQUESTS_MAX);
         let mut connected = Self { client, events };

@@ -7,7 +7,7 @@ use super::Engine;
 use super::event::Draft;
 use super::object::Act;
 use super::pending::Release;
-use super::port::{AccessChange, Answer, Now, Problem, Ticket};
+use super::port::{AccessChange, Answer, CredentialOrigin, Now, Problem, Ticket};
 use super::problem;
 use super::stored::{Body, DeviceBody, Reported, Spec};
 use crate::commit::{AuditEntry, DeviceKeysRow, TokenRow, Write};
@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use wire::dalek::Ed25519;
 use wire::frame::{Body as _, decode_plain, encode_plain};
-use wire::join::{Accepted, JoinAnswer, JoinClaim, JoinRefusal, JoinRequest, JoinToken, hub_fingerprint};
+use wire::join::{Accepted, ExchangeKey, JoinAnswer, JoinClaim, JoinRefusal, JoinRequest, JoinToken, hub_fingerprint};
+use wire::limits::JOIN_SECRET_BYTES;
 use wire::topic::{TokenId, Topic, is_label};
 use wire::{DeviceId, Digest, PairKey};
 
@@ -64,10 +65,12 @@ impl Engine {
         if self.state.tokens.len() >= TOKENS_MAX {
             return Some(Err(problem::limit(format!("{TOKENS_MAX} join tokens are open, the most there can be"))));
         }
-        let (mut id, mut secret) = ([0; 8], [0; 16]);
+        let mut id = [0; 8];
         id.copy_from_slice(&entropy[..8]);
-        secret.copy_from_slice(&entropy[8..24]);
         let id = TokenId(id);
+        let Some(secret) = self.state.exchange.join_secret(&self.state.fleet_name, id) else {
+            return Some(Err(problem::invalid("/", "the hub's key gives no secret for a token".to_owned())));
+        };
         let token = JoinToken {
             id,
             secret,
@@ -80,7 +83,7 @@ impl Engine {
             return Some(Err(problem::invalid("/", "the broker's address is too long for a token".to_owned())));
         };
         let expires_ms = now.wall_ms.saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
-        let secret_sha256 = Digest::of(data_encoding::HEXLOWER.encode(&secret).as_bytes()).0;
+        let secret_sha256 = Digest::of(join_password(&secret).as_bytes()).0;
         let labels = serde_json::to_string(&labels).unwrap_or_default();
         let row = TokenRow { id, secret_sha256, expires_ms, approve, labels, used_by: None };
         let mut releases = vec![Release::Access(AccessChange::JoinPut { token: id, secret_sha256 })];
@@ -178,7 +181,7 @@ impl Engine {
         if self.state.devices.index_of(id).is_none() && self.state.devices.len() >= DEVICES_MAX {
             return Err(JoinRefusal::Busy);
         }
-        let credential_sha256 = Digest::of(data_encoding::HEXLOWER.encode(&credential).as_bytes()).0;
+        let credential_sha256 = Digest::of(device_password(&credential).as_bytes()).0;
         let body = self.joined_body(now, &name, claim, &row);
         let approved = matches!(&body.spec, Spec::Device(device) if device.spec.approved);
         let unsealed = Accepted {
@@ -202,15 +205,17 @@ impl Engine {
             identity: claim.identity.0,
             exchange: claim.exchange.0,
             credential_sha256,
+            join_nonce: Some(claim.nonce),
             joined_ms: now.wall_ms,
         };
+        let access = keys.access();
         let key = ObjectKey::device(&name);
         let mut writes = vec![Write::DeviceKeysPut(keys), Write::TokenPut(TokenRow { used_by: Some(id), ..row })];
         let actor = format!("token:{token}");
         let audit = self.put_writes(now, &Act { actor: &actor, action: "join" }, &key, body, &mut writes);
         let how = if approved { "joined, approved by its token" } else { "joined and waits for its approval" };
         let releases = vec![
-            Release::Access(AccessChange::DevicePut { id, credential_sha256 }),
+            Release::Access(access),
             Release::Event(Draft::normal("Joined", &key, how).on(&name)),
             Release::Publish { topic, payload, retain: false },
         ];
@@ -276,12 +281,31 @@ impl Engine {
 
 /// One credential per nonce: a request that is repeated, even after a restart, gets the same bytes under the same seal.
 /// Whoever knows the pair's key could talk as the device anyway.
-fn credential(pair: &PairKey, nonce: &[u8; 16]) -> [u8; 32] {
+pub fn credential(pair: &PairKey, nonce: &[u8; 16]) -> [u8; 32] {
     let mut text = Vec::with_capacity(CREDENTIAL_DOMAIN.len() + 48);
     text.extend_from_slice(CREDENTIAL_DOMAIN);
     text.extend_from_slice(&pair.0);
     text.extend_from_slice(nonce);
     Digest::of(&text).0
+}
+
+/// How a device shows its credential to the broker.
+pub fn device_password(credential: &[u8; 32]) -> String {
+    data_encoding::HEXLOWER.encode(credential)
+}
+
+/// How the holder of a join token shows its secret to the broker.
+pub fn join_password(secret: &[u8; JOIN_SECRET_BYTES]) -> String {
+    data_encoding::HEXLOWER.encode(secret)
+}
+
+impl DeviceKeysRow {
+    /// What the broker has to know of this device.
+    pub fn access(&self) -> AccessChange {
+        let exchange = ExchangeKey(self.exchange);
+        let origin = self.join_nonce.map(|nonce| CredentialOrigin { exchange, nonce });
+        AccessChange::DevicePut { id: self.device, credential_sha256: self.credential_sha256, origin }
+    }
 }
 
 fn read_labels(labels: &Value) -> Result<BTreeMap<String, String>, Refusal> {

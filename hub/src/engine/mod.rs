@@ -43,6 +43,7 @@ mod what_if;
 pub use apply::Applier;
 pub use changes::CHANGES_MAX;
 pub use device_change::REJECTIONS_MAX;
+pub use join::{credential, device_password, join_password};
 pub use plan::PLAN_DOCUMENTS_MAX;
 pub(crate) use problem::refused;
 pub use stored::timestamp;

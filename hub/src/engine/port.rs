@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use wire::desired::SignedHeader;
 use wire::join::ExchangeKey;
+use wire::limits::JOIN_SECRET_BYTES;
 use wire::topic::{TokenId, Up};
 use wire::{DeviceId, Digest, PairKey};
 
@@ -50,6 +51,7 @@ pub trait Exchange: Send {
     fn public_key(&self) -> ExchangeKey;
     fn pair_key(&self, other: &ExchangeKey, fleet: &str, device: DeviceId) -> Option<PairKey>;
     fn seal(&self, other: &ExchangeKey, covered: &Digest, credential: &[u8; 32]) -> Option<[u8; 48]>;
+    fn join_secret(&self, fleet: &str, token: TokenId) -> Option<[u8; JOIN_SECRET_BYTES]>;
 }
 
 impl Exchange for wire::dalek::ExchangeSecret {
@@ -63,6 +65,10 @@ impl Exchange for wire::dalek::ExchangeSecret {
 
     fn seal(&self, other: &ExchangeKey, covered: &Digest, credential: &[u8; 32]) -> Option<[u8; 48]> {
         self.seal(other, covered, credential)
+    }
+
+    fn join_secret(&self, fleet: &str, token: TokenId) -> Option<[u8; JOIN_SECRET_BYTES]> {
+        self.join_secret(fleet, token)
     }
 }
 
@@ -191,12 +197,36 @@ pub struct Publication {
 /// Who may connect to the broker, and who may use the API. Durable before it is said; at start the shell fills the table from `Loaded`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessChange {
-    DevicePut { id: DeviceId, credential_sha256: [u8; 32] },
-    DeviceRemove { id: DeviceId },
-    JoinPut { token: TokenId, secret_sha256: [u8; 32] },
-    JoinRemove { token: TokenId },
-    GrantPut { sha256: [u8; 32], grant: Grant },
-    GrantRemove { sha256: [u8; 32] },
+    /// What the credential was made from goes with its hash: a broker elsewhere is told the credential itself.
+    DevicePut {
+        id: DeviceId,
+        credential_sha256: [u8; 32],
+        origin: Option<CredentialOrigin>,
+    },
+    DeviceRemove {
+        id: DeviceId,
+    },
+    JoinPut {
+        token: TokenId,
+        secret_sha256: [u8; 32],
+    },
+    JoinRemove {
+        token: TokenId,
+    },
+    GrantPut {
+        sha256: [u8; 32],
+        grant: Grant,
+    },
+    GrantRemove {
+        sha256: [u8; 32],
+    },
+}
+
+/// What a device's credential follows from, together with the hub's own key. Nothing of it is secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialOrigin {
+    pub exchange: ExchangeKey,
+    pub nonce: [u8; 16],
 }
 
 /// Whether a write is only judged.

@@ -59,8 +59,8 @@ impl Engine {
                 continue;
             };
             device.observed.quarantined = false;
-            let (credential_sha256, name) = (device.keys.credential_sha256, device.keys.name.clone());
-            self.effects.push_back(Effect::Access(AccessChange::DevicePut { id, credential_sha256 }));
+            let (change, name) = (device.keys.access(), device.keys.name.clone());
+            self.effects.push_back(Effect::Access(change));
             self.touch_device(now, index);
             self.tell(now, Draft::normal("Released", &ObjectKey::device(&name), "its quarantine is over").on(&name));
         }

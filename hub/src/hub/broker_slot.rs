@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use futures_lite::future;
 
+use super::place::Place;
 use crate::broker::{AccessTable, Broker, BrokerConfig, BrokerError};
 
 /// How often the broker is looked at, and how soon a failed start is tried again.
@@ -75,7 +76,7 @@ impl BrokerSlot {
         Ok(())
     }
 
-    fn supervise(&self) {
+    pub(super) fn supervise(&self) {
         let _restarting = self.restarting.lock().unwrap_or_else(PoisonError::into_inner);
         let is_running = self.current().as_ref().is_some_and(Broker::is_running);
         if is_running {
@@ -92,18 +93,18 @@ impl BrokerSlot {
     }
 }
 
-/// The thread that looks after a slot, and after what else has to be looked after.
+/// The thread that looks after a broker in this process, and after what else has to be looked after.
 pub(super) struct Supervisor {
     stop: Sender<()>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Supervisor {
-    pub(super) fn start(slot: Arc<BrokerSlot>, mut tend: impl FnMut() + Send + 'static) -> std::io::Result<Self> {
+    pub(super) fn start(place: Arc<Place>, mut tend: impl FnMut() + Send + 'static) -> std::io::Result<Self> {
         let (stop, stopped) = async_channel::bounded(1);
         let thread = thread::Builder::new().name("supervisor".to_owned()).spawn(move || {
             while !is_stopped(&stopped) {
-                slot.supervise();
+                place.supervise();
                 tend();
             }
         })?;

@@ -1,6 +1,6 @@
 //! Where a running hub is reached, as a file for programs on the same machine.
 //!
-//! The file is there exactly while the hub serves: written last at a start, removed first at a stop. After a crash it
+//! The file is there while the hub serves: written when it listens and before it answers, removed first at a stop. After a crash it
 //! may be stale; the process id in it tells.
 
 use std::io;

@@ -10,12 +10,14 @@ use std::time::{self, Duration, SystemTime};
 
 use futures_lite::future;
 use rustix::time::{ClockId, clock_gettime};
+use wire::topic::Topic;
 
-use super::broker_slot::BrokerSlot;
-use crate::broker::{AccessTable, NameRefused};
+use super::held::{Held, Waiting};
+use super::place::Place;
+use crate::broker::AccessTable;
 use crate::commit::{Batch, CommitFailure};
 use crate::engine::Engine;
-use crate::engine::port::{AccessChange, Effect, Input, Instant, Now, Publication};
+use crate::engine::port::{AccessChange, Answer, Effect, Input, Instant, Now, Problem, Publication, Ticket};
 use crate::grants::Grants;
 use crate::handle::{Inbox, Message, Switchboard};
 use crate::metrics::Metrics;
@@ -28,6 +30,8 @@ const BURST_MAX: usize = 256;
 pub const PUBLICATIONS_WAITING_MAX: usize = 1_024;
 /// How soon to look again when the writer or the link had no room.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(2);
+/// How soon to look whether a broker elsewhere knows what it was told.
+const HELD_PAUSE: Duration = Duration::from_millis(10);
 
 /// Everything that the thread owns.
 pub(super) struct EngineThread {
@@ -36,7 +40,8 @@ pub(super) struct EngineThread {
     pub(super) writer: Writer,
     pub(super) link: Link,
     pub(super) access: Arc<AccessTable>,
-    pub(super) broker: Arc<BrokerSlot>,
+    pub(super) broker: Arc<Place>,
+    pub(super) fleet: String,
     pub(super) metrics: Metrics,
     pub(super) grants: Arc<Grants>,
 }
@@ -46,6 +51,8 @@ struct Running {
     board: Switchboard,
     /// The link was full: these go first.
     waiting: VecDeque<Publication>,
+    /// What may leave when the broker knows the accounts that it speaks of.
+    held: Held,
     began: Duration,
     /// Batches at the writer, and since when.
     submitted: VecDeque<(u64, time::Instant)>,
@@ -74,6 +81,7 @@ impl EngineThread {
                 owned: self,
                 board: Switchboard::default(),
                 waiting: VecDeque::new(),
+                held: Held::default(),
                 began: boot_time(),
                 submitted: VecDeque::new(),
             };
@@ -112,6 +120,7 @@ impl Running {
 
     /// Carries out what the engine wants, until it wants nothing or there is no room.
     fn perform(&mut self) {
+        self.release();
         while let Some(publication) = self.waiting.pop_front() {
             if let Some(back) = self.publish(publication) {
                 self.waiting.push_front(back);
@@ -122,12 +131,16 @@ impl Running {
             let Some(effect) = self.poll() else { return };
             match effect {
                 Effect::Commit(batch) => self.commit(batch),
-                Effect::Publish(publication) if self.waiting.is_empty() => {
-                    let back = self.publish(publication);
-                    self.waiting.extend(back);
+                Effect::Publish(publication) => {
+                    if let Some(publication) = self.hold_publication(publication) {
+                        self.send(publication);
+                    }
                 }
-                Effect::Publish(publication) => self.waiting.push_back(publication),
-                Effect::Answer { ticket, result } => self.board.answer(ticket, result),
+                Effect::Answer { ticket, result } => {
+                    if let Some(result) = self.hold_answer(ticket, result) {
+                        self.board.answer(ticket, result);
+                    }
+                }
                 Effect::Stream { ticket, item } => {
                     if let Some(input) = self.board.stream(ticket, item) {
                         self.owned.engine.handle(self.now(), input);
@@ -202,29 +215,82 @@ impl Running {
         }
     }
 
-    fn change_access(&self, change: AccessChange) {
-        let Self { owned: EngineThread { access, broker, .. }, .. } = self;
+    /// In the order of the engine, behind those that found no room.
+    fn send(&mut self, publication: Publication) {
+        if !self.waiting.is_empty() {
+            self.waiting.push_back(publication);
+            return;
+        }
+        let back = self.publish(publication);
+        self.waiting.extend(back);
+    }
+
+    /// Gives it back unless it tells a device of an account that the broker does not have yet.
+    fn hold_publication(&mut self, publication: Publication) -> Option<Publication> {
+        let is_join = |text: &str| matches!(Topic::parse(&self.owned.fleet, text), Some(Topic::JoinAnswer(_)));
+        if !self.held.is_early(self.owned.broker.settled()) || !is_join(&publication.topic) {
+            return Some(publication);
+        }
+        if !self.held.put(Waiting::Publication(publication)) {
+            // The device asks again.
+            tracing::warn!("too many joins wait for the broker; the answer to one is dropped");
+        }
+        None
+    }
+
+    /// Gives it back unless it is a join token that the broker does not know yet.
+    fn hold_answer(&mut self, ticket: Ticket, result: Result<Answer, Problem>) -> Option<Result<Answer, Problem>> {
+        let broker = &self.owned.broker;
+        let is_token = matches!(result, Ok(Answer::Token { .. }));
+        // Without a connection nobody could use it anyway, and whoever asked need not wait for that.
+        if !is_token || !broker.is_connected() || !self.held.is_early(broker.settled()) || self.held.is_full() {
+            return Some(result);
+        }
+        self.held.put(Waiting::Answer(ticket, Box::new(result)));
+        None
+    }
+
+    fn release(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let (settled, is_connected) = (self.owned.broker.settled(), self.owned.broker.is_connected());
+        while let Some(waiting) = self.held.take(settled, is_connected, self.owned.link.is_connected()) {
+            match waiting {
+                Waiting::Publication(publication) => self.send(publication),
+                Waiting::Answer(ticket, result) => self.board.answer(ticket, *result),
+            }
+        }
+    }
+
+    fn change_access(&mut self, change: AccessChange) {
+        let EngineThread { access, broker, grants, .. } = &self.owned;
         let entered = match change {
-            AccessChange::DevicePut { id, credential_sha256 } => {
-                replace_device(access, broker, &id.text(), credential_sha256)
+            AccessChange::DevicePut { id, credential_sha256, origin } => {
+                let is_replaced = access.device_remove(&id.text());
+                let entered = access.device_put(&id.text(), credential_sha256);
+                entered.map(|()| self.held.expect(broker.device_put(id, &credential_sha256, origin, is_replaced)))
             }
             AccessChange::DeviceRemove { id } => {
                 access.device_remove(&id.text());
-                broker.kick(&id.text());
+                broker.device_remove(id);
                 Ok(())
             }
             AccessChange::GrantPut { sha256, grant } => {
-                self.owned.grants.put(sha256, grant);
+                grants.put(sha256, grant);
                 Ok(())
             }
             AccessChange::GrantRemove { sha256 } => {
-                self.owned.grants.remove(&sha256);
+                grants.remove(&sha256);
                 Ok(())
             }
-            AccessChange::JoinPut { token, secret_sha256 } => access.join_put(&token.to_string(), secret_sha256),
+            AccessChange::JoinPut { token, secret_sha256 } => {
+                let entered = access.join_put(&token.to_string(), secret_sha256);
+                entered.map(|()| self.held.expect(broker.join_put(token, &secret_sha256)))
+            }
             AccessChange::JoinRemove { token } => {
-                // A session without its entry can neither publish nor hear more.
                 access.join_remove(&token.to_string());
+                broker.join_remove(token);
                 Ok(())
             }
         };
@@ -252,11 +318,14 @@ impl Running {
     /// How long to wait at most; `None`: for the next message.
     fn pause(&self) -> Option<Duration> {
         let due = self.owned.engine.poll_timeout().map(|due| due.since(self.now().monotonic));
-        if self.waiting.is_empty() && self.has_room() {
-            due
+        let longest = if !self.waiting.is_empty() || !self.has_room() {
+            NO_ROOM_PAUSE
+        } else if !self.held.is_empty() {
+            HELD_PAUSE
         } else {
-            Some(due.map_or(NO_ROOM_PAUSE, |due| due.min(NO_ROOM_PAUSE)))
-        }
+            return due;
+        };
+        Some(due.map_or(longest, |due| due.min(longest)))
     }
 
     /// `None` when it is time to end.
@@ -286,20 +355,4 @@ impl Running {
             None => Some(()),
         }
     }
-}
-
-/// A device that joins again gets a new credential: whoever is connected with the old one is cut off. A new device is
-/// not, because nobody can be.
-fn replace_device(
-    access: &AccessTable,
-    broker: &BrokerSlot,
-    device: &str,
-    credential_sha256: [u8; 32],
-) -> Result<(), NameRefused> {
-    let replaced = access.device_remove(device);
-    access.device_put(device, credential_sha256)?;
-    if replaced {
-        broker.kick(device);
-    }
-    Ok(())
 }

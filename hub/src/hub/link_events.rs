@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn only_the_end_of_a_connection_is_a_link_down() {
         let mut translator = Translator { fleet: "north".to_owned(), is_up: false };
-        let lost = || LinkEvent::Disconnected { reason: String::new() };
+        let lost = || LinkEvent::Disconnected { reason: String::new(), refusal: None };
         assert!(translator.translate(lost()).is_none());
         let connected = LinkEvent::Connected { session_present: false };
         assert!(matches!(translator.translate(connected), Some(Input::LinkUp)));

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{HubConfig, HubError, system};
 use crate::keys::RUN_DIRECTORY;
 use crate::metrics::Metrics;
+use crate::mqtt::bracketed;
+use crate::provision::ExternalBroker;
 use crate::store::file;
 use crate::tls::{self, AUTHORITY_FILE, Door, Tls, TlsError, WARN_BEFORE};
 
@@ -25,20 +27,21 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    pub(super) fn new(config: &HubConfig, api: SocketAddr, broker: SocketAddr) -> Self {
-        let text = |plain: &str, address: SocketAddr, host: &str| {
-            let secure = if config.tls.when.covers(address.ip()) { "s" } else { "" };
-            let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
-            format!("{plain}{secure}://{host}:{}", address.port())
+    /// `listener`: of the embedded broker.
+    pub(super) fn new(config: &HubConfig, api: SocketAddr, listener: SocketAddr) -> Self {
+        let (broker, broker_here) = match &config.external {
+            Some(external) => (external.advertised().to_string(), external.url.to_string()),
+            None => Self::listener(config, "mqtt", listener),
         };
-        let anywhere = |address: SocketAddr| host_anywhere(config, address.ip());
-        let here = |address: SocketAddr| host_here(config, address.ip());
-        Self {
-            api: text("http", api, &anywhere(api)),
-            broker: text("mqtt", broker, &anywhere(broker)),
-            api_here: text("http", api, &here(api)),
-            broker_here: text("mqtt", broker, &here(broker)),
-        }
+        let (api, api_here) = Self::listener(config, "http", api);
+        Self { api, broker, api_here, broker_here }
+    }
+
+    /// As it is reached from anywhere, and from this machine.
+    fn listener(config: &HubConfig, plain: &str, address: SocketAddr) -> (String, String) {
+        let secure = if config.tls.when.covers(address.ip()) { "s" } else { "" };
+        let text = |host: String| format!("{plain}{secure}://{}:{}", bracketed(&host), address.port());
+        (text(host_anywhere(config, address.ip())), text(host_here(config, address.ip())))
     }
 }
 
@@ -58,10 +61,25 @@ fn host_here(config: &HubConfig, address: IpAddr) -> String {
     }
 }
 
+/// What this process listens on.
+fn listeners(config: &HubConfig) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+    let broker = config.external.is_none().then_some(("the broker", config.broker));
+    std::iter::once(("the API", config.api)).chain(broker)
+}
+
+/// What an operator should know about the way to a broker elsewhere.
+pub(super) fn external_warning(external: &ExternalBroker) -> Option<String> {
+    let open = [&external.url, external.advertised()].into_iter().find(|url| !url.is_secure && !url.is_loopback())?;
+    Some(format!(
+        "the way to the broker at {open} is WITHOUT encryption: everybody on it can read credentials, the administrator's too, and \
+         use them. Use mqtts:// with --broker-ca, unless the network itself is encrypted"
+    ))
+}
+
 /// The certificate, if any listener needs one.
 pub(super) fn open_tls(config: &HubConfig, keys: &Path) -> Result<Option<Arc<Tls>>, TlsError> {
-    let secure: Vec<SocketAddr> =
-        [config.api, config.broker].into_iter().filter(|address| config.tls.when.covers(address.ip())).collect();
+    let listeners = listeners(config).map(|(_, address)| address);
+    let secure: Vec<SocketAddr> = listeners.filter(|address| config.tls.when.covers(address.ip())).collect();
     if secure.is_empty() {
         return Ok(None);
     }
@@ -86,7 +104,7 @@ pub(super) fn doors(config: &HubConfig, tls: Option<&Arc<Tls>>, metrics: &Metric
 /// What an operator should know about how the hub is reached.
 pub(super) fn warnings(config: &HubConfig, tls: Option<&Tls>) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (what, address) in [("the API", config.api), ("the broker", config.broker)] {
+    for (what, address) in listeners(config) {
         if !address.ip().is_loopback() && !config.tls.when.covers(address.ip()) {
             warnings.push(format!(
                 "{what} listens on {address} WITHOUT encryption, as --tls off asks for: everybody on the way can read tokens and \

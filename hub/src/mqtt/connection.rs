@@ -5,20 +5,23 @@
 //! publications come in through a second future beside it, so that waiting for one never stops the other.
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::io;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use async_compat::Compat;
 use futures_lite::future;
-use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubAckReason, SubAck, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Filter, Packet, PubAckReason, SubAck, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::{Outgoing, TlsConfiguration, Transport};
 
+use super::capability::lacking;
 use super::tickets::Tickets;
 use super::{
-    BACKOFF_MAX, BACKOFF_MIN, CONNECT_TIMEOUT, INFLIGHT_MAX, KEEP_ALIVE, LinkConfig, LinkEvent, Outbox,
-    PACKET_BYTES_MAX, Publication, RECEIVE_MAX, host_of,
+    BACKOFF_MAX, BACKOFF_MIN, CONNECT_TIMEOUT, Endpoint, INFLIGHT_MAX, KEEP_ALIVE, LinkConfig, LinkEvent, Outbox,
+    PACKET_BYTES_MAX, Publication, RECEIVE_MAX, Refusal,
 };
 
 /// Requests between our queue and the library's event loop; short, because ours is the one that is bounded and seen.
@@ -32,6 +35,8 @@ enum End {
     Stop,
     /// It was lost; for people.
     Lost(String),
+    /// It cannot come to be; for people, and for whoever decides whether to go on.
+    Refused(String, Refusal),
 }
 
 /// The life of the link's thread.
@@ -45,13 +50,17 @@ pub(super) async fn run(config: &LinkConfig, outbox: &Outbox, events: &Sender<Li
         };
         let end = future::or(stop, serve(config, outbox, events)).await;
         outbox.close();
-        let End::Lost(reason) = end else { return };
-        tracing::warn!(address = %config.address, reason, "no connection to the broker");
+        let (reason, refusal) = match end {
+            End::Stop => return,
+            End::Lost(reason) => (reason, None),
+            End::Refused(reason, refusal) => (reason, Some(refusal)),
+        };
+        tracing::warn!(broker = %config.endpoint, reason, "no connection to the broker");
         if began.elapsed() >= GOOD_AFTER {
             pause = BACKOFF_MIN;
         }
         let report_and_pause = async {
-            if events.send(LinkEvent::Disconnected { reason }).await.is_err() {
+            if events.send(LinkEvent::Disconnected { reason, refusal }).await.is_err() {
                 return End::Stop;
             }
             smol::Timer::after(jittered(pause)).await;
@@ -79,11 +88,16 @@ fn jittered(pause: Duration) -> Duration {
 
 /// One connection, from the first packet to its end.
 async fn serve(config: &LinkConfig, outbox: &Outbox, events: &Sender<LinkEvent>) -> End {
-    let mut options = MqttOptions::new(&config.client_id, host_of(config.address), config.address.port());
+    let Endpoint { port, tls, .. } = &config.endpoint;
+    let mut options = MqttOptions::new(&config.client_id, config.endpoint.library_host(), *port);
+    if let Some(tls) = tls {
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.clone())));
+    }
     options
         .set_credentials(&config.credential.user, &config.credential.password)
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_start(true)
+        .set_session_expiry_interval(config.session_s)
         // The default of 10 KiB would cut the connection at the first larger status.
         .set_max_packet_size(Some(PACKET_BYTES_MAX))
         .set_receive_maximum(Some(RECEIVE_MAX))
@@ -194,6 +208,11 @@ impl Incoming<'_> {
         loop {
             match poll(event_loop).await? {
                 Event::Incoming(Packet::ConnAck(ack)) => {
+                    let lacks = lacking(&ack);
+                    if !lacks.is_empty() {
+                        let said: Vec<String> = lacks.iter().map(ToString::to_string).collect();
+                        return Err(End::Refused(said.join("; "), Refusal::Lacks(lacks)));
+                    }
                     present = ack.session_present;
                     if self.config.subscriptions.is_empty() {
                         return Ok(present);
@@ -267,5 +286,34 @@ impl Incoming<'_> {
 }
 
 async fn poll(event_loop: &mut EventLoop) -> Result<Event, End> {
-    Compat::new(event_loop.poll()).await.map_err(|error| End::Lost(error.to_string()))
+    Compat::new(event_loop.poll()).await.map_err(end_of)
+}
+
+fn end_of(error: ConnectionError) -> End {
+    if let Some(cause) = tls_error(&error) {
+        return End::Refused(cause.to_string(), Refusal::NotTrusted);
+    }
+    match error {
+        ConnectionError::ConnectionRefused(
+            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized | ConnectReturnCode::Banned,
+        ) => End::Refused("it does not accept this user and password".to_owned(), Refusal::NotAuthorized),
+        ConnectionError::ConnectionRefused(
+            ConnectReturnCode::RefusedProtocolVersion | ConnectReturnCode::UnsupportedProtocolVersion,
+        ) => End::Refused("it does not speak MQTT 5".to_owned(), Refusal::Protocol),
+        other => End::Lost(other.to_string()),
+    }
+}
+
+/// What TLS itself found wrong; a connection that only broke in a handshake may come to be the next time.
+fn tls_error(error: &ConnectionError) -> Option<&rustls::Error> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // An I/O error hides what it wraps from the chain of causes.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
 }

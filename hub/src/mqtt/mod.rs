@@ -4,17 +4,22 @@
 //! acknowledged when a connection ends is forgotten here: the owner sends it again. Publishing never blocks, so an
 //! owner that is slow to read events slows the broker down but can never wait for itself.
 
+mod capability;
 mod connection;
+mod endpoint;
 #[cfg(test)]
 mod tests;
 mod tickets;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crate::broker::Credential;
+
+pub use capability::{BROKER_PACKET_BYTES_MIN, BROKER_RECEIVE_MIN, BROKER_SESSION_MIN_S, Lack};
+pub(crate) use endpoint::bracketed;
+pub use endpoint::{BrokerUrl, Endpoint, UrlError};
 
 /// Publications that may wait for the connection; more are handed back.
 pub const QUEUE_PUBLICATIONS_MAX: usize = 8_192;
@@ -43,7 +48,7 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct LinkConfig {
     /// The broker.
-    pub address: SocketAddr,
+    pub endpoint: Endpoint,
     /// MQTT client id.
     pub client_id: String,
     /// User name and password.
@@ -52,6 +57,9 @@ pub struct LinkConfig {
     pub subscriptions: Vec<String>,
     /// `ACKNOWLEDGE_TIMEOUT`, but for tests.
     pub acknowledge_timeout: Duration,
+    /// The broker is to keep the session for so long after a connection, which is cleared at the next one: asked by whoever
+    /// wants to know whether it can.
+    pub session_s: Option<u32>,
 }
 
 /// One message to send.
@@ -84,6 +92,19 @@ pub enum PublishError {
     Invalid(Publication),
 }
 
+/// Why a broker and this client do not come together, although they reach each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It does not accept user and password.
+    NotAuthorized,
+    /// It does not speak MQTT 5.
+    Protocol,
+    /// It cannot do what is needed.
+    Lacks(Vec<Lack>),
+    /// Its certificate, or its TLS.
+    NotTrusted,
+}
+
 /// What happened on the link. Events of one connection come in order; `Connected` is its first, `Disconnected` its
 /// last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +119,8 @@ pub enum LinkEvent {
     Disconnected {
         /// For people.
         reason: String,
+        /// Trying again will not help before somebody changes something.
+        refusal: Option<Refusal>,
     },
     /// A message on one of the subscriptions.
     Message {
@@ -203,6 +226,12 @@ impl Link {
         self.outbox.put(publication)
     }
 
+    /// Publications are taken now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        *self.outbox.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Disconnects and ends the thread. Publications still on their way are forgotten.
     pub fn stop(mut self) {
         self.end();
@@ -225,14 +254,6 @@ impl Link {
         } else if thread.join().is_err() {
             tracing::error!("the MQTT link's thread ended by a panic");
         }
-    }
-}
-
-/// The host as the client library wants it: it puts a colon and the port behind.
-pub(crate) fn host_of(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(v4) => v4.ip().to_string(),
-        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
     }
 }
 

@@ -24,7 +24,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Findings of a check that are shown.
 const FINDINGS_MAX: usize = 8;
 
-const MIGRATIONS: [&str; 2] = [include_str!("migration/0001_first.sql"), include_str!("migration/0002_rejection.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migration/0001_first.sql"),
+    include_str!("migration/0002_rejection.sql"),
+    include_str!("migration/0003_join_nonce.sql"),
+];
 
 /// How thorough a check is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,7 +37,7 @@ pub(super) fn load(path: &Path, connection: &Connection, keys: &Keys) -> Result<
     );
     let devices = all(
         connection,
-        "SELECT device, name, identity, exchange, credential_sha256, joined_ms FROM device_keys",
+        "SELECT device, name, identity, exchange, credential_sha256, join_nonce, joined_ms FROM device_keys",
         device_keys,
     );
     let tokens = all(connection, "SELECT id, secret_sha256, expires_ms, approve, labels, used_by FROM token", token);
@@ -98,7 +98,8 @@ fn device_keys(row: &Row<'_>) -> rusqlite::Result<DeviceKeysRow> {
         identity: row.get(2)?,
         exchange: row.get(3)?,
         credential_sha256: row.get(4)?,
-        joined_ms: number(row.get(5)?),
+        join_nonce: row.get(5)?,
+        joined_ms: number(row.get(6)?),
     })
 }
 

@@ -85,6 +85,7 @@ fn device_row(device: DeviceId) -> DeviceKeysRow {
         identity: [3; 32],
         exchange: wire::dalek::ExchangeSecret::from_seed([9; 32]).public_key().0,
         credential_sha256: [4; 32],
+        join_nonce: Some([8; 16]),
         joined_ms: u64::MAX,
     }
 }
@@ -218,8 +219,8 @@ fn a_database_that_is_not_understood_is_left_alone() {
     open(data.path()).unwrap();
     let change = |sql: &str| Connection::open(&database).unwrap().execute_batch(sql).unwrap();
     change("PRAGMA user_version = 99");
-    let Err(StoreError::Newer { found: 99, known: 2, .. }) = open(data.path()) else { panic!("opened a newer one") };
-    change("PRAGMA user_version = 2; PRAGMA application_id = 5");
+    let Err(StoreError::Newer { found: 99, known: 3, .. }) = open(data.path()) else { panic!("opened a newer one") };
+    change("PRAGMA user_version = 3; PRAGMA application_id = 5");
     assert!(matches!(open(data.path()), Err(StoreError::Foreign { .. })));
     std::fs::remove_file(&database).unwrap();
     std::fs::write(&database, "not a database, but long enough to have a header of a hundred bytes ".repeat(20))

@@ -118,16 +118,18 @@ fn object_put(connection: &Connection, row: &ObjectRow) -> rusqlite::Result<()> 
 }
 
 fn device_keys_put(connection: &Connection, row: &DeviceKeysRow) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO device_keys (device, name, identity, exchange, credential_sha256, joined_ms)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    let sql = "INSERT INTO device_keys (device, name, identity, exchange, credential_sha256, join_nonce, joined_ms)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                ON CONFLICT (device) DO UPDATE SET name = excluded.name, identity = excluded.identity,
-               exchange = excluded.exchange, credential_sha256 = excluded.credential_sha256, joined_ms = excluded.joined_ms";
+               exchange = excluded.exchange, credential_sha256 = excluded.credential_sha256,
+               join_nonce = excluded.join_nonce, joined_ms = excluded.joined_ms";
     connection.prepare_cached(sql)?.execute(params![
         row.device.0,
         row.name,
         row.identity,
         row.exchange,
         row.credential_sha256,
+        row.join_nonce,
         integer(row.joined_ms),
     ])?;
     Ok(())

@@ -11,6 +11,7 @@ mod material;
 mod own;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub use authority::{AUTHORITY_YEARS, RENEW_BEFORE, SERVER_DAYS};
 pub use door::{Door, HANDSHAKE_DEADLINE, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, Outcome};
 pub use error::TlsError;
 pub use own::OwnFiles;
+pub use trust::trust;
 
 use material::Material;
 

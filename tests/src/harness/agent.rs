@@ -39,11 +39,17 @@ impl Agent {
     }
 
     pub fn run(&mut self) {
+        self.run_with(&[]);
+    }
+
+    /// With more options.
+    pub fn run_with(&mut self, options: &[&str]) {
         assert!(self.process.is_none(), "the agent runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.data.join("agent.log")).unwrap();
         let process = Command::new(program("fulmar-agent"))
             .args(["run", "--data"])
             .arg(&self.data)
+            .args(options)
             .env("FULMAR_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

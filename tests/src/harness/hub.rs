@@ -1,6 +1,6 @@
 //! One `fulmar hub` process and its API.
 
-use super::{PATIENCE, free_port, program, wait_until};
+use super::{Broker, Mosquitto, PATIENCE, free_port, program, wait_until};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,8 @@ pub struct Hub {
     data: PathBuf,
     api: u16,
     broker: u16,
+    /// Runs as long as this value does, whatever becomes of the hub.
+    mosquitto: Option<Mosquitto>,
     process: Option<Child>,
     http: ureq::Agent,
 }
@@ -68,15 +70,30 @@ impl Workload {
 impl Hub {
     /// Starts on an empty directory.
     pub fn start(directory: &Path) -> Self {
+        Self::start_on(directory, Broker::Embedded)
+    }
+
+    pub fn start_on(directory: &Path, broker: Broker) -> Self {
         let mut hub = Self::attach(&directory.join("hub"), free_port(), free_port());
+        hub.mosquitto = (broker == Broker::Mosquitto).then(|| Mosquitto::start(directory));
         hub.run();
         hub
+    }
+
+    /// The broker beside it.
+    pub fn mosquitto(&mut self) -> &mut Mosquitto {
+        self.mosquitto.as_mut().expect("this hub has its own broker")
+    }
+
+    /// From its next start on.
+    pub fn use_broker(&mut self, broker: Mosquitto) {
+        self.mosquitto = Some(broker);
     }
 
     /// Speaks to a hub that runs elsewhere, in this process for example.
     pub fn attach(data: &Path, api: u16, broker: u16) -> Self {
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build();
-        Self { data: data.to_owned(), api, broker, process: None, http: config.into() }
+        Self { data: data.to_owned(), api, broker, mosquitto: None, process: None, http: config.into() }
     }
 
     /// Starts the process again, with the same directory and ports.
@@ -85,10 +102,15 @@ impl Hub {
         std::fs::create_dir_all(&self.data).unwrap();
         let log = std::fs::File::options().create(true).append(true).open(self.data.join("hub.log")).unwrap();
         let address = |port: u16| format!("127.0.0.1:{port}");
-        let process = Command::new(program("fulmar"))
-            .args(["hub", "--data"])
-            .arg(&self.data)
-            .args(["--api", &address(self.api), "--broker", &address(self.broker)])
+        let mut command = Command::new(program("fulmar"));
+        command.args(["hub", "--data"]).arg(&self.data).args(["--api", &address(self.api)]);
+        match &self.mosquitto {
+            Some(broker) => {
+                command.args(["--broker", &broker.url(), "--broker-password-file"]).arg(broker.password_file())
+            }
+            None => command.args(["--broker", &address(self.broker)]),
+        };
+        let process = command
             // Commands of the person at this machine are not to find it.
             .env("XDG_STATE_HOME", &self.data)
             .stdin(Stdio::null())

@@ -6,10 +6,12 @@
 mod agent;
 pub mod guide;
 mod hub;
+mod mosquitto;
 pub mod site;
 
 pub use agent::Agent;
 pub use hub::{Hub, Workload};
+pub use mosquitto::{Broker, Mosquitto};
 
 use std::fmt::Debug;
 use std::net::TcpListener;

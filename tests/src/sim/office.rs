@@ -191,7 +191,7 @@ impl World<'_> {
             Effect::Answer { ticket, result } => self.answered(ticket, result),
             Effect::Stream { ticket, item } => self.streamed(ticket, &item),
             Effect::Access(change) => match change {
-                AccessChange::DevicePut { id, credential_sha256 } => self.broker.device_put(id, credential_sha256),
+                AccessChange::DevicePut { id, credential_sha256, .. } => self.broker.device_put(id, credential_sha256),
                 AccessChange::DeviceRemove { id } => self.broker.device_remove(id),
                 AccessChange::JoinPut { token, secret_sha256 } => self.broker.token_put(token, secret_sha256),
                 AccessChange::JoinRemove { token } => self.broker.token_remove(token),

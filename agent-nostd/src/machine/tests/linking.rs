@@ -250,6 +250,20 @@ fn a_new_hub_incarnation_is_answered_within_the_spread_at_most_every_five_minute
     assert_eq!(hellos(&rig).len(), after.0 + 1);
 }
 
+/// A broker that lost everything has no incarnation to tell when devices come back. If the hub starts again just then, what
+/// they hear first is already the next one, and the session that they have is of the one before.
+#[test]
+fn the_first_incarnation_that_is_heard_of_after_the_greeting_is_answered_too() {
+    let mut rig = joined();
+    let before = hellos(&rig).len();
+    rig.hub_state(7, 1000);
+    rig.run(secs(3));
+    assert_eq!(hellos(&rig).len(), before + 1);
+    rig.hub_state(7, 1000);
+    rig.run(secs(310));
+    assert_eq!(hellos(&rig).len(), before + 1);
+}
+
 #[test]
 fn fresh_is_asked_again_every_quarter_of_an_hour() {
     let mut rig = joined();

@@ -157,6 +157,7 @@ fn durable(directory: &Path, placed: &[Vec<DeviceIndex>]) -> f64 {
                 identity: [1; 32],
                 exchange: [7; 32],
                 credential_sha256: [0; 32],
+                join_nonce: Some([8; 16]),
                 joined_ms: 0,
             })
         });

@@ -1,0 +1,183 @@
+//! Where the broker is: in this process, or elsewhere with accounts that follow the database. No decision is made here.
+
+use std::sync::Arc;
+
+use wire::dalek::ExchangeSecret;
+use wire::topic::TokenId;
+use wire::{DeviceId, Digest, PairKey};
+
+use super::broker_slot::BrokerSlot;
+use crate::broker::BrokerError;
+use crate::commit::Loaded;
+use crate::engine::port::CredentialOrigin;
+use crate::engine::{credential, device_password, join_password};
+use crate::provision::{Owner, Provisioner};
+
+/// Devices that are named in a warning.
+const NAMED_MAX: usize = 5;
+
+/// The broker of this hub.
+pub(super) enum Place {
+    Embedded(BrokerSlot),
+    External(External),
+}
+
+/// What is needed to tell a broker elsewhere passwords of which the database has hashes.
+pub(super) struct External {
+    pub(super) provisioner: Provisioner,
+    pub(super) exchange: Arc<ExchangeSecret>,
+    pub(super) fleet: String,
+}
+
+impl Place {
+    /// Returns what `settled` has to reach until the device can connect. Whoever is connected with an older credential is
+    /// cut off.
+    pub(super) fn device_put(
+        &self,
+        id: DeviceId,
+        sha256: &[u8; 32],
+        origin: Option<CredentialOrigin>,
+        is_replaced: bool,
+    ) -> u64 {
+        match self {
+            Self::Embedded(slot) => {
+                // A new device is not connected, because nobody can be.
+                if is_replaced {
+                    slot.kick(&id.text());
+                }
+                0
+            }
+            Self::External(External { provisioner, exchange, fleet }) => {
+                let pair = origin.as_ref().and_then(|origin| exchange.pair_key(&origin.exchange, fleet, id));
+                match device_account(pair.as_ref(), origin.map(|origin| origin.nonce), sha256) {
+                    Some(password) => provisioner.put(Owner::Device(id), password),
+                    None => provisioner.remove(Owner::Device(id)),
+                }
+            }
+        }
+    }
+
+    pub(super) fn device_remove(&self, id: DeviceId) {
+        match self {
+            Self::Embedded(slot) => slot.kick(&id.text()),
+            Self::External(external) => drop(external.provisioner.remove(Owner::Device(id))),
+        }
+    }
+
+    pub(super) fn join_put(&self, token: TokenId, sha256: &[u8; 32]) -> u64 {
+        match self {
+            Self::Embedded(_) => 0,
+            Self::External(External { provisioner, exchange, fleet }) => {
+                let password = join_account(exchange, fleet, token, sha256);
+                password.map_or(0, |password| provisioner.put(Owner::Join(token), password))
+            }
+        }
+    }
+
+    pub(super) fn join_remove(&self, token: TokenId) {
+        match self {
+            // A session without its entry can neither publish nor hear more.
+            Self::Embedded(_) => {}
+            Self::External(external) => drop(external.provisioner.remove(Owner::Join(token))),
+        }
+    }
+
+    /// All changes up to this number count at the broker.
+    pub(super) fn settled(&self) -> u64 {
+        match self {
+            Self::Embedded(_) => u64::MAX,
+            Self::External(external) => external.provisioner.settled(),
+        }
+    }
+
+    /// Changes can be told to the broker now.
+    pub(super) fn is_connected(&self) -> bool {
+        match self {
+            Self::Embedded(_) => true,
+            Self::External(external) => external.provisioner.is_connected(),
+        }
+    }
+
+    /// Sessions of the embedded broker.
+    pub(super) fn sessions(&self) -> u64 {
+        match self {
+            Self::Embedded(slot) => slot.sessions(),
+            Self::External(_) => 0,
+        }
+    }
+
+    /// Begins anew with an empty embedded broker; another one is not ours to restart.
+    pub(super) fn restart(&self) -> Result<(), BrokerError> {
+        match self {
+            Self::Embedded(slot) => slot.restart(),
+            Self::External(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn supervise(&self) {
+        match self {
+            Self::Embedded(slot) => slot.supervise(),
+            Self::External(_) => {}
+        }
+    }
+
+    /// False when a part that cannot be restarted has ended.
+    pub(super) fn is_running(&self) -> bool {
+        match self {
+            // Replaced by its supervisor.
+            Self::Embedded(_) => true,
+            Self::External(external) => external.provisioner.is_running(),
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        match self {
+            Self::Embedded(slot) => slot.stop(),
+            Self::External(external) => external.provisioner.stop(),
+        }
+    }
+}
+
+/// The password of a device, if it can still be told and is the one that the database knows.
+fn device_account(pair: Option<&PairKey>, nonce: Option<[u8; 16]>, sha256: &[u8; 32]) -> Option<String> {
+    let password = device_password(&credential(pair?, &nonce?));
+    (Digest::of(password.as_bytes()).0 == *sha256).then_some(password)
+}
+
+fn join_account(exchange: &ExchangeSecret, fleet: &str, token: TokenId, sha256: &[u8; 32]) -> Option<String> {
+    let password = join_password(&exchange.join_secret(fleet, token)?);
+    (Digest::of(password.as_bytes()).0 == *sha256).then_some(password)
+}
+
+/// The accounts of a database, and what an operator should know about those that cannot be told.
+pub(super) fn accounts(
+    loaded: &Loaded,
+    exchange: &ExchangeSecret,
+    now_ms: u128,
+) -> (Vec<(Owner, String)>, Option<String>) {
+    let mut accounts = Vec::with_capacity(loaded.devices.len() + loaded.tokens.len());
+    let mut lost = Vec::new();
+    for (device, pair) in &loaded.devices {
+        match device_account(pair.as_ref(), device.join_nonce, &device.credential_sha256) {
+            Some(password) => accounts.push((Owner::Device(device.device), password)),
+            None => lost.push(device.name.as_str()),
+        }
+    }
+    // A used token stays: its device may not have heard the answer and asks again.
+    for token in loaded.tokens.iter().filter(|token| u128::from(token.expires_ms) > now_ms) {
+        // One of before tokens could be told again is made anew by whoever needs it.
+        let password = join_account(exchange, &loaded.fleet, token.id, &token.secret_sha256);
+        accounts.extend(password.map(|password| (Owner::Join(token.id), password)));
+    }
+    let warning = (!lost.is_empty()).then(|| {
+        let named = lost.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+        let more = if lost.len() > NAMED_MAX { ", ..." } else { "" };
+        format!(
+            "{} of the devices cannot use this broker before they join again: they joined with an earlier version of the hub, which did \
+             not keep what their credentials are made from ({named}{more}). For each: fulmar delete device NAME, remove the data \
+             directory of its agent, and let it join with a new token",
+            lost.len()
+        )
+    });
+    (accounts, warning)
+}
