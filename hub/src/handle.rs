@@ -253,6 +253,43 @@ mod tests {
     }
 
     #[test]
+    fn questions_are_taken_up_to_their_limit_and_one_more_is_told_to_come_again() {
+        smol::block_on(async {
+            let (handle, mut inbox) = Handle::new();
+            let ask = || Box::pin(handle.request("test", Request::Status));
+            let mut waiting: Vec<_> = (0..QUESTIONS_WAITING_MAX).map(|_| ask()).collect();
+            for question in &mut waiting {
+                assert!(futures_lite::future::poll_once(question).await.is_none(), "it waits for its answer");
+            }
+            let refused = ask().await.map_err(|problem| (problem.status(), problem.code.as_str()));
+            assert_eq!(refused, Err((503, "BUSY")));
+            assert!(inbox.try_recv().is_some());
+            assert!(futures_lite::future::poll_once(&mut ask()).await.is_none(), "there is room again");
+        });
+    }
+
+    #[test]
+    fn what_waits_for_a_follower_is_bounded_and_one_too_slow_is_cut() {
+        smol::block_on(async {
+            let (handle, inbox) = Handle::new();
+            let mut board = Switchboard::default();
+            let request = Request::Events { object: None, tail: 0, follow: Follow::Follow };
+            let mut asking = Box::pin(handle.ask("test", request));
+            assert!(futures_lite::future::poll_once(&mut asking).await.is_none());
+            let Some(Input::Request { ticket, .. }) = board.accept(inbox.recv().await.unwrap()) else {
+                panic!("a question is an input");
+            };
+            board.answer(ticket, Ok(Answer::Events(Vec::new())));
+            let following = asking.await.unwrap().1;
+            for _ in 0..FOLLOWER_QUEUE_MAX {
+                assert!(board.stream(ticket, StreamItem::Dropped(1)).is_none());
+            }
+            assert!(matches!(board.stream(ticket, StreamItem::Dropped(1)), Some(Input::Cancel { .. })));
+            drop(following);
+        });
+    }
+
+    #[test]
     fn an_answered_question_says_nothing_more_and_a_dropped_one_is_cancelled() {
         smol::block_on(async {
             let (handle, mut inbox) = Handle::new();

@@ -74,7 +74,7 @@ pub(super) async fn upload(
     let mut head = Vec::with_capacity(WASM_PREFIX.len());
     while let Some(piece) = next_piece(&mut body, api.limits.body_timeout).await? {
         came += piece.len() as u64;
-        if began.elapsed() > UPLOAD_GRACE + Duration::from_secs(came / UPLOAD_BYTES_PER_SECOND_MIN) {
+        if is_too_slow(began.elapsed(), came) {
             return Err(too_slow());
         }
         head.extend_from_slice(&piece[..piece.len().min(WASM_PREFIX.len() - head.len())]);
@@ -96,6 +96,11 @@ pub(super) async fn upload(
         }
         _ => Err(unexpected()),
     }
+}
+
+/// Whether an upload that took so long should have brought more.
+fn is_too_slow(elapsed: Duration, came: u64) -> bool {
+    elapsed > UPLOAD_GRACE + Duration::from_secs(came / UPLOAD_BYTES_PER_SECOND_MIN)
 }
 
 /// The declared length, refused before the first byte is read.
@@ -194,5 +199,20 @@ pub(super) async fn desired_body(
             Ok((headers, Body::from(bytes.to_vec())).into_response())
         }
         _ => Err(unexpected()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_may_be_slow_for_a_moment_and_then_has_to_come_at_its_rate() {
+        let moment = Duration::from_nanos(1);
+        assert!(!is_too_slow(UPLOAD_GRACE, 0) && is_too_slow(UPLOAD_GRACE + moment, 0));
+        let minute = UPLOAD_GRACE + Duration::from_secs(60);
+        let enough = 60 * UPLOAD_BYTES_PER_SECOND_MIN;
+        assert!(!is_too_slow(minute, enough) && is_too_slow(minute + moment, enough));
+        assert!(is_too_slow(minute, enough - 1));
     }
 }

@@ -55,7 +55,7 @@ pub const URL_BYTES_MAX: usize = 4 * 1024;
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client has so long between two pieces of a body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at once; more wait in the listen queue.
+/// Connections at once; more are closed before anything is read.
 pub const CONNECTIONS_MAX: usize = 2048;
 /// Objects of one page of a list, and what a request without `limit` gets.
 pub const PAGE_MAX: usize = 500;
@@ -77,6 +77,7 @@ pub struct ApiLimits {
     /// Between two pieces of a body, and for the whole of a JSON body.
     pub body_timeout: Duration,
     pub artifact_bytes_max: u64,
+    pub connections_max: usize,
     pub rates: Rates,
 }
 
@@ -86,6 +87,7 @@ impl Default for ApiLimits {
             header_timeout: HEADER_TIMEOUT,
             body_timeout: BODY_TIMEOUT,
             artifact_bytes_max: crate::store::ARTIFACT_BYTES_MAX,
+            connections_max: CONNECTIONS_MAX,
             rates: Rates::default(),
         }
     }

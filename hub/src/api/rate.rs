@@ -133,6 +133,28 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_of_caller_has_exactly_its_burst_and_then_its_rate() {
+        let (limiter, start, rates) = (Limiter::default(), Instant::now(), Rates::default());
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        for (bucket, rate) in [
+            (Bucket::Reads("a".into()), rates.reads),
+            (Bucket::Writes("a".into()), rates.writes),
+            (Bucket::Admin, rates.admin),
+            (Bucket::Stranger(address), rates.strangers),
+        ] {
+            let take = |now| limiter.take(now, bucket.clone(), &rates);
+            assert!((0..rate.burst).all(|_| take(start).is_ok()), "{bucket:?}");
+            let wait = take(start).unwrap_err();
+            let one = Duration::from_secs(1) / rate.per_second;
+            assert!(wait <= one && wait + Duration::from_micros(1) >= one, "{bucket:?}: {wait:?}");
+            assert!(take(start + one / 2).is_err(), "{bucket:?}");
+            let second = start + Duration::from_secs(1) + one / 2;
+            assert!((0..rate.per_second).all(|_| take(second).is_ok()), "{bucket:?}");
+            assert!(take(second).is_err(), "{bucket:?}");
+        }
+    }
+
+    #[test]
     fn callers_are_bounded_and_the_latest_are_remembered() {
         let (limiter, start) = (Limiter::default(), Instant::now());
         let rates = Rates { reads: Rate { per_second: 1, burst: 1 }, ..Rates::default() };

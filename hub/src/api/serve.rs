@@ -1,6 +1,6 @@
 //! Accepts connections and serves the router over hyper on a smol executor; stops cleanly and in bounded time.
 
-use super::{Api, CONNECTIONS_MAX, HEADER_BYTES_MAX, URL_BYTES_MAX, route};
+use super::{Api, ApiLimits, HEADER_BYTES_MAX, URL_BYTES_MAX, route};
 use crate::tls::Door;
 use async_channel::Receiver;
 use axum::Router;
@@ -43,7 +43,7 @@ pub enum ApiError {
 /// When the listener cannot be used at all.
 pub fn serve(listener: TcpListener, door: Option<Door>, api: Api, stop: &Receiver<()>) -> Result<(), ApiError> {
     let listener = Async::new(listener)?;
-    let header_timeout = api.limits.header_timeout;
+    let limits = api.limits;
     let router = route::router(api);
     let executor = Arc::new(Executor::new());
     std::thread::scope(|scope| {
@@ -54,7 +54,7 @@ pub fn serve(listener: TcpListener, door: Option<Door>, api: Api, stop: &Receive
                 smol::block_on(executor.run(async { while end.recv().await.is_ok() {} }))
             })?;
         }
-        smol::block_on(executor.run(accept(&executor, &listener, door.as_ref(), &router, header_timeout, stop)));
+        smol::block_on(executor.run(accept(&executor, &listener, door.as_ref(), &router, limits, stop)));
         ended.close();
         Ok(())
     })
@@ -74,9 +74,10 @@ async fn accept(
     listener: &Async<TcpListener>,
     door: Option<&Door>,
     router: &Router,
-    header_timeout: Duration,
+    limits: ApiLimits,
     stop: &Receiver<()>,
 ) {
+    let header_timeout = limits.header_timeout;
     let open = Arc::new(AtomicUsize::new(0));
     // Closed at the end: every connection listens to it.
     let (closing, closed) = async_channel::bounded::<()>(1);
@@ -93,7 +94,7 @@ async fn accept(
                 smol::Timer::after(ACCEPT_PAUSE).await;
             }
             // Over the limit the connection is closed at once: the client sees it and may try again.
-            Some(Ok(_)) if open.load(Ordering::Relaxed) >= CONNECTIONS_MAX => {}
+            Some(Ok(_)) if open.load(Ordering::Relaxed) >= limits.connections_max => {}
             Some(Ok((stream, address))) => {
                 let peer = Peer(address.ip());
                 open.fetch_add(1, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod hostile;
+mod limits;
 
 use super::*;
 use crate::broker::{ClientName, Verdict};
@@ -527,9 +528,7 @@ fn the_reference_is_the_table() {
         };
         text.push_str(&format!("| {} | `{}` | {right} |\n", verb(route.method), route.path));
     }
-    let rates = Rates::default();
-    let rate = |rate: Rate| format!("{} a second, {} at once", rate.per_second, rate.burst);
-    text.push_str(&format!(
+    text.push_str(
         "\nWrites take `If-Match` with an ETag (412 if the object moved on) and `?dryRun=server`; the header `Fulmar-Outcome` says\n\
          `created`, `updated` or `unchanged`, `Fulmar-Warning` repeats. `PATCH` applies a partial document\n\
          (`application/apply-patch+json`) as `?fieldManager=NAME`, with `force=true` over the fields of others (409 `FIELD_CONFLICT`);\n\
@@ -539,21 +538,8 @@ fn the_reference_is_the_table() {
          With `watch=true` a list answers server-sent events `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` and, when the hub ends it,\n\
          `END` with a problem; `resourceVersion=<position>` or `Last-Event-ID` resumes, 410 `WATCH_EXPIRED` says to list again.\n\
          Logs and events take `tail`, and with `follow=true` answer server-sent events: `log`, `event`, `dropped`, `end`.\n\n\
-         | limit | value |\n|---|---|\n| JSON body | {BODY_BYTES_MAX} bytes, {BODY_DEPTH_MAX} levels |\n\
-         | documents of a plan | {PLAN_BYTES_MAX} bytes, {PLAN_DOCUMENTS_MAX} documents |\n| a plan that is done | {SAVED_PLAN_BYTES_MAX} bytes |\n\
-         | devices supposed otherwise in one question | {OVERRIDES_MAX} |\n| rejected keys | {REJECTIONS_MAX} |\n| artifact | {} bytes |\n| headers | {HEADER_BYTES_MAX} bytes, within {} s |\n| path and query | {URL_BYTES_MAX} bytes |\n\
-         | between two pieces of a body | {} s |\n| connections | {CONNECTIONS_MAX} |\n| page | {PAGE_MAX} objects |\n\
-         | tail | {TAIL_MAX} lines |\n| watches | {WATCHERS_MAX}, {CHANGES_MAX} changes back |\n\
-         | reads of one token or device | {} |\n| writes of one token | {} |\n| the administrator's token of the data directory | {} |\n\
-         | one address without valid credentials | {} |\n\nOver its rate a caller gets 429 with `Retry-After`; others do not notice.\n",
-        crate::store::ARTIFACT_BYTES_MAX,
-        HEADER_TIMEOUT.as_secs(),
-        BODY_TIMEOUT.as_secs(),
-        rate(rates.reads),
-        rate(rates.writes),
-        rate(rates.admin),
-        rate(rates.strangers),
-    ));
+         All limits, and what happens beyond them, are in [limits.md](limits.md).\nOver its rate a caller gets 429 with `Retry-After`; others do not notice.\n",
+    );
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/api.md");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &text).unwrap();

@@ -14,11 +14,13 @@ use futures_lite::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split
 use futures_lite::{FutureExt, future};
 use smol::{Async, LocalExecutor};
 
-use super::{BrokerError, CONNECTIONS_MAX, SEND_TIMEOUT};
+use super::{BrokerError, CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, SEND_TIMEOUT};
 use crate::tls::Door;
 
 /// Bytes on the way in one direction of one connection.
 const BUFFER_BYTES: usize = 4 * 1024;
+/// No CONNECT is shorter (MQTT 5, 3.1). The broker library tells the version by these, and waits for them without end.
+const CONNECT_BYTES_MIN: usize = 12;
 /// After a failed accept, so that a lack of descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// For the last words of a connection.
@@ -115,9 +117,11 @@ async fn accept(
 /// One connection, from its handshake to its end.
 async fn serve(stream: Async<TcpStream>, address: SocketAddr, broker: SocketAddr, door: &Door) -> io::Result<()> {
     stream.get_ref().set_nodelay(true)?;
-    let Some(client) = door.pass(stream, address.ip()).await else { return Ok(()) };
-    let inner = Async::<TcpStream>::connect(broker).await?;
+    let Some(mut client) = door.pass(stream, address.ip()).await else { return Ok(()) };
+    let words = first_words(&mut client, HANDSHAKE_TIMEOUT).await?;
+    let mut inner = Async::<TcpStream>::connect(broker).await?;
     inner.get_ref().set_nodelay(true)?;
+    inner.write_all(&words).await?;
     let (mut from_client, mut to_client) = split(client);
     let (mut from_broker, mut to_broker) = split(inner);
     // Whichever side ends first has said all that it had to say.
@@ -131,6 +135,27 @@ async fn serve(stream: Async<TcpStream>, address: SocketAddr, broker: SocketAddr
     };
     farewell.or(patience).await;
     end
+}
+
+/// What a client says first: enough to be a CONNECT, in its time. One that is silent is not worth a connection to the broker.
+async fn first_words(client: &mut (impl AsyncRead + Unpin), patience: Duration) -> io::Result<Vec<u8>> {
+    let read = async {
+        let mut words = vec![0; BUFFER_BYTES];
+        let mut length = 0;
+        while length < CONNECT_BYTES_MIN {
+            match client.read(words.get_mut(length..).unwrap_or_default()).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                more => length += more,
+            }
+        }
+        words.truncate(length);
+        Ok(words)
+    };
+    let late = async {
+        smol::Timer::after(patience).await;
+        Err(io::ErrorKind::TimedOut.into())
+    };
+    read.or(late).await
 }
 
 /// Copies until the end of the source. A destination that takes nothing for too long ends it: the broker would wait for ever behind
@@ -152,5 +177,34 @@ async fn relay(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + 
             Err(io::ErrorKind::TimedOut.into())
         };
         write.or(stuck).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Write;
+
+    /// What the front hears of a client that says so much, and then nothing more or its end.
+    fn heard(said: &[u8], ends: bool) -> Result<Vec<u8>, io::ErrorKind> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(said).unwrap();
+        if ends {
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        let mut stream = Async::new(listener.accept().unwrap().0).unwrap();
+        smol::block_on(first_words(&mut stream, Duration::from_millis(200))).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn who_says_too_little_for_a_connect_in_time_is_cut() {
+        let words = [b'x'; CONNECT_BYTES_MIN];
+        assert_eq!(heard(&[], false), Err(io::ErrorKind::TimedOut));
+        assert_eq!(heard(&words[1..], false), Err(io::ErrorKind::TimedOut));
+        assert_eq!(heard(&words[1..], true), Err(io::ErrorKind::UnexpectedEof));
+        assert_eq!(heard(&words, false), Ok(words.to_vec()));
+        assert_eq!(heard(&[b'x'; 100], false), Ok(vec![b'x'; 100]));
     }
 }

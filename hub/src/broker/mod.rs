@@ -67,7 +67,7 @@ pub const CLIENT_INFLIGHT_MAX: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
 pub const HUB_INFLIGHT_MAX: NonZeroU16 = NonZeroU16::MIN.saturating_add(511);
 /// Subscriptions of one client.
 pub const SUBSCRIPTIONS_MAX: usize = 64;
-/// Levels of a topic.
+/// Levels of a filter.
 pub const TOPIC_LEVELS_MAX: usize = 16;
 /// Longest time a session is kept for a client that is away; the database knows everything that matters.
 pub const SESSION_EXPIRY_MAX: Duration = Duration::from_secs(3600);
@@ -91,6 +91,8 @@ pub struct BrokerLimits {
     pub connections_max: isize,
     /// Largest packet accepted from a client.
     pub packet_bytes_max: u32,
+    /// Longest time for a client to say CONNECT.
+    pub handshake_timeout: Duration,
     /// Queue of a device or of somebody who joins.
     pub client_queue_messages_max: usize,
     /// Unacknowledged messages to such a client.
@@ -108,6 +110,7 @@ impl Default for BrokerLimits {
         Self {
             connections_max: CONNECTIONS_MAX,
             packet_bytes_max: PACKET_BYTES_MAX,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
             client_queue_messages_max: CLIENT_QUEUE_MESSAGES_MAX,
             client_inflight_max: CLIENT_INFLIGHT_MAX,
             hub_queue_messages_max: HUB_QUEUE_MESSAGES_MAX,
@@ -363,7 +366,7 @@ async fn serve(
         .allow_anonymous(false)
         .max_connections(usize::try_from(config.limits.connections_max).unwrap_or(usize::MAX))
         .max_handshaking_limit(HANDSHAKES_MAX)
-        .handshake_timeout(HANDSHAKE_TIMEOUT)
+        .handshake_timeout(config.limits.handshake_timeout)
         .send_timeout(SEND_TIMEOUT)
         .max_packet_size(config.limits.packet_bytes_max)
         .max_mqueue_len(config.limits.client_queue_messages_max)

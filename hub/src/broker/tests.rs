@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::*;
 
 mod faults;
+mod limits;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

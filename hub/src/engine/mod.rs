@@ -43,12 +43,15 @@ mod what_if;
 pub use apply::Applier;
 pub use changes::CHANGES_MAX;
 pub use device_change::REJECTIONS_MAX;
-pub use join::{credential, device_password, join_password};
+pub use event::{EVENTS_MAX, FOLLOWERS_MAX};
+pub use join::{TOKENS_MAX as JOIN_TOKENS_MAX, credential, device_password, join_password};
+pub use log::{LINES_MAX as LOG_LINES_MAX, LOG_BYTES_MAX};
+pub use pending::{ANSWERS_PARKED_MAX, BATCHES_PENDING_MAX};
 pub use plan::PLAN_DOCUMENTS_MAX;
 pub(crate) use problem::refused;
 pub use stored::timestamp;
 pub use token::{API_TOKENS_MAX, loaded_grants};
-pub use watcher::{WATCHER_CREDIT_MAX, WATCHERS_MAX};
+pub use watcher::{WATCHER_CREDIT_MAX, WATCHER_LAG_MAX, WATCHERS_MAX};
 pub use what_if::OVERRIDES_MAX;
 
 pub use port::{

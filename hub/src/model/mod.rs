@@ -39,7 +39,7 @@ pub use placement::{
     Spread, SpreadBy, TaintEffect, Toleration, TolerationOperator,
 };
 pub use quantity::{QuantityError, Size, Span};
-pub use read::{FIELD_ERRORS_MAX, Refusal, nearest};
+pub use read::{ANNOTATION_BYTES_MAX, FIELD_ERRORS_MAX, LABELS_MAX, Refusal, nearest};
 pub(crate) use read::{Reader, at as pointer_at};
 pub use region::RegionSpec;
 pub use selector::{Expression, Operator, Selector, SelectorError};

@@ -325,3 +325,28 @@ fn taints_of_a_device_have_a_key_and_an_effect() {
     let twice = read(json!([{"key": "a", "effect": "NoExecute"}, {"key": "a", "value": "b", "effect": "NoExecute"}]));
     assert_eq!(pointers(&twice.unwrap_err()), ["/spec/taints/1/key"]);
 }
+
+#[test]
+fn labels_and_annotations_have_their_limits() {
+    let read = |metadata: Value| {
+        let mut metadata = metadata;
+        metadata["name"] = json!("lab");
+        let document = json!({"apiVersion": "fulmar/v1", "kind": "Namespace", "metadata": metadata});
+        Manifest::read(&ObjectKey::namespace("lab"), &document).map_err(|refusal| pointers(&refusal).concat())
+    };
+    let many = |count: usize| -> Value { (0..count).map(|n| (format!("k{n}"), json!("v"))).collect() };
+    for part in ["labels", "annotations"] {
+        assert!(read(json!({part: many(LABELS_MAX)})).is_ok());
+        assert_eq!(read(json!({part: many(LABELS_MAX + 1)})), Err(format!("/metadata/{part}")));
+    }
+    let long = |bytes: usize| json!({"annotations": {"a": "x".repeat(bytes)}});
+    assert!(read(long(ANNOTATION_BYTES_MAX)).is_ok());
+    assert_eq!(read(long(ANNOTATION_BYTES_MAX + 1)), Err("/metadata/annotations/a".to_owned()));
+    let name = |bytes: usize| {
+        let name = "n".repeat(bytes);
+        let document = json!({"apiVersion": "fulmar/v1", "kind": "Namespace", "metadata": {"name": name}});
+        Manifest::read(&ObjectKey::namespace(&name), &document).is_ok()
+    };
+    let limit = wire::limits::NAME_BYTES_MAX;
+    assert_eq!([limit - 1, limit, limit + 1].map(name), [true, true, false]);
+}

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use super::*;
 
 /// Bytes of an MQTT 5 CONNECT (3.1) of a device.
-fn connect(device: &str, flags: u8) -> Vec<u8> {
+pub(super) fn connect(device: &str, flags: u8) -> Vec<u8> {
     let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 5, flags, 0, 60, 0];
     for text in [device, device, &secret(device)] {
         body.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
@@ -15,7 +15,7 @@ fn connect(device: &str, flags: u8) -> Vec<u8> {
     packet(0x10, &body)
 }
 
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+pub(super) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     assert!(body.len() < 128);
     [&[first, u8::try_from(body.len()).unwrap()], body].concat()
 }
@@ -30,18 +30,18 @@ fn publish(first: u8, topic: &[u8], packet_id: Option<u16>) -> Vec<u8> {
     packet(first, &body)
 }
 
-const CLEAN_WITH_PASSWORD: u8 = 0b1100_0010;
+pub(super) const CLEAN_WITH_PASSWORD: u8 = 0b1100_0010;
 
-struct Raw(TcpStream);
+pub(super) struct Raw(pub(super) TcpStream);
 
 impl Raw {
-    fn open(site: &Site) -> Self {
+    pub(super) fn open(site: &Site) -> Self {
         let stream = TcpStream::connect(site.broker.address()).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Self(stream)
     }
 
-    fn connected(site: &Site, device: &str) -> Self {
+    pub(super) fn connected(site: &Site, device: &str) -> Self {
         let mut raw = Self::open(site);
         raw.0.write_all(&connect(device, CLEAN_WITH_PASSWORD)).unwrap();
         let (first, body) = raw.packet();
@@ -50,7 +50,7 @@ impl Raw {
     }
 
     /// First byte and body of the next packet.
-    fn packet(&mut self) -> (u8, Vec<u8>) {
+    pub(super) fn packet(&mut self) -> (u8, Vec<u8>) {
         let mut head = [0; 2];
         self.0.read_exact(&mut head).unwrap();
         assert!(head[1] < 128, "a short packet");
@@ -60,7 +60,7 @@ impl Raw {
     }
 
     /// Everything until the broker closes; `None`: it does not.
-    fn rest(mut self) -> Option<Vec<u8>> {
+    pub(super) fn rest(mut self) -> Option<Vec<u8>> {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,

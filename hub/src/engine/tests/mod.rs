@@ -6,6 +6,7 @@ mod device;
 mod dispatch;
 mod join;
 mod leaving;
+mod limits;
 mod log;
 mod namespace;
 mod object;
