@@ -104,6 +104,6 @@ rustup_builds_functions() {
 
 # Compilers of functions, in Rust and C: what is here, else Debian's.
 need_function_compilers() {
-    debian_builds_functions || rustup_builds_functions || need_packages rustc-web cargo-web rust-web-src lld-19
+    debian_builds_functions || rustup_builds_functions || need_packages rustc-web cargo-web rust-web-src lld-19 ca-certificates
     need_packages clang-19 lld-19
 }

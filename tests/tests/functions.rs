@@ -212,10 +212,17 @@ impl Drop for Watch {
     }
 }
 
+/// All at once: a watch that sees half a file is right to say so.
+fn write(path: &Path, text: &str) {
+    let aside = path.with_extension("part");
+    std::fs::write(&aside, text).unwrap();
+    std::fs::rename(&aside, path).unwrap();
+}
+
 fn replace(path: &Path, old: &str, new: &str) {
     let text = std::fs::read_to_string(path).unwrap();
     assert!(text.contains(old), "{}: {text}", path.display());
-    std::fs::write(path, text.replace(old, new)).unwrap();
+    write(path, &text.replace(old, new));
 }
 
 const WATCHING: &str = "watching for changes; Ctrl-C ends";
@@ -251,10 +258,10 @@ fn a_watch_shows_every_change_and_every_mistake_and_ends_with_ctrl_c() {
     replace(&project.join("workload.yaml"), "capabilities: [log]", "capabilities: [log, state]");
     watch.until(WATCHING);
 
-    std::fs::write(project.join("inputs.txt"), "wait 100s\n").unwrap();
+    write(&project.join("inputs.txt"), "wait 100s\n");
     let lines = watch.until(WATCHING);
     assert!(has(&lines, "greetings from the roof, run 50") && !has(&lines, "run 51"), "{lines:#?}");
-    std::fs::write(project.join("inputs.txt"), "wait\n").unwrap();
+    write(&project.join("inputs.txt"), "wait\n");
     assert!(has(&watch.until(WATCHING), "inputs.txt:1:1"));
 
     assert_eq!(watch.interrupt(), 0);
