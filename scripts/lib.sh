@@ -43,6 +43,15 @@ need_packages() {
     install_packages "${missing[@]}"
 }
 
+# Debian's Mosquitto without its service, which starts with the package and would take the port of a hub on this machine.
+need_mosquitto() {
+    if [ ! -x /usr/sbin/mosquitto ] && [ -d /run/systemd/system ]; then
+        step "Mosquitto's service stays off (to use it: systemctl unmask mosquitto)"
+        as_root systemctl mask --quiet mosquitto.service
+    fi
+    need_packages mosquitto
+}
+
 # True if a cargo of at least the workspace's rust-version is on PATH.
 cargo_is_new_enough() {
     command -v cargo >/dev/null && command -v rustc >/dev/null || return 1

@@ -5,7 +5,12 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use tests::harness::{Agent, Hub, PATIENCE, wait_until};
+use tests::harness::{Agent, Broker, Hub, PATIENCE, wait_until};
+
+tests::on_both_brokers!(
+    m10_a_device_that_floods_is_kept_out_and_nobody_else_notices,
+    m12_a_device_that_is_there_twice_is_told_as_a_clone_and_the_broker_lives,
+);
 
 const FRANKFURT: (f64, f64) = (8.6821, 50.1109);
 /// More than a device may send of what does not count, a few times.
@@ -55,10 +60,9 @@ fn events(hub: &Hub, reason: &str) -> Vec<Value> {
     items.iter().filter(|event| event["reason"] == reason).cloned().collect()
 }
 
-#[test]
-fn m10_a_device_that_floods_is_kept_out_and_nobody_else_notices() {
+fn m10_a_device_that_floods_is_kept_out_and_nobody_else_notices(broker: Broker) {
     let directory = tempfile::tempdir().unwrap();
-    let hub = Hub::start(directory.path());
+    let hub = Hub::start_on(directory.path(), broker);
     let _good = Agent::join(directory.path(), &hub, "good", FRANKFURT);
     let bad = Agent::enrol(directory.path(), &hub.join_token(true), "bad", FRANKFURT);
     let identity: Value = serde_json::from_slice(&std::fs::read(bad.data().join("identity.json")).unwrap()).unwrap();
@@ -95,10 +99,9 @@ fn example() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("examples/hello.yaml")
 }
 
-#[test]
-fn m12_a_device_that_is_there_twice_is_told_as_a_clone_and_the_broker_lives() {
+fn m12_a_device_that_is_there_twice_is_told_as_a_clone_and_the_broker_lives(broker: Broker) {
     let directory = tempfile::tempdir().unwrap();
-    let hub = Hub::start(directory.path());
+    let hub = Hub::start_on(directory.path(), broker);
     let _other = Agent::join(directory.path(), &hub, "other", FRANKFURT);
     let mut twin = Agent::enrol(directory.path(), &hub.join_token(true), "twin", FRANKFURT);
     // The copy is in a directory of its own, as on a second machine.

@@ -41,19 +41,7 @@ fn restarts(workload: &Value) -> u64 {
     workload["status"]["devices"][0]["restarts"].as_u64().unwrap()
 }
 
-/// Every test of this file runs with the broker in the hub and with one beside it.
-macro_rules! on_both_brokers {
-    ($($name:ident),* $(,)?) => {
-        mod embedded {
-            $(#[test] fn $name() { super::$name(tests::harness::Broker::Embedded) })*
-        }
-        mod mosquitto {
-            $(#[test] fn $name() { super::$name(tests::harness::Broker::Mosquitto) })*
-        }
-    };
-}
-
-on_both_brokers!(
+tests::on_both_brokers!(
     a_function_is_placed_by_geography_runs_and_logs,
     an_unapproved_device_gets_nothing_until_it_is_approved,
     a_token_joins_one_device_only,

@@ -15,6 +15,25 @@ pub enum Broker {
     Mosquitto,
 }
 
+/// Makes each of these functions two tests: with the broker in the hub, and with one beside it.
+#[macro_export]
+macro_rules! on_both_brokers {
+    ($($name:ident),* $(,)?) => {
+        mod embedded {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::harness::Broker::Embedded);
+            })*
+        }
+        mod mosquitto {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::harness::Broker::Mosquitto);
+            })*
+        }
+    };
+}
+
 const PASSWORD: &str = "of the administrator";
 
 /// A broker on a directory and a port of its own. Killed when dropped, and when the test is.

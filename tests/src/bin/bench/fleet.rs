@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tests::harness::{Hub, Workload};
 
 /// The slope of memory is taken between this share of the fleet and all of it.
-const FIRST_SHARE: usize = 4;
+pub const FIRST_SHARE: usize = 4;
 /// Time for a share of the fleet to join and come online.
 const JOIN_DEADLINE: Duration = Duration::from_secs(1_200);
 const ROLLOUT_DEADLINE: Duration = Duration::from_secs(120);
@@ -22,7 +22,7 @@ const REQUESTS: usize = 300;
 /// Between two requests: an API that is used, not besieged.
 const REQUEST_PACE: Duration = Duration::from_millis(10);
 /// Heartbeats are counted over this time.
-const COUNTED: Duration = Duration::from_secs(20);
+pub const COUNTED: Duration = Duration::from_secs(20);
 
 /// The value of a series of the hub.
 fn metric(hub: &Hub, series: &str) -> f64 {
@@ -32,7 +32,7 @@ fn metric(hub: &Hub, series: &str) -> f64 {
     line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
 }
 
-fn wait_online(hub: &Hub, count: usize) -> f64 {
+pub fn wait_online(hub: &Hub, count: usize) -> f64 {
     let begin = Instant::now();
     let mut told = 0;
     loop {

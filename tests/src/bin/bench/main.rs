@@ -4,6 +4,7 @@
 //! Simulated load runs in processes of its own, so that its cost is seen apart from the hub's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod beside;
 mod crowd;
 mod fleet;
 mod process;
@@ -23,7 +24,8 @@ Measures the goals on this machine, with real processes.
 Usage: bench [--json] [--agents N] [--only PART,...]
 
   --agents N   simulated agents of the part `fleet` (default 10000)
-  --only       parts: schedule (P1-P3), single (P11, P14, P15), swarm (P11's anchor), fleet (P8, P9, P12)
+  --only       parts: schedule (P1-P3), single (P11, P14, P15), swarm (P11's anchor), fleet (P8, P9, P12),
+               mosquitto (P9 with the broker beside the hub)
 ";
 
 struct Options {
@@ -54,11 +56,12 @@ fn usage<T>() -> T {
 /// A part by its name, and what measures it.
 type Part = (&'static str, fn(&Path, &Options) -> Vec<Row>);
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("schedule", |directory, _| schedule::measure(directory)),
     ("single", |directory, _| single::measure(directory)),
     ("swarm", |directory, _| swarm::measure(directory)),
     ("fleet", |directory, options| fleet::measure(directory, options.agents)),
+    ("mosquitto", |directory, _| beside::measure(directory)),
 ];
 
 fn main() {
