@@ -254,7 +254,7 @@ impl Hub {
             limits: config.api_limits,
             metrics,
             tls: tls.clone(),
-            broker_sessions: Arc::new(move || counted.sessions()),
+            broker: Arc::new(move || counted.measures()),
             limiter: Arc::default(),
             answers: Arc::default(),
         };

@@ -55,6 +55,12 @@ pub const SERIES: &[Series] = &[
     series("messages_refused", "counter", &[], "Messages that were malformed, not authentic or of an old session"),
     series("link_up", "gauge", &[], "1 when the hub is connected to the broker"),
     series("broker_sessions", "gauge", &[], "Sessions of the embedded broker; 0 with an external one"),
+    series(
+        "broker_accounts_behind",
+        "gauge",
+        &[],
+        "Accounts that an external broker has still to be told; all of them without a connection",
+    ),
     series("tls_handshakes", "counter", &["listener", "outcome"], "TLS handshakes by listener and what became of them"),
     series(
         "certificate_end_seconds",
@@ -95,6 +101,7 @@ struct Inner {
     messages_refused: Counter,
     link_up: Gauge,
     broker_sessions: Gauge,
+    broker_accounts_behind: Gauge,
     tls_handshakes: Family<Labels, Counter>,
     certificate_end: Gauge,
     watchers: Gauge,
@@ -127,6 +134,15 @@ fn gauge(gauge: &Gauge, value: u64) {
 /// Counts that the engine keeps only grow, so they can be set.
 fn counter(counter: &Counter, value: u64) {
     counter.inner().store(value, Ordering::Relaxed);
+}
+
+/// What the broker counts, or what there is to count about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BrokerMeasures {
+    /// Of the embedded broker.
+    pub sessions: u64,
+    /// That an external broker has still to be told.
+    pub accounts_behind: u64,
 }
 
 impl Metrics {
@@ -165,6 +181,7 @@ impl Metrics {
             messages_refused: registered!("messages_refused", Counter::default()),
             link_up: registered!("link_up", Gauge::default()),
             broker_sessions: registered!("broker_sessions", Gauge::default()),
+            broker_accounts_behind: registered!("broker_accounts_behind", Gauge::default()),
             tls_handshakes: registered!("tls_handshakes", Family::default()),
             certificate_end: registered!("certificate_end_seconds", Gauge::default()),
             watchers: registered!("watchers", Gauge::default()),
@@ -226,7 +243,7 @@ impl Metrics {
     }
 
     /// Everything as text, with the engine's counts of this moment.
-    pub fn text(&self, measures: &Measures, broker_sessions: u64) -> String {
+    pub fn text(&self, measures: &Measures, broker: BrokerMeasures) -> String {
         let inner = &self.0;
         gauge(&inner.commits_pending, measures.commits_pending);
         for (state, count) in [
@@ -249,7 +266,8 @@ impl Metrics {
         counter(&inner.scheduler_runs, measures.scheduler_runs);
         counter(&inner.messages_refused, measures.messages_refused);
         gauge(&inner.link_up, u64::from(measures.link));
-        gauge(&inner.broker_sessions, broker_sessions);
+        gauge(&inner.broker_sessions, broker.sessions);
+        gauge(&inner.broker_accounts_behind, broker.accounts_behind);
         gauge(&inner.watchers, measures.watchers);
         gauge(&inner.followers, measures.followers);
         gauge(&inner.artifacts, measures.artifacts);
@@ -294,13 +312,16 @@ mod tests {
         metrics.handshake("api", "done");
         metrics.committed(Duration::from_millis(3));
         metrics.scheduled(Duration::from_millis(1));
-        let text = metrics.text(&Measures { devices_online: 3, ..Measures::default() }, 4);
+        let text = metrics.text(
+            &Measures { devices_online: 3, ..Measures::default() },
+            BrokerMeasures { sessions: 4, accounts_behind: 5 },
+        );
         for Series { name, kind, .. } in SERIES {
             assert!(text.contains(&format!("# TYPE {PREFIX}_{name} {kind}\n")), "{name} in {text}");
         }
         assert_eq!(text.matches("# TYPE ").count(), SERIES.len());
         assert!(text.contains("fulmar_hub_devices{state=\"online\"} 3"), "{text}");
-        assert!(text.contains("fulmar_hub_broker_sessions 4"));
+        assert!(text.contains("fulmar_hub_broker_sessions 4") && text.contains("fulmar_hub_broker_accounts_behind 5"));
         assert!(text.contains("fulmar_hub_api_requests_total{route=\"/v1/devices\",method=\"GET\",status=\"2xx\"} 1"));
         assert!(text.ends_with("# EOF\n"));
     }

@@ -41,7 +41,7 @@ pub(super) async fn metrics(State(api): State<Api>, Extension(caller): Extension
             if let Some(ends) = api.tls.as_ref().and_then(|tls| tls.ends()) {
                 api.metrics.certificate_ends(ends);
             }
-            let text = api.metrics.text(&measures, (api.broker_sessions)());
+            let text = api.metrics.text(&measures, (api.broker)());
             Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
         }
         _ => Err(unexpected()),

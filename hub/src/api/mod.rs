@@ -33,7 +33,7 @@ pub use serve::{ApiError, serve};
 use crate::broker::Access;
 use crate::grants::Grants;
 use crate::handle::Handle;
-use crate::metrics::Metrics;
+use crate::metrics::{BrokerMeasures, Metrics};
 use crate::store::Artifacts;
 use crate::tls::Tls;
 use std::sync::Arc;
@@ -108,8 +108,8 @@ pub struct Api {
     pub metrics: Metrics,
     /// Of this API and the broker, if one of them speaks it.
     pub tls: Option<Arc<Tls>>,
-    /// Sessions of the embedded broker.
-    pub broker_sessions: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// What the broker counts.
+    pub broker: Arc<dyn Fn() -> BrokerMeasures + Send + Sync>,
     pub limiter: Arc<Limiter>,
     /// Answers that may be asked for again.
     pub answers: Arc<Answers>,

@@ -123,7 +123,7 @@ impl Rig {
             limits,
             metrics: Metrics::new(),
             tls: None,
-            broker_sessions: Arc::new(|| 0),
+            broker: Arc::new(BrokerMeasures::default),
             limiter: Arc::default(),
             answers: Arc::default(),
         };

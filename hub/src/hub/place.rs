@@ -11,6 +11,7 @@ use crate::broker::BrokerError;
 use crate::commit::Loaded;
 use crate::engine::port::CredentialOrigin;
 use crate::engine::{credential, device_password, join_password};
+use crate::metrics::BrokerMeasures;
 use crate::provision::{Owner, Provisioner};
 
 /// Devices that are named in a warning.
@@ -98,11 +99,13 @@ impl Place {
         }
     }
 
-    /// Sessions of the embedded broker.
-    pub(super) fn sessions(&self) -> u64 {
+    pub(super) fn measures(&self) -> BrokerMeasures {
         match self {
-            Self::Embedded(slot) => slot.sessions(),
-            Self::External(_) => 0,
+            Self::Embedded(slot) => BrokerMeasures { sessions: slot.sessions(), accounts_behind: 0 },
+            Self::External(external) => {
+                let behind = u64::try_from(external.provisioner.behind()).unwrap_or(u64::MAX);
+                BrokerMeasures { sessions: 0, accounts_behind: behind }
+            }
         }
     }
 

@@ -201,9 +201,18 @@ impl Ledger {
         self.is_listed && self.seen.get(&owner) == wanted.as_ref()
     }
 
-    /// Accounts that are not as they should be; unknown before the list was read.
-    pub fn behind(&self) -> Option<usize> {
-        self.is_listed.then_some(self.dirty.len())
+    /// Accounts that are not as they should be; before the list was read, all of them.
+    pub fn behind(&self) -> usize {
+        let under_way = match &self.asked {
+            Some((_, Asked::Change(steps))) => steps.len(),
+            Some((_, Asked::Defaults | Asked::SetDefaults | Asked::List { .. })) | None => 0,
+        };
+        if self.is_listed { self.dirty.len() + under_way } else { self.wanted.len() }
+    }
+
+    /// It is known what the broker has.
+    pub fn is_listed(&self) -> bool {
+        self.is_listed
     }
 
     /// A new connection: nothing is known of this broker.

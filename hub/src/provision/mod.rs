@@ -163,6 +163,12 @@ impl Provisioner {
         self.shared.ledger().settled()
     }
 
+    /// Accounts that are not as they should be, as far as is known.
+    #[must_use]
+    pub fn behind(&self) -> usize {
+        self.shared.ledger().behind()
+    }
+
     /// The broker can be told something now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
@@ -202,4 +208,29 @@ impl Drop for Provisioner {
 pub fn self_test(endpoint: &Endpoint, hub: &Credential, fleet: &str) -> Result<(), ProvisionError> {
     let failed = |reason| ProvisionError::SelfTest { broker: endpoint.to_string(), reason };
     selftest::run(endpoint, hub, fleet).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn a_password_is_read_without_its_line_end_and_within_its_limits() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("password");
+        let read = |text: &str, mode: u32| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            read_password(&path)
+        };
+        assert_eq!(read("secret with spaces \r\n", 0o600).unwrap(), "secret with spaces ");
+        let long = "x".repeat(PASSWORD_BYTES_MAX);
+        assert_eq!(read(&long, 0o640).unwrap(), long);
+        for text in ["", "\n", &format!("{long}x")] {
+            let error = read(text, 0o600).unwrap_err();
+            assert!(error.to_string().contains("1 to 1024 bytes"), "{error}");
+        }
+        assert!(matches!(read("secret", 0o644), Err(ProvisionError::Exposed { mode: 0o644, .. })));
+    }
 }

@@ -145,7 +145,7 @@ impl Worker {
         self.has_answered = true;
         if let Heard::Rejected { what, error } = heard {
             tracing::error!(broker = self.broker, account = what, error, "the broker did not carry out a command");
-            if self.shared.ledger().behind().is_none() {
+            if !self.shared.ledger().is_listed() {
                 self.pause();
             }
             let broker = self.broker.clone();
