@@ -108,6 +108,43 @@ fn a_plan_with_a_mistake_is_refused_whole_and_one_that_was_edited_too() {
     assert_eq!(plan(&mut world, Vec::new()).unwrap_err().status(), 422);
 }
 
+#[test]
+fn what_if_of_another_place_is_told_in_words() {
+    let (mut world, mut devices, documents) = world();
+    for (device, longitude_e7) in devices.iter_mut().zip([86_800_000, 87_000_000]) {
+        device.position = Some(wire::position::Position { longitude_e7, latitude_e7: 501_100_000, uncertainty_m: 1 });
+        device.status(&mut world, &[]);
+    }
+    let mut document = documents[0].clone();
+    document["spec"]["placement"] = json!({"near": {"point": [8.68, 50.11], "maxKm": 1}});
+    let mut asked = WhatIf {
+        workload: document,
+        namespace: "default".to_owned(),
+        device: None,
+        near: None,
+        distance_max: None,
+        overrides: json!({"device/gw-1": {"taints": [{"key": "wet", "effect": "NoSchedule"}]}}),
+    };
+    let mut told = |asked: &WhatIf| match world.answer(Request::WhatIf(Box::new(asked.clone()))).unwrap() {
+        Answer::Explanation(value) => {
+            let text = value["text"].as_str().unwrap();
+            let (head, rest) = text.split_once("   Fleet revision ").unwrap();
+            format!("{head}\n{}", rest.split_once('\n').unwrap().1)
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        told(&asked),
+        "every device near 8.68,50.11 (at most 1 km).\n  2 devices considered: 1 farther than 1 km, 1 tainted  ->  0 feasible\n"
+    );
+    asked.near = crate::geo::Point::from_degrees(8.69, 50.11).ok();
+    asked.distance_max = crate::geo::Distance::from_km(5.0);
+    assert_eq!(
+        told(&asked),
+        "every device near 8.69,50.11 (at most 5 km).\n  2 devices considered: 1 tainted  ->  1 feasible\n  RANK DEVICE      KM  SCORE  WHY\n     1 gw-2       0.7   0.85  distance 0.85  new\n"
+    );
+}
+
 fn what_if(world: &mut World, workload: Value, device: Option<&str>, overrides: Value) -> Result<Value, Problem> {
     let namespace = "default".to_owned();
     let asked =
