@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 use tempfile::TempDir;
 use tests::harness::guide::forget_cargo;
-use tests::harness::{program, wait_until};
+use tests::harness::{Agent, Hub, program, wait_until};
 
 /// A Rust function builds its own core library where the compiler is Debian's: minutes on a machine that is busy.
 const BUILD_PATIENCE: Duration = Duration::from_secs(900);
@@ -310,4 +310,69 @@ fn ctrl_c_ends_a_compiler_that_is_still_at_work() {
         Some(id) => Err(format!("{id} goes on")),
         None => Ok(()),
     });
+}
+
+/// A function's directory around a module from its text, with the same manifest for a play and for a device.
+fn project_of(place: &Path, name: &str, body: &str, limits: &str) -> PathBuf {
+    let project = place.join(name);
+    std::fs::create_dir(&project).unwrap();
+    let module = wat::parse_str(format!("(module {body} (@custom \"fulmar.abi\" \"\\01\"))")).unwrap();
+    std::fs::write(project.join(format!("{name}.wasm")), module).unwrap();
+    std::fs::write(project.join("function.toml"), format!("name = \"{name}\"\nlanguage = \"c\"\nstack-bytes = 1024\n"))
+        .unwrap();
+    let manifest = format!(
+        "apiVersion: fulmar/v1\nkind: Workload\nmetadata: {{name: {name}}}\nspec:\n  type: function\n  artifact: file:{name}.wasm\n  \
+         function: {{triggers: {{every: 200ms}}, capabilities: [log, state], limits: {limits}}}\n  \
+         placement: {{labels: {{fleet: test}}}}\n  replicas: 1\n"
+    );
+    std::fs::write(project.join("workload.yaml"), manifest).unwrap();
+    project
+}
+
+#[test]
+fn a_play_fails_with_the_words_of_a_device() {
+    let place = tempfile::tempdir().unwrap();
+    let hub = Hub::start(place.path());
+    let _agent = Agent::join(place.path(), &hub, "gw-1", (8.6821, 50.1109));
+    let projects = place.path().join("projects");
+    std::fs::create_dir(&projects).unwrap();
+    let import = |name: &str, params: &str| {
+        format!(
+            "(import \"fulmar\" \"{name}\" (func (param {params}) (result i32)))
+             (memory (export \"memory\") 1) (func (export \"fulmar_timer\"))"
+        )
+    };
+    let log = "(import \"fulmar\" \"log\" (func $log (param i32 i32 i32) (result i32)))
+        (memory (export \"memory\") 1) (func (export \"fulmar_timer\") (loop (drop (call $log (i32.const 2) (i32.const 0) (i32.const 1))) (br 0)))";
+    let plenty = "{memory: 64KiB, fuel: 100000}";
+    let cases: [(&str, String, &str, &str); 9] = [
+        ("loops", "(func (export \"fulmar_timer\") (loop (br 0)))".to_owned(), plenty, "OUT_OF_FUEL"),
+        ("panics", "(func (export \"fulmar_timer\") unreachable)".to_owned(), plenty, "TRAPPED"),
+        ("panics-at-once", "(func (export \"fulmar_start\") unreachable)".to_owned(), plenty, "TRAPPED"),
+        ("recurses", "(func $f (export \"fulmar_timer\") (call $f))".to_owned(), plenty, "TRAPPED"),
+        (
+            "divides",
+            "(func (export \"fulmar_timer\") (drop (i32.div_u (i32.const 1) (i32.const 0))))".to_owned(),
+            plenty,
+            "TRAPPED",
+        ),
+        ("talks", log.to_owned(), "{memory: 64KiB, fuel: 9000000}", "TRAPPED"),
+        ("greedy", import("log", "i32 i32 i32"), "{memory: 8KiB}", "LOAD_REFUSED"),
+        ("barred", import("emit", "i32 i32 i32 i32"), plenty, "LOAD_REFUSED"),
+        ("foreign", import("fly", "i32"), plenty, "LOAD_REFUSED"),
+    ];
+    for (name, body, limits, reason) in cases {
+        let project = project_of(&projects, name, &body, limits);
+        let done = run(&project, &["invoke", "-o", "json"]);
+        let last: Value = serde_json::from_str(done.out.lines().last().unwrap()).unwrap();
+        assert_eq!((done.code, &last["reason"]), (1, &json!(reason)), "{name}: {done:?}");
+        let manifest = project.join("workload.yaml");
+        let (code, out, err) = hub.cli(&["apply", "-f", manifest.to_str().unwrap()]);
+        assert_eq!(code, 0, "{name}: {out}{err}");
+        let reported = hub.wait_reason(name, reason);
+        // On the wire a detail is cut.
+        let (here, there) = (last["detail"].as_str().unwrap(), reported["detail"].as_str().unwrap());
+        assert!(there.len() >= 20 && here.starts_with(there), "{name}: {here:?}, {there:?}");
+        hub.remove(name);
+    }
 }

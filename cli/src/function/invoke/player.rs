@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use agent_nostd::function::{Activation, Instance, LoadError, Module, Outcome, Refusal};
 use agent_nostd::machine::port::Failure as Reason;
 use hub::model::Role;
+use std::fmt::Display;
 use std::time::Duration;
 use wire::limits::EVENT_BYTES_MAX;
 
@@ -129,13 +130,19 @@ struct Ended {
     slices: u32,
 }
 
+/// As a hub shows it: the code of the engine is said where it tells more than the reason.
+fn failed(reason: Reason, code: &str, why: &dyn Display) -> End {
+    let detail = if reason.reason().code() == code { why.to_string() } else { format!("{code}: {why}") };
+    End::Failed { reason, detail }
+}
+
 impl Ended {
     const fn at_once(end: End) -> Self {
         Self { end, fuel: 0, slices: 0 }
     }
 
     fn refused(error: &LoadError) -> Self {
-        Self::at_once(End::Failed { reason: error.failure(), detail: format!("{}: {error}", error.code()) })
+        Self::at_once(failed(error.failure(), error.code(), error))
     }
 }
 
@@ -286,8 +293,7 @@ impl<'a> Player<'a> {
             Outcome::Ignored => Ended::at_once(End::NoEntry),
             Outcome::Refused(Refusal::InputTooLong) => Ended::at_once(End::TooLong),
             Outcome::Trapped { cause, fuel_used } => {
-                let detail = format!("{}: {cause}", cause.code());
-                Ended { end: End::Failed { reason: cause.failure(), detail }, fuel: fuel_used, slices }
+                Ended { end: failed(cause.failure(), cause.code(), &cause), fuel: fuel_used, slices }
             }
             // Impossible while one activation is driven to its end before the next.
             Outcome::Refused(Refusal::Busy | Refusal::Dead | Refusal::NotRunning) | Outcome::Yielded { .. } => {

@@ -126,7 +126,7 @@ fn clocks_and_random_bytes_are_the_same_in_every_play() {
 fn what_fails_is_reported_as_a_device_reports_it_and_loaded_afresh() {
     let setting = "(drop (call $set (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 1)))";
     for (code, reason, detail) in [
-        ("(loop (br 0))", "OUT_OF_FUEL", "OUT_OF_FUEL: out of fuel"),
+        ("(loop (br 0))", "OUT_OF_FUEL", "out of fuel: an endless loop"),
         ("unreachable", "TRAPPED", "UNREACHABLE: it panicked"),
         ("(drop (i32.load (i32.const -1)))", "TRAPPED", "MEMORY_OUT_OF_BOUNDS: it used memory"),
     ] {
