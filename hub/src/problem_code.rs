@@ -8,6 +8,7 @@ use std::fmt;
 /// What went wrong, as programs tell it apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProblemCode {
+    AnswerNotKept,
     Approved,
     ArtifactTooLarge,
     BadIfMatch,
@@ -77,7 +78,8 @@ const fn row(text: &'static str, status: u16, title: &'static str, meaning: &'st
 
 impl ProblemCode {
     /// By name.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
+        Self::AnswerNotKept,
         Self::Approved,
         Self::ArtifactTooLarge,
         Self::BadIfMatch,
@@ -129,6 +131,13 @@ impl ProblemCode {
     /// The table: one arm per code, so that it is longer than a screen.
     pub const fn row(self) -> Row {
         match self {
+            Self::AnswerNotKept => row(
+                "ANSWER_NOT_KEPT",
+                409,
+                "Done before, and the answer is gone",
+                "The first request with this Idempotency-Key was done, and its answer was too large to be kept.",
+                "read the objects that it was about; it is not to be sent again",
+            ),
             Self::Approved => row(
                 "APPROVED",
                 409,

@@ -89,7 +89,12 @@ fn engine(inbox: Inbox, asked: Arc<Mutex<Vec<String>>>) {
                     }),
                 );
             }
-            Request::Plan { .. } | Request::PlanApply { .. } => board.answer(ticket, Ok(Answer::Plan(json!({})))),
+            // As many bytes as the plan asks for.
+            Request::PlanApply { plan } => {
+                let text = "x".repeat(plan["bytes"].as_u64().map_or(0, |bytes| usize::try_from(bytes).unwrap() - 8));
+                board.answer(ticket, Ok(Answer::Plan(json!({"a": text}))));
+            }
+            Request::Plan { .. } => board.answer(ticket, Ok(Answer::Plan(json!({})))),
             Request::Delete { .. } => board.answer(ticket, Ok(Answer::Deleted)),
             Request::Put { .. } => board.answer(ticket, Ok(object(Outcome::Created))),
             _ => board.answer(ticket, Ok(object(Outcome::Read))),

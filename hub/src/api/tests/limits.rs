@@ -31,6 +31,34 @@ fn an_idempotency_key_has_at_most_its_bytes() {
 }
 
 #[test]
+fn an_answer_under_a_key_is_kept_up_to_its_bytes_and_told_as_done_beyond() {
+    let rig = Rig::start();
+    let limit = idempotency::ANSWER_KEPT_BYTES_MAX;
+    let apply = |bytes: usize| {
+        let body = json!({"bytes": bytes}).to_string();
+        let head = format!(
+            "POST /v1/plans/apply HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\nIdempotency-Key: k{bytes}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        rig.send(head.as_bytes())
+    };
+    for bytes in [limit - 1, limit, limit + 1] {
+        let first = apply(bytes);
+        assert_eq!((first.status, first.body.len()), (200, bytes), "the first gets it whole");
+    }
+    for bytes in [limit - 1, limit] {
+        let again = apply(bytes);
+        assert_eq!((again.status, again.body.len()), (200, bytes));
+        assert!(again.head.contains("idempotency-replayed: true"), "{}", again.head);
+    }
+    let again = apply(limit + 1);
+    assert_eq!(again.problem(), (409, "ANSWER_NOT_KEPT".to_owned()));
+    assert!(again.json()["detail"].as_str().unwrap().contains("answered with 200"), "{}", again.json());
+    let done = rig.asked.lock().unwrap().iter().filter(|asked| asked.contains("PlanApply")).count();
+    assert_eq!(done, 3, "each once");
+}
+
+#[test]
 fn a_connection_over_the_limit_is_closed_and_those_that_are_open_go_on() {
     let limit = 3;
     let rig = Rig::with(ApiLimits { connections_max: limit, ..ApiLimits::default() });
@@ -160,6 +188,20 @@ fn requests() -> Vec<Limit> {
             "400",
             "BAD_KEY",
             "an_idempotency_key_has_at_most_its_bytes",
+        ),
+        limit(
+            "an answer kept for such a key",
+            bytes(idempotency::ANSWER_KEPT_BYTES_MAX),
+            "the first gets it whole; 409 for the others",
+            "ANSWER_NOT_KEPT",
+            "an_answer_under_a_key_is_kept_up_to_its_bytes_and_told_as_done_beyond",
+        ),
+        limit(
+            "all answers kept for such keys",
+            bytes(idempotency::ANSWERS_KEPT_BYTES_MAX),
+            "409 for the oldest",
+            "ANSWER_NOT_KEPT",
+            "answers_are_kept_up_to_their_bytes_and_the_oldest_give_way",
         ),
         limit(
             "answers kept for such keys",
