@@ -3,10 +3,13 @@
 use crate::args::{Device, Global, Output, Relocate};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::output::{line, say, whole};
+use crate::list;
+use crate::output::{line, print, say, whole};
 use crate::show::{number, text, time_ms};
+use crate::table::Table;
 use crate::target::Target;
 use hub::model::Kind;
+use hub::problem_code::ProblemCode;
 use serde_json::{Map, Value, json};
 
 pub fn run(global: &Global, verb: &Device) -> Result<(), Failure> {
@@ -30,6 +33,8 @@ pub fn run(global: &Global, verb: &Device) -> Result<(), Failure> {
         Device::Drain { name } => change(global, name, "drain", &json!({}), "loses its work"),
         Device::Undrain { name } => change(global, name, "undrain", &json!({}), "takes work again"),
         Device::Reject { name } => end(global, name, "reject", &json!({}), "rejected; its key is refused"),
+        Device::Rejected => rejected(global),
+        Device::Allow { key } => allow(global, key),
         Device::Relocate(args) => {
             let done = if args.reset { "is where it says that it is" } else { "relocated" };
             change(global, &args.name, "relocate", &relocation(args)?, done)
@@ -100,6 +105,59 @@ fn end(global: &Global, name: &str, verb: &str, body: &Value, done: &str) -> Res
     }
 }
 
+/// Letters of a key's id.
+const ID_LETTERS: usize = 26;
+const REJECTIONS: &str = "/v1/rejections";
+
+fn rejected(global: &Global) -> Result<(), Failure> {
+    let items = list::all(&Client::connect(global)?, REJECTIONS)?;
+    if whole(global.output, &json!({"items": items}))? {
+        return Ok(());
+    }
+    if items.is_empty() {
+        say("no key is rejected");
+    }
+    let mut table = Table::new(&["ID", "NAME", "REJECTED"]);
+    for item in &items {
+        match global.output {
+            Output::Name => line(&text(item, "/id"))?,
+            _ => table.row(vec![text(item, "/id"), text(item, "/name"), text(item, "/rejected")]),
+        }
+    }
+    if items.is_empty() || global.output == Output::Name { Ok(()) } else { print(&table.text()) }
+}
+
+fn allow(global: &Global, key: &str) -> Result<(), Failure> {
+    let client = Client::connect(global)?;
+    let is_id = key.len() == ID_LETTERS && key.bytes().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b));
+    let id = if is_id { key.to_owned() } else { id_of(key, &list::all(&client, REJECTIONS)?)? };
+    client.delete(&format!("{REJECTIONS}/{id}"))?;
+    match global.output {
+        Output::Json | Output::JsonPath(_) => whole(global.output, &json!({"allowed": id})).map(|_| ()),
+        Output::Name => line(&id),
+        Output::Table | Output::Wide | Output::Yaml | Output::GeoJson => {
+            line(&format!("key {id} may join again"))?;
+            say("Next:  fulmar device join-token");
+            Ok(())
+        }
+    }
+}
+
+/// The one rejected key whose device had this name.
+fn id_of(name: &str, rejected: &[Value]) -> Result<String, Failure> {
+    let ids: Vec<String> =
+        rejected.iter().filter(|item| text(item, "/name") == name).map(|item| text(item, "/id")).collect();
+    match ids.as_slice() {
+        [id] => Ok(id.clone()),
+        [] => Err(Failure::hub(ProblemCode::NotFound, format!("no key of a device {name:?} is rejected"))
+            .next("fulmar device rejected")),
+        ids => {
+            let failure = Failure::usage(format!("{} keys of devices {name:?} are rejected", ids.len()));
+            Err(ids.iter().fold(failure, |failure, id| failure.next(format!("fulmar device allow {id}"))))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -111,6 +169,15 @@ mod tests {
         assert_eq!(labels, json!({"a": "1", "b": "", "c": "x=y"}));
         assert!(labels_of(&["a".to_owned()]).is_err());
     }
+    #[test]
+    fn a_rejected_key_is_named_by_its_device_if_that_is_one() {
+        let item = |id: &str, name: &str| json!({"id": id, "name": name, "rejected": "2026-11-26T00:00:00Z"});
+        let rejected = [item("a", "gw-1"), item("b", "gw-2"), item("c", "gw-2")];
+        assert_eq!(id_of("gw-1", &rejected).unwrap(), "a");
+        assert_eq!(id_of("gw-2", &rejected).unwrap_err().next, ["fulmar device allow b", "fulmar device allow c"]);
+        assert_eq!(id_of("gw-3", &rejected).unwrap_err().code, "NOT_FOUND");
+    }
+
     #[test]
     fn a_place_is_longitude_then_latitude_and_may_be_taken_back() {
         let args = |at: Option<&str>, uncertainty| Relocate {

@@ -51,6 +51,9 @@ pub enum Write {
         id: TokenId,
     },
     RejectionPut(RejectionRow),
+    RejectionDelete {
+        device: DeviceId,
+    },
     /// The writer signs `Header::of(revision, body, limits)` for this device, stores header, signature and body, and
     /// returns the signed header with `Committed`.
     DesiredPut {

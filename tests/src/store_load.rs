@@ -139,7 +139,10 @@ impl Model {
                 Write::CapabilitiesDelete { device } => drop(self.capabilities.remove(&device)),
                 Write::WorkloadIdNext { next } => self.workload_id_next = self.workload_id_next.max(next),
                 // The load makes no tokens.
-                Write::TokenPut(_) | Write::TokenDelete { .. } | Write::RejectionPut(_) => {}
+                Write::TokenPut(_)
+                | Write::TokenDelete { .. }
+                | Write::RejectionPut(_)
+                | Write::RejectionDelete { .. } => {}
             }
         }
     }

@@ -408,6 +408,14 @@ fn devices_are_rejected_relocated_and_decommissioned() {
     );
     assert_eq!(site.run(&["get", "device", "stranger"]).code, 8);
     assert_eq!(site.run(&["device", "reject", "gw-fra"]).code, 6, "it is approved");
+    let listed = site.run(&["device", "rejected"]).only();
+    let row: Vec<&str> = listed.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((row[0].len(), row[1], listed.lines().count()), (26, "stranger", 2), "{listed}");
+    assert_eq!(site.run(&["device", "rejected", "-o", "name"]).only(), format!("{}\n", row[0]));
+    let allowed = site.run(&["device", "allow", "stranger"]);
+    assert_eq!((allowed.code, allowed.out), (0, format!("key {} may join again\n", row[0])));
+    assert_eq!(site.run(&["device", "allow", row[0]]).code, 8, "it is not rejected any more");
+    assert_eq!(site.run(&["device", "rejected", "-o", "json"]).json()["items"], json!([]));
 
     let moved = ["device", "relocate", "gw-par", "--at", "8.6821,50.1109", "--uncertainty", "30"];
     assert_eq!(site.run(&moved).only(), "device/gw-par relocated\n");

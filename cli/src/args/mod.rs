@@ -448,6 +448,14 @@ pub enum Device {
         #[arg(add = ArgValueCompleter::new(complete::devices))]
         name: String,
     },
+    /// List the keys that may not join any more
+    Rejected,
+    /// Let a rejected key join again
+    Allow {
+        /// The key's id, or the name that its device had
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
     /// Say where a device is, or with --reset let it say so itself again
     Relocate(Relocate),
     /// Take its work off a device, then remove it; it does not come back with its key

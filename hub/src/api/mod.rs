@@ -16,6 +16,7 @@ mod openapi;
 mod plan;
 mod problem;
 mod rate;
+mod rejection;
 mod route;
 mod serve;
 mod stream;

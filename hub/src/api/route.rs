@@ -6,7 +6,8 @@ use super::problem::{Refused, problem};
 use super::rate::{Bucket, too_often};
 use super::serve::Peer;
 use super::{
-    Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, device, health, list, object, openapi, plan, stream, token,
+    Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, device, health, list, object, openapi, plan, rejection, stream,
+    token,
 };
 use crate::model::Kind;
 use crate::problem_code::ProblemCode;
@@ -110,6 +111,8 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, "/v1/devices/{name}/relocate", Right::Admin, || routing::post(device::relocate)),
     route(Method::Post, "/v1/devices/{name}/reject", Right::Admin, || routing::post(device::reject)),
     route(Method::Post, "/v1/devices/{name}/decommission", Right::Admin, || routing::post(device::decommission)),
+    route(Method::Get, "/v1/rejections", Right::Viewer, || routing::get(rejection::list)),
+    route(Method::Delete, "/v1/rejections/{id}", Right::Admin, || routing::delete(rejection::lift)),
     route(Method::Post, "/v1/join-tokens", Right::Admin, || routing::post(device::token_create)),
     route(Method::Get, "/v1/whoami", Right::Viewer, || routing::get(token::whoami)),
     route(Method::Get, "/v1/tokens", Right::Viewer, || list::all(Kind::Token)),

@@ -95,6 +95,12 @@ fn engine(inbox: Inbox, asked: Arc<Mutex<Vec<String>>>) {
                 board.answer(ticket, Ok(Answer::Plan(json!({"a": text}))));
             }
             Request::Plan { .. } => board.answer(ticket, Ok(Answer::Plan(json!({})))),
+            Request::Rejections { .. } => {
+                let (next, position) = (Some("a".repeat(26)), Position { incarnation: 3, sequence: 7 });
+                let items = vec![json!({"id": "x"})];
+                board.answer(ticket, Ok(Answer::List { items, next, resource_version: 7, position }));
+            }
+            Request::RejectionLift { .. } => board.answer(ticket, Ok(Answer::Deleted)),
             Request::Delete { .. } => board.answer(ticket, Ok(Answer::Deleted)),
             Request::Put { .. } => board.answer(ticket, Ok(object(Outcome::Created))),
             _ => board.answer(ticket, Ok(object(Outcome::Read))),
@@ -220,6 +226,7 @@ impl Reply {
 fn concrete(path: &str) -> String {
     path.replace("{name}", "x")
         .replace("{namespace}", "default")
+        .replace("{id}", &DeviceId([7; 16]).to_string())
         .replace("{digest}", &format!("sha256:{}", Digest::of(b"")))
 }
 
@@ -512,6 +519,22 @@ fn a_list_is_paged_and_selected() {
     }
     let etag = rig.admin("GET", "/v1/devices/x", b"").head;
     assert!(etag.contains("etag: \"7\""), "{etag}");
+}
+
+#[test]
+fn rejected_keys_come_in_pages_and_are_let_in_by_their_id() {
+    let rig = Rig::start();
+    let id = DeviceId([7; 16]).to_string();
+    let list = rig.admin("GET", &format!("/v1/rejections?limit=500&continue={id}"), b"").json();
+    assert_eq!((list["kind"].as_str(), &list["metadata"]["continue"]), (Some("RejectionList"), &json!("a".repeat(26))));
+    for query in ["limit=0", "limit=501", "continue=x", "x=1"] {
+        assert_eq!(rig.admin("GET", &format!("/v1/rejections?{query}"), b"").problem().0, 422, "{query}");
+    }
+    assert_eq!(rig.admin("DELETE", &format!("/v1/rejections/{id}"), b"").status, 204);
+    assert_eq!(rig.admin("DELETE", "/v1/rejections/gw-1", b"").problem(), (422, "INVALID".to_owned()));
+    let viewer = format!("Bearer {}", token_text(&[1; 32]));
+    assert_eq!(rig.ask("GET", "/v1/rejections", &viewer, b"").status, 200);
+    assert_eq!(rig.ask("DELETE", &format!("/v1/rejections/{id}"), &viewer, b"").status, 403);
 }
 
 /// `docs/reference/api.md` is made from the table; `UPDATE_GOLDEN=1` rewrites it.

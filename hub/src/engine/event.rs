@@ -31,6 +31,11 @@ impl Draft {
         Self { severity: Severity::Warning, reason, object, device: None, message: message.into() }
     }
 
+    /// About what is no object, or none any more.
+    pub fn about(reason: &'static str, object: String, message: String) -> Self {
+        Self { severity: Severity::Normal, reason, object, device: None, message }
+    }
+
     pub fn normal(reason: &'static str, key: &ObjectKey, message: impl Into<String>) -> Self {
         Self { severity: Severity::Normal, reason, object: key.to_string(), device: None, message: message.into() }
     }

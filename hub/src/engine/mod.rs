@@ -26,6 +26,7 @@ mod plan;
 pub mod port;
 mod problem;
 mod quarantine;
+mod rejection;
 mod request;
 mod route;
 mod selection;

@@ -131,6 +131,7 @@ impl Engine {
                 | Write::TokenPut(_)
                 | Write::TokenDelete { .. }
                 | Write::RejectionPut(_)
+                | Write::RejectionDelete { .. }
                 | Write::CapabilitiesPut { .. }
                 | Write::CapabilitiesDelete { .. }
                 | Write::WorkloadIdNext { .. } => {}

@@ -316,6 +316,15 @@ pub enum Request {
         name: String,
         change: DeviceChange,
     },
+    /// One page of the keys that may not join; `after`: the last of the page before.
+    Rejections {
+        limit: usize,
+        after: Option<DeviceId>,
+    },
+    /// The key may join again.
+    RejectionLift {
+        device: DeviceId,
+    },
     TokenCreate {
         expires_in: Option<Duration>,
         approve: bool,

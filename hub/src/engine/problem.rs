@@ -4,6 +4,7 @@ use super::port::Problem;
 use crate::commit::CommitFailure;
 use crate::model::{FieldError, Kind, NAMESPACE_DEFAULT, ObjectKey, Refusal};
 use crate::problem_code::ProblemCode;
+use wire::DeviceId;
 use wire::limits::NAME_BYTES_MAX;
 use wire::topic::is_label;
 
@@ -21,6 +22,10 @@ pub(super) fn not_found(key: &ObjectKey) -> Problem {
         }
     };
     problem(ProblemCode::NotFound, format!("there is no {key}"), next)
+}
+
+pub(super) fn not_rejected(device: DeviceId) -> Problem {
+    problem(ProblemCode::NotFound, format!("no key {device} is rejected"), vec!["fulmar device rejected".to_owned()])
 }
 
 pub(super) fn namespace_not_found(name: &str) -> Problem {

@@ -20,6 +20,7 @@ impl Engine {
             | Request::ArtifactPut { .. }
             | Request::DeviceChange { .. }
             | Request::TokenCreate { .. }
+            | Request::RejectionLift { .. }
             | Request::PlanApply { .. }
             | Request::ApiTokenCreate { .. } => return self.write_request(now, ticket, actor, request),
             Request::Get { key } => self.get(now, key),
@@ -58,6 +59,7 @@ impl Engine {
                 Some(body) => Ok(Answer::Body(body)),
                 None => Err(problem::body_not_found()),
             },
+            Request::Rejections { limit, after } => Ok(self.rejections(*limit, *after)),
             Request::Status => Ok(Answer::Status(self.hub_status())),
             Request::Measure => Ok(Answer::Measures(Box::new(self.measures(now)))),
         };
@@ -88,6 +90,7 @@ impl Engine {
             Request::ApiTokenCreate { document, sha256 } => {
                 self.api_token_create(now, ticket, actor, document, *sha256)
             }
+            Request::RejectionLift { device } => self.rejection_lift(now, ticket, actor, *device),
             Request::PlanApply { plan } => self.plan_apply(now, ticket, actor, plan),
             Request::Get { .. }
             | Request::Plan { .. }
@@ -100,6 +103,7 @@ impl Engine {
             | Request::Logs { .. }
             | Request::Events { .. }
             | Request::Body { .. }
+            | Request::Rejections { .. }
             | Request::Status
             | Request::Measure => return,
         };

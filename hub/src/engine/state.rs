@@ -45,7 +45,7 @@ pub(super) struct State {
     pub objects: BTreeMap<ObjectKey, Arc<Stored>>,
     pub tokens: HashMap<TokenId, TokenRow>,
     /// Keys that may not join.
-    pub rejections: HashMap<DeviceId, RejectionRow>,
+    pub rejections: BTreeMap<DeviceId, RejectionRow>,
     pub devices: Devices,
     pub fleet: Fleet,
     pub regions: Regions,
@@ -67,7 +67,7 @@ impl State {
             exchange,
             objects: BTreeMap::new(),
             tokens: HashMap::new(),
-            rejections: HashMap::new(),
+            rejections: BTreeMap::new(),
             devices: Devices::default(),
             fleet: Fleet::new(),
             regions: Regions::new(),
@@ -96,6 +96,7 @@ impl State {
             Write::TokenPut(row) => Undo::Token(row.id, self.tokens.insert(row.id, row.clone())),
             Write::TokenDelete { id } => Undo::Token(*id, self.tokens.remove(id)),
             Write::RejectionPut(row) => Undo::Rejection(row.device, self.rejections.insert(row.device, row.clone())),
+            Write::RejectionDelete { device } => Undo::Rejection(*device, self.rejections.remove(device)),
             Write::DesiredPut { device, revision, limits: _, body } => {
                 let assigned = Arc::new(desired::assigned(body));
                 let desired = Desired { revision: *revision, body: Arc::from(body.as_slice()), assigned };

@@ -104,6 +104,7 @@ fn everything_that_was_written_is_read_back() {
         used_by: Some(device),
     };
     let rejection = RejectionRow { device: DeviceId([6; 16]), name: "gw-6".to_owned(), rejected_ms: 8 };
+    let lifted = RejectionRow { device: DeviceId([8; 16]), name: "gw-8".to_owned(), rejected_ms: 8 };
     let revision = Revision(Order::new(Order::INCARNATION_MAX, Order::COUNTER_MAX).unwrap());
     let (running, first) = Running::start(data.path());
     assert_eq!((first.sequence, first.workload_id_next, first.fleet.as_str()), (0, 1, FLEET_DEFAULT));
@@ -132,6 +133,8 @@ fn everything_that_was_written_is_read_back() {
             Write::ObjectDelete { kind: "Workload", namespace: "default".to_owned(), name: "a".to_owned() },
             Write::WorkloadIdNext { next: 4 },
             Write::RejectionPut(rejection.clone()),
+            Write::RejectionPut(lifted.clone()),
+            Write::RejectionDelete { device: lifted.device },
         ],
     ));
     assert_eq!(running.committed(), 2);

@@ -28,6 +28,7 @@ pub(super) fn sign(
         | Write::TokenPut(_)
         | Write::TokenDelete { .. }
         | Write::RejectionPut(_)
+        | Write::RejectionDelete { .. }
         | Write::DesiredDelete { .. }
         | Write::CapabilitiesPut { .. }
         | Write::CapabilitiesDelete { .. }
@@ -61,6 +62,9 @@ pub(super) fn apply(
                            ON CONFLICT (device) DO UPDATE SET name = excluded.name, rejected_ms = excluded.rejected_ms";
                 let values = params![row.device.0, row.name, integer(row.rejected_ms)];
                 connection.prepare_cached(sql)?.execute(values)?;
+            }
+            Write::RejectionDelete { device } => {
+                delete(connection, "DELETE FROM rejection WHERE device = ?1", &device.0)?;
             }
             Write::DesiredPut { device, body, .. } => {
                 // `sign` made one for each; the column's type turns a missing one into an error, not into a wrong row.

@@ -259,6 +259,7 @@ fn weight(batch: &Batch) -> usize {
             | Write::TokenPut(_)
             | Write::TokenDelete { .. }
             | Write::RejectionPut(_)
+            | Write::RejectionDelete { .. }
             | Write::DesiredDelete { .. }
             | Write::CapabilitiesDelete { .. }
             | Write::WorkloadIdNext { .. } => 0,

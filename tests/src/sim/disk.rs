@@ -137,6 +137,9 @@ impl Durable {
             Write::RejectionPut(row) => {
                 self.rejections.insert(row.device, row);
             }
+            Write::RejectionDelete { device } => {
+                self.rejections.remove(&device);
+            }
             Write::DesiredPut { device, revision, limits, body } => {
                 let header =
                     Header::of(revision, &body, limits).map_err(|error| format!("a set too large: {error}"))?;

@@ -45,6 +45,7 @@ pub(super) fn path_parameters(path: &str) -> Vec<Value> {
             "name" if path.contains("/placements/") => {
                 json!({"type": "string", "pattern": "^[a-z0-9-]{1,63}\\.[a-z0-9-]{1,63}$"})
             }
+            "id" => super::special::key_id(),
             _ => named(),
         };
         json!({"name": name, "in": "path", "required": true, "schema": schema})

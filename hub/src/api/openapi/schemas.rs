@@ -164,7 +164,7 @@ pub(super) fn all() -> Map<String, Value> {
     all
 }
 
-fn by_hand() -> [(&'static str, Value); 14] {
+fn by_hand() -> [(&'static str, Value); 15] {
     let string = || json!({"type": "string"});
     [
         (
@@ -226,6 +226,24 @@ fn by_hand() -> [(&'static str, Value); 14] {
             json!({
                 "type": "object", "required": ["token", "id", "expiresMs"],
                 "properties": {"token": string(), "id": string(), "expiresMs": {"type": "integer"}},
+            }),
+        ),
+        (
+            "RejectionList",
+            json!({
+                "type": "object", "required": ["apiVersion", "kind", "metadata", "items"],
+                "properties": {
+                    "apiVersion": {"const": API_VERSION}, "kind": {"const": "RejectionList"},
+                    "metadata": reference("ListMetadata"),
+                    "items": {"type": "array", "items": {
+                        "type": "object", "required": ["id", "name", "rejected"],
+                        "properties": {
+                            "id": {"type": "string", "description": "Of the key"},
+                            "name": {"type": "string", "description": "What the device called itself"},
+                            "rejected": {"type": "string", "description": "RFC 3339"},
+                        },
+                    }},
+                },
             }),
         ),
         (

@@ -30,6 +30,11 @@ fn tail() -> Value {
     query("tail", schema, "The last so many")
 }
 
+/// 26 letters of base32.
+pub(super) fn key_id() -> Value {
+    json!({"type": "string", "pattern": "^[a-z2-7]{26}$"})
+}
+
 fn flag(name: &str, description: &str) -> Value {
     query(name, json!({"type": "boolean"}), description)
 }
@@ -84,6 +89,16 @@ pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
             Operation::new("Deletes a device that waits for its approval; its key may not join again")
                 .answer("204", json!({"description": "Deleted"}))
         }
+        ("GET", "/v1/rejections") => Operation::new("Lists the keys that may not join any more")
+            .parameter(query(
+                "limit",
+                json!({"type": "integer", "minimum": 1, "maximum": crate::api::PAGE_MAX}),
+                "Keys of a page",
+            ))
+            .parameter(query("continue", key_id(), "The metadata.continue of the page before"))
+            .answer("200", json_answer("A page", reference("RejectionList"))),
+        ("DELETE", "/v1/rejections/{id}") => Operation::new("Lets a rejected key join again")
+            .answer("204", json!({"description": "It may"})),
         ("POST", "/v1/devices/{name}/decommission") => {
             device_change("Drains a device and deletes it when it holds nothing any more; at once with force")
                 .body(json!({

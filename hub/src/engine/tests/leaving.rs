@@ -112,6 +112,58 @@ fn a_rejected_key_does_not_join_again() {
 }
 
 #[test]
+fn a_key_whose_rejection_is_lifted_joins_again() {
+    let mut world = World::new();
+    let mut device = Double::new(1);
+    for (seed, name) in [(2, "gw-2"), (3, "gw-3")] {
+        let token = world.token(false);
+        Double::new(seed).join(&mut world, &token, name);
+        world.answer(Request::DeviceChange { name: name.to_owned(), change: DeviceChange::Reject }).unwrap();
+    }
+    let token = world.token(false);
+    device.join(&mut world, &token, "gw-1");
+    assert_eq!(change(&mut world, DeviceChange::Reject), Ok(Answer::Deleted));
+    world.restart();
+    let page = |world: &mut World, limit, after| match world.answer(Request::Rejections { limit, after }) {
+        Ok(Answer::List { items, next, .. }) => (items, next),
+        other => panic!("{other:?}"),
+    };
+    let (first, next) = page(&mut world, 2, None);
+    let after = next.map(|next| wire::DeviceId::parse(&next).unwrap());
+    let (rest, end) = page(&mut world, 2, after);
+    assert_eq!((first.len(), rest.len(), end), (2, 1, None));
+    let mut rows = [first, rest].concat();
+    rows.sort_by_key(|row| row["name"].to_string());
+    assert_eq!(rows[0]["id"], device.id.to_string());
+    assert!(rows[0]["rejected"].as_str().unwrap().starts_with("2023-11-14T"), "{rows:?}");
+
+    let lift = || Request::RejectionLift { device: device.id };
+    assert_eq!(world.answer(lift()), Ok(Answer::Deleted));
+    let entry = world.batches.last().unwrap().audit[0].clone();
+    assert_eq!((entry.action, entry.object.as_str(), entry.after), ("allow", "device/gw-1", None));
+    assert_eq!(world.events("Allowed").len(), 1);
+    assert_eq!(world.answer(lift()).unwrap_err().code.as_str(), "NOT_FOUND");
+    world.restart();
+    assert_eq!(page(&mut world, 500, None).0.len(), 2, "it stays lifted");
+    let token = world.token(true);
+    assert_eq!(device.join(&mut world, &token, "gw-1"), Some(Ok(true)));
+}
+
+#[test]
+fn a_lifted_rejection_that_is_not_durable_stays() {
+    let mut world = World::new();
+    let mut device = Double::new(1);
+    let token = world.token(false);
+    device.join(&mut world, &token, "gw-1");
+    change(&mut world, DeviceChange::Reject).unwrap();
+    world.fail_next(CommitFailure::DiskFull);
+    let problem = world.answer(Request::RejectionLift { device: device.id }).unwrap_err();
+    assert_eq!(problem.status(), 507);
+    let token = world.token(true);
+    assert_eq!(device.join(&mut world, &token, "gw-1"), Some(Err(JoinRefusal::NotAuthentic)));
+}
+
+#[test]
 fn rejections_have_a_limit() {
     let mut world = World::new();
     let rejection = |n: usize| {

@@ -76,6 +76,9 @@ impl Database {
                 Write::RejectionPut(row) => {
                     self.rejections.insert(row.device, row);
                 }
+                Write::RejectionDelete { device } => {
+                    assert!(self.rejections.remove(&device).is_some());
+                }
                 Write::DesiredPut { device, revision, limits, body } => {
                     let before = self.desired.get(&device).map(|row| row.signed.header.revision);
                     assert!(before < Some(revision), "revisions only grow");
