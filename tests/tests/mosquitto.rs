@@ -16,9 +16,18 @@ const HELLO: &[u8] = include_bytes!("../../functions/hello/hello.wasm");
 
 /// A start that must fail.
 fn refused(directory: &Path, external: ExternalBroker) -> (ProvisionError, String) {
+    refused_with(directory, external, |_| ())
+}
+
+fn refused_with(
+    directory: &Path,
+    external: ExternalBroker,
+    change: impl FnOnce(&mut HubConfig),
+) -> (ProvisionError, String) {
     let mut config = HubConfig::new(directory.join("hub"));
     config.api = ([127, 0, 0, 1], 0).into();
     config.external = Some(external);
+    change(&mut config);
     match InProcess::start(config) {
         Err(HubError::External(error)) => {
             let text = error.to_string();
@@ -105,6 +114,53 @@ fn a_broker_with_small_packets_is_refused_at_its_first_word() {
     let broker = Mosquitto::with(directory.path(), |_| "max_packet_size 65536\nallow_anonymous true\n".to_owned());
     let (error, text) = refused(directory.path(), broker.external());
     assert!(matches!(error, ProvisionError::Lacks { .. }) && text.contains("packets of 65536 bytes"), "{text}");
+}
+
+/// An authority, and a certificate of it for 127.0.0.1 with the authority's own behind it.
+fn certificates(directory: &Path) {
+    let script = r#"
+        for ca in ca other; do
+            openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj "/CN=$ca" \
+                -addext "keyUsage=critical,keyCertSign" -keyout $ca.key -out $ca.pem
+        done
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=broker -keyout broker.key -out broker.csr
+        printf 'subjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:FALSE\n' > broker.ext
+        openssl x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile broker.ext -out broker.pem
+        cat ca.pem >> broker.pem"#;
+    let made = std::process::Command::new("sh").args(["-euc", script]).current_dir(directory).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+#[test]
+fn only_a_broker_of_the_named_authority_is_trusted_and_devices_have_one() {
+    let directory = tempfile::tempdir().unwrap();
+    certificates(directory.path());
+    let plugin = Mosquitto::plugin_lines;
+    let broker = Mosquitto::with(directory.path(), |accounts| {
+        let file = |name: &str| directory.path().join(name).display().to_string();
+        format!("certfile {}\nkeyfile {}\n{}", file("broker.pem"), file("broker.key"), plugin(accounts))
+    });
+    let secure = |authority: &str, host: &str| ExternalBroker {
+        url: BrokerUrl { is_secure: true, host: host.to_owned(), ..broker.external().url },
+        authority: Some(directory.path().join(authority)),
+        ..broker.external()
+    };
+    let (error, text) = refused(directory.path(), secure("other.pem", "127.0.0.1"));
+    assert!(matches!(error, ProvisionError::NotTrusted { .. }) && text.contains("UnknownIssuer"), "{text}");
+    let (error, text) = refused(directory.path(), secure("ca.pem", "localhost"));
+    assert!(matches!(error, ProvisionError::NotTrusted { .. }), "{text}");
+    // An API with an authority of its own, and one with the only TLS.
+    let of_own = |config: &mut HubConfig| config.tls.when = hub::tls::When::Always;
+    let (error, text) = refused_with(directory.path(), secure("ca.pem", "127.0.0.1"), of_own);
+    assert!(matches!(error, ProvisionError::TwoAuthorities), "{text}");
+    let (error, text) = refused_with(directory.path(), broker.external(), of_own);
+    assert!(matches!(error, ProvisionError::ApiOnly { .. }), "{text}");
+    let mut config = HubConfig::new(directory.path().join("hub"));
+    config.api = ([127, 0, 0, 1], 0).into();
+    config.external = Some(secure("ca.pem", "127.0.0.1"));
+    let hub = InProcess::start(config).unwrap();
+    assert!(hub.endpoints().broker.starts_with("mqtts://127.0.0.1:") && hub.warnings().is_empty());
+    hub.stop();
 }
 
 #[test]

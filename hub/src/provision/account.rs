@@ -1,8 +1,8 @@
 //! Who has an account at an external broker, and what it may do there (protocol, section 3).
 //!
 //! The same rules as `broker/table.rs`, in the words of Mosquitto's dynamic-security plugin. Its version 2.0 knows no
-//! patterns of users, so that every account has a role of its own. A role is named after its rules' version: rules that
-//! change get other roles, and nothing has to be compared.
+//! patterns of users, so that every account has a role of its own, beside one that all devices share. A role is named
+//! after its rules' version: rules that change get other roles, and nothing has to be compared.
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -71,38 +71,40 @@ impl Owner {
         }
     }
 
+    /// The role that is this account's alone.
     pub(super) fn role(self, fleet: &str) -> String {
         // Two fleets on one broker never share a device or a token, but roles are easier to read with it.
         format!("fulmar-{RULES_VERSION}-{fleet}-{}", self.user(fleet))
     }
 
-    /// What it may publish, hear and subscribe to. Without an entry nothing is allowed.
-    pub(super) fn rules(self, fleet: &str) -> Value {
+    /// Its roles with their rules, its own first. Without a rule nothing may be published or subscribed to.
+    pub(super) fn roles(self, fleet: &str) -> Vec<(String, Value)> {
         let rule = |kind: &str, topic: &str| json!({"acltype": kind, "topic": topic, "allow": true});
-        let mut rules = Vec::new();
-        let mut hears = |kind: &str, topic: &str| {
-            rules.push(rule(kind, topic));
-            rules.push(rule("publishClientReceive", topic));
-        };
-        let mut says = Vec::new();
-        match self {
+        let (says, hears) = ("publishClientSend", "publishClientReceive");
+        let own = match self {
             Self::Hub => {
                 let all = format!("fulmar/v1/{fleet}/#");
-                hears("subscribePattern", &all);
-                says.push(all);
+                json!([rule("subscribePattern", &all), rule(hears, &all), rule(says, &all)])
             }
             Self::Join(token) => {
-                hears("subscribeLiteral", &printed(Topic::JoinAnswer(token), fleet));
-                says.push(printed(Topic::JoinRequest(token), fleet));
+                let answer = printed(Topic::JoinAnswer(token), fleet);
+                let request = printed(Topic::JoinRequest(token), fleet);
+                json!([rule("subscribeLiteral", &answer), rule(hears, &answer), rule(says, &request)])
             }
             Self::Device(device) => {
-                hears("subscribePattern", &below(Topic::Down(device, Down::Desired), fleet));
-                hears("subscribeLiteral", &printed(Topic::HubState, fleet));
-                says.push(below(Topic::Up(device, Up::Status), fleet));
+                let down = below(Topic::Down(device, Down::Desired), fleet);
+                let up = below(Topic::Up(device, Up::Status), fleet);
+                json!([rule("subscribePattern", &down), rule(says, &up)])
             }
-        }
-        rules.extend(says.iter().map(|topic| rule("publishClientSend", topic)));
-        Value::Array(rules)
+        };
+        let shared = matches!(self, Self::Device(_)).then(|| {
+            // What a device hears is what it could subscribe to. One rule for all, because a broker that is short of memory
+            // keeps every rule of every device.
+            let all = format!("fulmar/v1/{fleet}/#");
+            let rules = json!([rule("subscribeLiteral", &printed(Topic::HubState, fleet)), rule(hears, &all)]);
+            (format!("fulmar-{RULES_VERSION}-{fleet}-devices"), rules)
+        });
+        std::iter::once((self.role(fleet), own)).chain(shared).collect()
     }
 }
 
@@ -137,14 +139,28 @@ mod tests {
     fn a_device_may_say_what_is_up_and_hear_what_is_down() {
         let device = DeviceId([7; 16]);
         let base = format!("fulmar/v1/north/d/{device}");
-        let wanted = json!([
+        let own = json!([
             {"acltype": "subscribePattern", "topic": format!("{base}/down/#"), "allow": true},
-            {"acltype": "publishClientReceive", "topic": format!("{base}/down/#"), "allow": true},
-            {"acltype": "subscribeLiteral", "topic": "fulmar/v1/north/hub/state", "allow": true},
-            {"acltype": "publishClientReceive", "topic": "fulmar/v1/north/hub/state", "allow": true},
             {"acltype": "publishClientSend", "topic": format!("{base}/up/#"), "allow": true},
         ]);
-        assert_eq!(Owner::Device(device).rules("north"), wanted);
+        let shared = json!([
+            {"acltype": "subscribeLiteral", "topic": "fulmar/v1/north/hub/state", "allow": true},
+            {"acltype": "publishClientReceive", "topic": "fulmar/v1/north/#", "allow": true},
+        ]);
+        let roles = Owner::Device(device).roles("north");
+        assert_eq!(roles, [(format!("fulmar-1-north-{device}"), own), ("fulmar-1-north-devices".to_owned(), shared)]);
+    }
+
+    #[test]
+    fn who_joins_asks_and_hears_for_its_own_token_alone() {
+        let base = "fulmar/v1/north/join/0303030303030303";
+        let own = json!([
+            {"acltype": "subscribeLiteral", "topic": format!("{base}/ans"), "allow": true},
+            {"acltype": "publishClientReceive", "topic": format!("{base}/ans"), "allow": true},
+            {"acltype": "publishClientSend", "topic": format!("{base}/req"), "allow": true},
+        ]);
+        let roles = Owner::Join(TokenId([3; 8])).roles("north");
+        assert_eq!(roles, [("fulmar-1-north-join:0303030303030303".to_owned(), own)]);
     }
 
     #[test]

@@ -287,11 +287,15 @@ impl Ledger {
         }
         match password {
             Some(password) => {
-                commands.push(json!({"command": "createRole", "rolename": role, "acls": owner.rules(&self.fleet)}));
+                let roles = owner.roles(&self.fleet);
+                let names: Vec<Value> = roles.iter().map(|(name, _)| json!({"rolename": name})).collect();
+                let create = |(name, rules)| json!({"command": "createRole", "rolename": name, "acls": rules});
+                // One that is there already costs the broker nothing.
+                commands.extend(roles.into_iter().map(create));
                 commands.push(json!({
                     "command": "createClient", "username": user, "password": password, "clientid": user,
                     "textname": mark(&self.fleet), "textdescription": fingerprint(password),
-                    "roles": [{"rolename": role}],
+                    "roles": names,
                 }));
             }
             None => commands.push(json!({"command": "deleteRole", "rolename": role})),
@@ -366,11 +370,9 @@ impl Ledger {
             // Of another fleet, or made by hand.
             return;
         }
-        let role = owner.role(&self.fleet);
-        let is_whole = is_ours
-            && !listed.disabled
-            && listed.clientid == listed.username
-            && matches!(listed.roles.as_slice(), [only] if only.rolename == role);
+        let wanted: BTreeSet<String> = owner.roles(&self.fleet).into_iter().map(|(name, _)| name).collect();
+        let roles: BTreeSet<String> = listed.roles.iter().map(|role| role.rolename.clone()).collect();
+        let is_whole = is_ours && !listed.disabled && listed.clientid == listed.username && roles == wanted;
         let fingerprint = if is_whole { listed.textdescription.clone() } else { String::new() };
         self.seen.insert(owner, fingerprint);
     }

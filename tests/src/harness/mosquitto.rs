@@ -53,10 +53,12 @@ fn plugin() -> PathBuf {
 impl Mosquitto {
     /// With the plugin and one administrator.
     pub fn start(directory: &Path) -> Self {
-        let plugin = plugin();
-        Self::with(directory, |accounts| {
-            format!("plugin {}\nplugin_opt_config_file {}\n", plugin.display(), accounts.display())
-        })
+        Self::with(directory, Self::plugin_lines)
+    }
+
+    /// What makes the plugin count, with this file of accounts.
+    pub fn plugin_lines(accounts: &Path) -> String {
+        format!("plugin {}\nplugin_opt_config_file {}\n", plugin().display(), accounts.display())
     }
 
     /// With these lines instead of the plugin's; they are told where the file of accounts is.

@@ -112,7 +112,7 @@ fn an_empty_broker_gets_the_hub_first_then_everything_and_nothing_twice() {
     assert!(!plugin.is_loose && plugin.clients.len() <= ACCOUNTS_PER_REQUEST_MAX);
     assert!(plugin.clients.contains_key(&TOKEN.user("north")), "who joins waits");
     assert!(plugin.serve(&mut ledger).is_empty());
-    assert_eq!((plugin.clients.len(), plugin.roles.len()), (32, 32));
+    assert_eq!((plugin.clients.len(), plugin.roles.len()), (32, 33), "and the one that devices share");
     assert_eq!(plugin.password(&device(7).user("north")), Some("secret 7"));
     assert_eq!(ledger.behind(), 0);
     // A new connection reads, and writes nothing.
@@ -150,7 +150,7 @@ fn a_changed_password_replaces_the_account_and_settles() {
     assert_eq!(plugin.password(&device(0).user("north")), Some("another"));
     let number = ledger.remove(device(0));
     plugin.serve(&mut ledger);
-    assert!(ledger.settled() >= number && plugin.clients.len() == 2 && plugin.roles.len() == 2);
+    assert!(ledger.settled() >= number && plugin.clients.len() == 2 && plugin.roles.len() == 3);
 }
 
 #[test]
@@ -190,14 +190,15 @@ fn accounts_of_others_are_left_alone_and_damaged_ones_of_ours_are_mended() {
     }
     plugin.serve(&mut ledger);
     assert_eq!(plugin.clients.len(), 6);
-    // Somebody took a role away, disabled an account, and made one of the user names that are ours.
+    // Somebody took roles away, disabled an account, and made one of the user names that are ours.
     let role = device(0).role("north");
     plugin.roles.remove(&role);
+    plugin.roles.remove("fulmar-1-north-devices");
     plugin.clients.get_mut(&device(0).user("north")).unwrap()["roles"] = json!([]);
     plugin.clients.get_mut(&device(1).user("north")).unwrap()["disabled"] = json!(true);
     ledger.forget();
     plugin.serve(&mut ledger);
-    assert!(plugin.roles.contains_key(&role));
+    assert!(plugin.roles.contains_key(&role) && plugin.roles.contains_key("fulmar-1-north-devices"));
     assert_eq!(plugin.clients[&device(0).user("north")]["roles"][0]["rolename"], role);
     assert!(plugin.clients[&device(1).user("north")].get("disabled").is_none());
     assert_eq!(plugin.clients[&device(50).user("north")]["textname"], "made by hand");
