@@ -57,6 +57,7 @@ mod target;
 mod tls;
 mod token;
 mod up;
+mod usage;
 mod wait;
 mod watch;
 mod yaml;
@@ -71,8 +72,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     complete::answer();
-    let matches = Cli::command().get_matches();
-    let (mut cli, said) = read(&matches).unwrap_or_else(|error| error.exit());
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage::refuse(&error),
+    };
+    let (mut cli, said) = match read(&matches) {
+        Ok(read) => read,
+        Err(error) => return usage::refuse(&error),
+    };
     output::configure(&cli.global);
     match settle(&mut cli, said).and_then(|()| run(&cli)) {
         Ok(()) => Exit::Ok.into(),

@@ -71,6 +71,7 @@ fn with_json_an_error_is_one_object_on_standard_error_and_nothing_on_standard_ou
         (&["get", "region", "nowhere", "-o", "json"][..], "NOT_FOUND", 8),
         (&["apply", "-f", "bad.yaml", "-o", "json"], "INVALID", 2),
         (&["-o", "json", "get", "pods"], "USAGE", 2),
+        (&["get", "devices", "--nothing", "-o", "json"], "USAGE", 2),
         (&["delete", "region", "r", "--readonly", "-o", "json"], "READONLY", 9),
         (&["get", "regions", "-o", "json", "--server", "http://127.0.0.1:9"], "UNREACHABLE", 1),
     ] {
