@@ -60,3 +60,41 @@ impl Grant {
         limits
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRANT: Grant = Grant { memory_bytes: 4096, fuel: 700, quotas: None, capabilities: CapabilitySet(0) };
+
+    #[test]
+    fn nothing_is_granted_that_the_record_does_not_name() {
+        assert_eq!(GRANT.capabilities(), Capabilities::WALL_TIME);
+        for bit in 0..32 {
+            let granted = Grant { capabilities: CapabilitySet(1 << bit), ..GRANT }.capabilities();
+            let named = CAPABILITIES.iter().find(|(stated, _)| stated.0 == 1 << bit).map(|(_, granted)| *granted);
+            assert_eq!(granted, Capabilities::WALL_TIME | named.unwrap_or(Capabilities::NONE), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_the_record_leaves_out_is_that_of_the_class() {
+        for class in [Limits::LINUX, Limits::MCU] {
+            let limits = GRANT.limits(&class);
+            assert_eq!((limits.memory_bytes, limits.fuel_per_activation), (4096, 700));
+            assert_eq!(
+                (limits.host_calls_per_activation, limits.state_bytes),
+                (class.host_calls_per_activation, class.state_bytes)
+            );
+            assert!(limits.emit_payload_bytes <= class.emit_payload_bytes && limits.topic_bytes <= class.topic_bytes);
+            assert!(
+                limits.emit_payload_bytes as usize <= EVENT_BYTES_MAX && limits.topic_bytes as usize <= TOPIC_BYTES_MAX
+            );
+        }
+        let quotas = FunctionLimits { host_calls: 1, log_bytes: 2, emit_bytes: 3, state_bytes: 4 };
+        let limits = Grant { quotas: Some(quotas), ..GRANT }.limits(&Limits::MCU);
+        let stated =
+            [limits.host_calls_per_activation, limits.log_bytes_per_activation, limits.emit_bytes_per_activation];
+        assert_eq!((stated, limits.state_bytes), ([1, 2, 3], 4));
+    }
+}

@@ -1,4 +1,4 @@
-//! The interface is written down three times, for the engine, for C and for people: they must say the same.
+//! The interface is written down four times, for the engine, for C, for Rust and for people: they must say the same.
 
 use super::super::abi::{
     ERR_BOUNDS, ERR_CAPABILITY, ERR_INVALID, ERR_NOT_FOUND, ERR_QUOTA, ERR_TOO_LONG, ERR_UNKNOWN, IMPORTS, ImportSpec,
@@ -12,6 +12,7 @@ use wasmi::ValType;
 use wire::limits::{EVENT_BYTES_MAX, TOPIC_BYTES_MAX};
 
 const HEADER: &str = include_str!("../../../../functions/c/fulmar.h");
+const SDK: &str = include_str!("../../../../functions/sdk/src/sys.rs");
 const PAGE: &str = include_str!("../../../../docs/functions.md");
 const CODES: [(&str, i32); 7] = [
     ("UNKNOWN", ERR_UNKNOWN),
@@ -41,6 +42,15 @@ fn of_header(line: &str) -> Option<Signature> {
     Some((name.to_string(), count, result == "int64_t"))
 }
 
+/// `pub fn name(a: *const u8, b: usize) -> i32;` among the raw imports of the SDK.
+fn of_sdk(line: &str) -> Option<Signature> {
+    let (name, rest) = line.trim_start().strip_prefix("pub fn ")?.split_once('(')?;
+    let (params, result) = rest.strip_suffix(';')?.split_once(") -> ")?;
+    assert!(matches!(result, "i32" | "i64"), "{line}");
+    assert!(params.split(", ").all(|one| one.is_empty() || !one.contains("64")), "{line}");
+    Some((name.to_string(), params.split(", ").filter(|param| !param.is_empty()).count(), result == "i64"))
+}
+
 /// Rows of the table under a heading, by cells.
 fn rows(heading: &str) -> Vec<Vec<String>> {
     let section = PAGE.split(&format!("\n## {heading}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
@@ -62,9 +72,10 @@ fn of_page(cell: &str) -> Vec<Signature> {
 }
 
 #[test]
-fn engine_header_and_page_have_the_same_imports() {
+fn engine_header_sdk_and_page_have_the_same_imports() {
     let engine: Vec<Signature> = IMPORTS.iter().map(of_engine).collect();
     assert_eq!(HEADER.lines().filter_map(of_header).collect::<Vec<_>>(), engine);
+    assert_eq!(SDK.lines().filter_map(of_sdk).collect::<Vec<_>>(), engine);
     let rows = rows("Imports");
     let page: Vec<(Signature, String)> = rows
         .iter()
