@@ -35,7 +35,7 @@ pub use held::HELD_MAX;
 pub use link_events::LINK_EVENTS_MAX;
 
 use crate::api::{self, Api, ApiLimits};
-use crate::broker::{AccessTable, BrokerConfig, BrokerError, BrokerLimits, Credential, Front, NameRefused};
+use crate::broker::{AccessTable, BrokerError, BrokerLimits, Credential, Front, NameRefused};
 use crate::commit::Loaded;
 use crate::engine::port::{EngineConfig, Exchange, Input};
 use crate::engine::{Engine, loaded_grants};
@@ -44,14 +44,14 @@ use crate::handle::{Handle, Message};
 use crate::keys::{AdminToken, KEYS_DIRECTORY, Keys, KeysError};
 use crate::metrics::Metrics;
 use crate::mqtt::{ACKNOWLEDGE_TIMEOUT, Endpoint, Link, LinkConfig, LinkEvent};
-use crate::provision::{self, ExternalBroker, Owner, ProvisionError, Provisioner};
+use crate::provision::{ExternalBroker, ProvisionError};
 use crate::store::{
     ArtifactError, Artifacts, DataDirectory, Outcome, Report, Store, StoreError, StoreLimits, StoreSettings, Writer,
 };
-use crate::tls::{Door, Tls, TlsError, TlsSettings};
-use broker_slot::{BrokerSlot, Supervisor};
+use crate::tls::{Tls, TlsError, TlsSettings};
+use broker_slot::Supervisor;
 use engine_thread::EngineThread;
-use place::{External, Place};
+use place::{Place, Started};
 use reach::Reach;
 
 /// Where the API listens unless told otherwise.
@@ -198,8 +198,8 @@ impl Hub {
         let access = Arc::new(access_table(&loaded)?);
         let doors = reach::doors(&config, tls.as_ref(), &metrics);
         let started = match &config.external {
-            Some(external) => start_external(external, tls.as_deref(), &keys, &loaded)?,
-            None => start_embedded(&config, doors.broker, &access)?,
+            Some(external) => place::start_external(external, tls.as_deref(), &keys, &loaded)?,
+            None => place::start_embedded(&config, doors.broker, &access)?,
         };
         let Started { place, front, address, endpoint, credential, authority, warnings: more } = started;
         warnings.extend(more);
@@ -389,68 +389,6 @@ fn access_table(loaded: &Loaded) -> Result<AccessTable, HubError> {
 
 fn now_ms() -> u128 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
-}
-
-/// A broker that can be used, and how the hub's connection for messages gets there.
-struct Started {
-    place: Place,
-    front: Option<Front>,
-    /// Where this process listens for MQTT, if it does.
-    address: SocketAddr,
-    endpoint: Endpoint,
-    credential: Credential,
-    /// Of the external broker, for devices.
-    authority: Option<Digest>,
-    warnings: Vec<String>,
-}
-
-fn start_embedded(config: &HubConfig, door: Option<Door>, access: &Arc<AccessTable>) -> Result<Started, HubError> {
-    // Behind TLS the broker itself is for this process alone.
-    let listen = if door.is_some() { loopback(0) } else { config.broker };
-    let slot = BrokerSlot::start(BrokerConfig { listen, limits: config.broker_limits }, access.clone())?;
-    let front = door.map(|door| Front::start(config.broker, slot.address(), door)).transpose()?;
-    Ok(Started {
-        address: front.as_ref().map_or(slot.address(), Front::address),
-        front,
-        endpoint: Endpoint::plain(slot.address()),
-        credential: access.hub_credential(),
-        authority: None,
-        warnings: Vec::new(),
-        place: Place::Embedded(slot),
-    })
-}
-
-fn start_external(
-    external: &ExternalBroker,
-    tls: Option<&Tls>,
-    keys: &Keys,
-    loaded: &Loaded,
-) -> Result<Started, HubError> {
-    let (endpoint, administrator, authority) = external.open()?;
-    match (tls, authority) {
-        (Some(tls), Some(authority)) if tls.authority() != authority => {
-            return Err(ProvisionError::TwoAuthorities.into());
-        }
-        (Some(_), None) => return Err(ProvisionError::ApiOnly { broker: external.advertised().to_string() }.into()),
-        (Some(_) | None, _) => {}
-    }
-    let random = |error: getrandom::Error| HubError::System { what: "random bytes", error: io::Error::other(error) };
-    // New at every start, as with the embedded broker.
-    let credential = Credential::random(&provision::hub_user(&loaded.fleet)).map_err(random)?;
-    let (mut accounts, warning) = place::accounts(loaded, &keys.exchange, now_ms());
-    accounts.push((Owner::Hub, credential.password.clone()));
-    let provisioner = Provisioner::start(&endpoint, &administrator, &loaded.fleet, accounts)?;
-    provision::self_test(&endpoint, &credential, &loaded.fleet)?;
-    let (exchange, fleet) = (Arc::clone(&keys.exchange), loaded.fleet.clone());
-    Ok(Started {
-        place: Place::External(External { provisioner, exchange, fleet }),
-        front: None,
-        address: loopback(0),
-        endpoint,
-        credential,
-        authority,
-        warnings: warning.into_iter().chain(reach::external_warning(external)).collect(),
-    })
 }
 
 fn link_config(fleet: &str, endpoint: Endpoint, credential: Credential) -> Result<LinkConfig, HubError> {

@@ -1,5 +1,7 @@
 //! Where the broker is: in this process, or elsewhere with accounts that follow the database. No decision is made here.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use wire::dalek::ExchangeSecret;
@@ -7,12 +9,16 @@ use wire::topic::TokenId;
 use wire::{DeviceId, Digest, PairKey};
 
 use super::broker_slot::BrokerSlot;
-use crate::broker::BrokerError;
+use super::{HubConfig, HubError, loopback, now_ms, reach};
+use crate::broker::{AccessTable, BrokerConfig, BrokerError, Credential, Front};
 use crate::commit::Loaded;
 use crate::engine::port::CredentialOrigin;
 use crate::engine::{credential, device_password, join_password};
+use crate::keys::Keys;
 use crate::metrics::BrokerMeasures;
-use crate::provision::{Owner, Provisioner};
+use crate::mqtt::Endpoint;
+use crate::provision::{self, ExternalBroker, Owner, ProvisionError, Provisioner};
+use crate::tls::{Door, Tls};
 
 /// Devices that are named in a warning.
 const NAMED_MAX: usize = 5;
@@ -28,6 +34,72 @@ pub(super) struct External {
     pub(super) provisioner: Provisioner,
     pub(super) exchange: Arc<ExchangeSecret>,
     pub(super) fleet: String,
+}
+
+/// A broker that can be used, and how the hub's connection for messages gets there.
+pub(super) struct Started {
+    pub(super) place: Place,
+    pub(super) front: Option<Front>,
+    /// Where this process listens for MQTT, if it does.
+    pub(super) address: SocketAddr,
+    pub(super) endpoint: Endpoint,
+    pub(super) credential: Credential,
+    /// Of the external broker, for devices.
+    pub(super) authority: Option<Digest>,
+    pub(super) warnings: Vec<String>,
+}
+
+pub(super) fn start_embedded(
+    config: &HubConfig,
+    door: Option<Door>,
+    access: &Arc<AccessTable>,
+) -> Result<Started, HubError> {
+    // Behind TLS the broker itself is for this process alone.
+    let listen = if door.is_some() { loopback(0) } else { config.broker };
+    let slot = BrokerSlot::start(BrokerConfig { listen, limits: config.broker_limits }, access.clone())?;
+    let front = door.map(|door| Front::start(config.broker, slot.address(), door)).transpose()?;
+    Ok(Started {
+        address: front.as_ref().map_or(slot.address(), Front::address),
+        front,
+        endpoint: Endpoint::plain(slot.address()),
+        credential: access.hub_credential(),
+        authority: None,
+        warnings: Vec::new(),
+        place: Place::Embedded(slot),
+    })
+}
+
+pub(super) fn start_external(
+    external: &ExternalBroker,
+    tls: Option<&Tls>,
+    keys: &Keys,
+    loaded: &Loaded,
+) -> Result<Started, HubError> {
+    let (endpoint, administrator, authority) = external.open()?;
+    match (tls, authority) {
+        (Some(tls), Some(authority)) if tls.authority() != authority => {
+            return Err(ProvisionError::TwoAuthorities.into());
+        }
+        (Some(_), None) => return Err(ProvisionError::ApiOnly { broker: external.advertised().to_string() }.into()),
+        (Some(_) | None, _) => {}
+    }
+    let random = |error: getrandom::Error| HubError::System { what: "random bytes", error: io::Error::other(error) };
+    // New at every start, as with the embedded broker.
+    let credential = Credential::random(&provision::hub_user(&loaded.fleet)).map_err(random)?;
+    let (mut list, warning) = accounts(loaded, &keys.exchange, now_ms());
+    list.push((Owner::Hub, credential.password.clone()));
+    let provisioner = Provisioner::start(&endpoint, &administrator, &loaded.fleet, list)?;
+    provision::self_test(&endpoint, &credential, &loaded.fleet)?;
+    let (exchange, fleet) = (Arc::clone(&keys.exchange), loaded.fleet.clone());
+    Ok(Started {
+        place: Place::External(External { provisioner, exchange, fleet }),
+        front: None,
+        address: loopback(0),
+        endpoint,
+        credential,
+        authority,
+        warnings: warning.into_iter().chain(reach::external_warning(external)).collect(),
+    })
 }
 
 impl Place {
@@ -183,4 +255,28 @@ pub(super) fn accounts(
         )
     });
     (accounts, warning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_password_that_the_database_knows_is_told() {
+        let exchange = ExchangeSecret::from_seed([7; 32]);
+        let (pair, nonce) = (PairKey([3; 32]), [5; 16]);
+        let password = device_password(&credential(&pair, &nonce));
+        let known = Digest::of(password.as_bytes()).0;
+        assert_eq!(device_account(Some(&pair), Some(nonce), &known), Some(password));
+        assert_eq!(device_account(Some(&pair), Some([6; 16]), &known), None, "of another join");
+        assert_eq!(device_account(Some(&pair), None, &known), None, "of a hub that kept no nonce");
+        assert_eq!(device_account(None, Some(nonce), &known), None);
+        // A token whose secret was random, as tokens were.
+        let token = TokenId([1; 8]);
+        assert_eq!(join_account(&exchange, "north", token, &[9; 32]), None);
+        let secret = exchange.join_secret("north", token).map(|secret| join_password(&secret));
+        let known = Digest::of(secret.as_deref().unwrap_or_default().as_bytes()).0;
+        assert_eq!(join_account(&exchange, "north", token, &known), secret);
+        assert_eq!(join_account(&exchange, "south", token, &known), None, "of another fleet");
+    }
 }

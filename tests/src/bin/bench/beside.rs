@@ -50,6 +50,6 @@ pub fn measure(directory: &Path) -> Vec<Row> {
             "KiB",
         )
         .anchor("1.8 KB for a bare connection; here with two accounts, their roles and retained messages"),
-        Row::new("-", format!("Mosquitto: a change of accounts, {few} to {many} devices"), change, "ms"),
+        Row::new("-", format!("Mosquitto: joining, {few} to {many} devices, per change of accounts"), change, "ms"),
     ]
 }
