@@ -32,6 +32,7 @@ guides! {
     external_broker: "docs/howto/external-broker.md",
     join_a_linux_device: "docs/howto/join-linux-device.md",
     own_ca: "docs/howto/own-ca.md",
+    namespaces: "docs/howto/namespaces.md",
     tokens: "docs/howto/tokens.md",
     watch: "docs/howto/watch.md",
 }

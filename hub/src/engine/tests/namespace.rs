@@ -1,4 +1,5 @@
 //! Namespaces: objects like others, nothing is in one that is not there, and `default` always is.
+use super::device::Double;
 use super::world::{World, put_request, region, workload};
 use super::writer::Writer;
 use crate::commit::CommitFailure;
@@ -288,4 +289,43 @@ fn a_plan_may_make_a_namespace_and_is_of_what_goes_into_it() {
     assert_eq!(plan["status"]["changes"][1]["object"], "workload/lab/w", "{plan}");
     world.answer(Request::PlanApply { plan }).unwrap();
     assert_eq!(world.list(Kind::Workload).len(), 1);
+}
+
+#[test]
+fn h14_a_namespace_of_a_thousand_goes_while_devices_are_away_and_its_names_are_free() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    make(&mut world, "lab");
+    upload(&mut world, "lab").unwrap();
+    let artifact = format!("app@sha256:{}", Digest([0x11; 32]));
+    let keys: Vec<ObjectKey> = (0..1_000).map(|n| ObjectKey::workload("lab", &format!("w{n}"))).collect();
+    let put = |world: &mut World, key: &ObjectKey, on: &str| {
+        world.put(key, workload(&key.name, &artifact, json!({"on": [on]}))).unwrap();
+    };
+    for (number, key) in (0..).zip(&keys) {
+        put(&mut world, key, if number < 3 { "gw-1" } else { "elsewhere" });
+    }
+    device.run_all(&mut world);
+    let ran = device.accept(&world);
+    assert_eq!((ran.len(), world.list(Kind::Placement).len()), (3, 3));
+    device.will(&mut world, device.boot);
+
+    for key in &keys {
+        delete(&mut world, key.clone()).unwrap();
+    }
+    delete(&mut world, ObjectKey::artifact("lab", "app")).unwrap();
+    assert!(matches!(delete(&mut world, ObjectKey::namespace("lab")), Ok(Answer::Deleted)));
+    assert!(world.list(Kind::Placement).is_empty() && world.list(Kind::Workload).is_empty());
+    make(&mut world, "lab");
+    upload(&mut world, "lab").unwrap();
+    put(&mut world, &keys[0], "gw-1");
+
+    // The device comes back: what it ran is not in its set, and the new one is no continuation of the old one.
+    assert!(device.hello(&mut world, true).is_ok());
+    let now = device.accept(&world);
+    assert_eq!(now.len(), 1);
+    assert!(ran.keys().all(|old| !now.contains_key(old)), "{ran:?} {now:?}");
+    device.run_all(&mut world);
+    let shown = world.get(&keys[0]);
+    assert_eq!((&shown["status"]["running"], &shown["metadata"]["generation"]), (&json!(1), &json!(1)), "{shown}");
 }
