@@ -107,6 +107,8 @@ pub(crate) struct Session {
     is_desired_suppressed: bool,
     incarnation: Option<u32>,
     reannounce_at: Option<Instant>,
+    /// What is planned is an answer to a change of incarnation, of which there are few.
+    reannounce_counts: bool,
     reannounced_at: Option<Instant>,
 }
 
@@ -304,7 +306,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         }
         if self.session.reannounce_at.is_some_and(|at| at <= now) {
             self.session.reannounce_at = None;
-            self.session.reannounced_at = Some(now);
+            if self.session.reannounce_counts {
+                self.session.reannounced_at = Some(now);
+            }
             self.session.connection.hello_at = now;
             self.report.ask();
         }
@@ -511,6 +515,8 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         if known == Some(state.incarnation) || !self.session.is_established() {
             return;
         }
+        // The first one is heard once in a boot: it must not delay the answer to a hub that starts again soon after.
+        self.session.reannounce_counts = known.is_some();
         let spread = Duration::from_millis(u64::from(state.spread_ms)).min(SPREAD_MAX);
         let at = now.after(self.random.up_to(spread));
         let earliest_at = self.session.reannounced_at.map(|last| last.after(REANNOUNCE_EVERY));

@@ -264,6 +264,21 @@ fn the_first_incarnation_that_is_heard_of_after_the_greeting_is_answered_too() {
     assert_eq!(hellos(&rig).len(), before + 1);
 }
 
+/// A device that heard of its hub only after the greeting, and whose hub started again within five minutes, was not heard of
+/// until these were over.
+#[test]
+fn the_first_incarnation_does_not_delay_the_answer_to_the_next() {
+    let mut rig = joined();
+    let before = hellos(&rig).len();
+    for (incarnation, answers) in [(7, 1), (8, 2), (9, 2)] {
+        rig.hub_state(incarnation, 1000);
+        rig.run(secs(3));
+        assert_eq!(hellos(&rig).len(), before + answers, "incarnation {incarnation}");
+    }
+    rig.run(secs(310));
+    assert_eq!(hellos(&rig).len(), before + 3);
+}
+
 #[test]
 fn fresh_is_asked_again_every_quarter_of_an_hour() {
     let mut rig = joined();
