@@ -6,7 +6,7 @@ use crate::digest::Digest;
 use crate::frame::{Body, Kind};
 use crate::hello::DeviceClass;
 use crate::id::DeviceId;
-use crate::limits::{ADDRESS_BYTES_MAX, FLEET_BYTES_MAX, NAME_BYTES_MAX, SEALED_CREDENTIAL_BYTES};
+use crate::limits::{ADDRESS_BYTES_MAX, FLEET_BYTES_MAX, JOIN_SECRET_BYTES, NAME_BYTES_MAX, SEALED_CREDENTIAL_BYTES};
 use crate::position::Position;
 use crate::sign::{PublicKey, Signature, Verify};
 use crate::topic::{TokenId, check_fleet};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 const DOMAIN: &[u8] = b"fulmar/v1/join\0";
 const TEXT_PREFIX: &str = "fulmar-join-";
-const TOKEN_BYTES_MAX: usize = 8 + 16 + 32 + 33 + ADDRESS_BYTES_MAX + FLEET_BYTES_MAX + 8;
+const TOKEN_BYTES_MAX: usize = 8 + JOIN_SECRET_BYTES + 32 + 33 + ADDRESS_BYTES_MAX + FLEET_BYTES_MAX + 8;
 /// Letters of the longest token text.
 pub const TOKEN_TEXT_BYTES_MAX: usize = TEXT_PREFIX.len() + 2 * TOKEN_BYTES_MAX;
 const REQUEST_TEXT_BYTES_MAX: usize = 512;
@@ -30,7 +30,7 @@ pub struct ExchangeKey(pub [u8; 32]);
 pub struct JoinToken<'a> {
     pub id: TokenId,
     /// Password of the MQTT user `join:<id>`.
-    pub secret: [u8; 16],
+    pub secret: [u8; JOIN_SECRET_BYTES],
     pub fleet: &'a str,
     /// `mqtt://host:port` or `mqtts://host:port`.
     pub broker: &'a str,

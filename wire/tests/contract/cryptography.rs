@@ -6,7 +6,9 @@ use sha2::{Digest as _, Sha256};
 use wire::dalek::{Ed25519, Ed25519Key, ExchangeSecret};
 use wire::frame::Kind;
 use wire::join::{Accepted, ExchangeKey};
+use wire::limits::JOIN_SECRET_BYTES;
 use wire::sign::{PublicKey, Sign, Signature, Verify};
+use wire::topic::TokenId;
 use wire::{DeviceId, Digest, LiveContext, PairKey, Session};
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -192,6 +194,27 @@ fn the_pair_key_is_hkdf_over_x25519() {
     Hkdf::<Sha256>::new(Some(b"fulmar/v1/pair"), shared.as_bytes()).expand(&info, &mut expected).unwrap();
     let hub = ExchangeSecret::from_seed([5; 32]).public_key();
     assert!(ExchangeSecret::from_seed([4; 32]).pair_key(&hub, FLEET, id) == Some(PairKey(expected)));
+}
+
+/// Tokens that were given out, and accounts at brokers, live by it: it never changes.
+#[test]
+fn the_secret_of_a_token_is_hkdf_over_the_hub_s_own_key() {
+    let seed = [7; 32];
+    let hub = ExchangeSecret::from_seed(seed);
+    let expected = |fleet: &str, token: TokenId| {
+        let mut secret = [0; JOIN_SECRET_BYTES];
+        let info = [fleet.as_bytes(), &token.0].concat();
+        Hkdf::<Sha256>::new(Some(b"fulmar/v1/join-secret"), &seed).expand(&info, &mut secret).unwrap();
+        Some(secret)
+    };
+    let all = [("north", 1), ("north", 2), ("south", 1)].map(|(fleet, id)| {
+        let token = TokenId([id; 8]);
+        let secret = hub.join_secret(fleet, token);
+        assert_eq!(secret, expected(fleet, token));
+        secret
+    });
+    assert!(all[0] != all[1] && all[0] != all[2] && all[1] != all[2]);
+    assert_ne!(ExchangeSecret::from_seed([8; 32]).join_secret("north", TokenId([1; 8])), all[0]);
 }
 
 #[test]
