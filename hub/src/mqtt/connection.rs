@@ -147,7 +147,10 @@ async fn unanswered(tickets: &RefCell<Tickets>, heard: &Heard, timeout: Duration
         let oldest = tickets.borrow().oldest();
         let left = oldest.map_or(timeout, |since| timeout.saturating_sub(heard.time().saturating_sub(since)));
         if left.is_zero() {
-            return End::Lost(format!("the broker acknowledged a publication not within {} s", timeout.as_secs_f32()));
+            return End::Lost(format!(
+                "the broker did not acknowledge a publication within {} s",
+                timeout.as_secs_f32()
+            ));
         }
         smol::Timer::after(left).await;
     }
