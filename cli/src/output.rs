@@ -19,8 +19,10 @@ pub fn configure(global: &Global) {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     IS_QUIET.store(global.quiet, Ordering::Relaxed);
     ASKS_NOTHING.store(global.no_input, Ordering::Relaxed);
-    IS_PLAIN.store(global.no_color || is_dumb || is_set("NO_COLOR"), Ordering::Relaxed);
-    if global.no_color {
+    let is_plain = global.no_color || is_dumb || is_set("NO_COLOR");
+    IS_PLAIN.store(is_plain, Ordering::Relaxed);
+    if is_plain {
+        // Left alone, the library paints a dumb terminal where `CI` is set.
         anstream::ColorChoice::Never.write_global();
     }
 }

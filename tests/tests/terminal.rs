@@ -59,6 +59,7 @@ fn colour_is_for_terminals_only_and_only_if_nobody_minds() {
         on_terminal(&site, 100, &[("NO_COLOR", "1")], asked),
         on_terminal(&site, 100, &[], &format!("{asked} --no-color")),
         on_terminal(&site, 100, &[("TERM", "dumb")], asked),
+        on_terminal(&site, 100, &[("TERM", "dumb"), ("CI", "true")], asked),
         site.run(&["get", "region", "nowhere"]),
     ];
     for done in plain {
