@@ -96,13 +96,20 @@ impl Body for Event<'_> {
     }
 }
 
+/// Whose fence it is: fences of two workloads are not comparable, so a receiver needs both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fenced {
+    pub workload: WorkloadId,
+    pub fence: Fence,
+}
+
 /// What the hub routed to a workload of this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input<'a> {
     pub sequence: u32,
     pub workload: WorkloadId,
-    /// Of the workload that emitted it.
-    pub fence: Option<Fence>,
+    /// The right under which it was emitted, of the workload that emitted it; none of work that needs no grant.
+    pub fence: Option<Fenced>,
     pub topic: &'a str,
     pub payload: &'a [u8],
 }

@@ -8,7 +8,7 @@ use super::device::{Presence, Talk};
 use super::port::Now;
 use super::session::live_frame;
 use std::collections::BTreeSet;
-use wire::event::{Event, Input, LOCAL_PREFIX, topic_matches};
+use wire::event::{Event, Fenced, Input, LOCAL_PREFIX, topic_matches};
 use wire::frame::Body as _;
 use wire::topic::{Down, Topic};
 use wire::{LiveContext, WorkloadId};
@@ -78,7 +78,7 @@ impl Engine {
         let input = Input {
             sequence: device.observed.input_sequence,
             workload: WorkloadId(workload),
-            fence: event.fence,
+            fence: event.fence.map(|fence| Fenced { workload: event.workload, fence }),
             topic: event.topic,
             payload: event.payload,
         };

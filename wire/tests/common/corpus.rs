@@ -8,7 +8,7 @@ use wire::clause::{
 };
 use wire::dalek::{Ed25519Key, ExchangeSecret};
 use wire::desired::{ClassLimits, Header, SignedHeader};
-use wire::event::{Event, Input, Level, LogFixed, LogRecord, Sample, write_log};
+use wire::event::{Event, Fenced, Input, Level, LogFixed, LogRecord, Sample, write_log};
 use wire::frame::{Body, Kind, encode_live, encode_live_with, encode_plain};
 use wire::grant::{Grant, Released};
 use wire::hello::{
@@ -360,7 +360,7 @@ impl Corpus {
         self.live("grant", "renewal", &Grant { nonce: NONCE, workload: WorkloadId(12), fence, ms: 30_000 });
         let input = Input { sequence: 3, workload: WorkloadId(12), fence: None, topic: "door/open", payload: b"yes" };
         self.live("input", "plain", &input);
-        self.live("input", "fenced", &Input { fence: Some(fence), ..input });
+        self.live("input", "fenced", &Input { fence: Some(Fenced { workload: WorkloadId(13), fence }), ..input });
         self.live("chunk", "first", &Chunk { content: prefix(0x11), offset: 1024, bytes: b"\0asm-and-more" });
         for (name, action) in [
             ("reboot", Action::Reboot),

@@ -340,6 +340,7 @@ proptest! {
     ) {
         let (session, workload, fence) = (Session(session), WorkloadId(workload), fence.map(Fence));
         survives(&Event { session, sequence, workload, component, fence, topic: &topic, payload: &payload }, &mut room())?;
+        let fence = fence.map(|fence| Fenced { workload: WorkloadId(component.into()), fence });
         survives(&Input { sequence, workload, fence, topic: &topic, payload: &payload }, &mut room())?;
         survives(&Sample { session, sequence, workload, component, uptime_ms, key: &key, value, scale }, &mut room())?;
     }
