@@ -38,6 +38,7 @@ use std::time::Duration;
 use window::Window;
 use wire::dalek::Ed25519;
 use wire::hello::{Architecture, Capabilities, Features, ResetCause};
+use wire::lease::DRIFT_PPM_MAX;
 use wire::limits::{BODY_BYTES_MAX, FRAME_BYTES_MAX, MQTT_TOPIC_BYTES_MAX};
 use wire::position::Position;
 use wire::record::CapabilitySet;
@@ -69,6 +70,9 @@ const QUESTIONS_MAX: usize = 4;
 const FIXES_MAX: usize = 4;
 /// Inputs of one kind before the other kinds are looked at.
 const BATCH_MAX: usize = 32;
+
+/// A slice of fuel and one call to the outside, on a busy machine.
+const STOP_LATENCY: Duration = Duration::from_millis(500);
 
 /// What the rest of the process asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,6 +313,8 @@ pub async fn serve(parts: Parts, commons: Commons) -> Result<Ending, AgentError>
         packet_bytes_max: packet_bytes_max(),
         reset: parts.reset,
         keep_alive: KEEP_ALIVE,
+        drift_ppm: DRIFT_PPM_MAX,
+        stop_latency: STOP_LATENCY,
         seed: parts.seed,
     };
     let mut memory = Memory::new();

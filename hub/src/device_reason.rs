@@ -18,7 +18,7 @@ const fn row(reason: Reason, meaning: &'static str, next: &'static str) -> Row {
 }
 
 /// By number.
-pub const ROWS: [Row; 17] = [
+pub const ROWS: [Row; 20] = [
     row(Reason::NONE, "Nothing is wrong.", "nothing"),
     row(
         Reason::WAITS_FOR_COMPONENT,
@@ -29,6 +29,21 @@ pub const ROWS: [Row; 17] = [
         Reason::WAITS_FOR_FRESH,
         "The device does not have the module, and has not heard from the hub since it started.",
         "nothing: it goes on when the device reaches the hub",
+    ),
+    row(
+        Reason::WAITS_FOR_GRANT,
+        "The workload is exclusive, and the hub has not granted it to this device yet.",
+        "nothing: it is granted when nobody else can be running it, at the latest a lease and two seconds after the last grant",
+    ),
+    row(
+        Reason::LEASE_EXPIRED,
+        "The workload is exclusive, and the device stopped it because its grant was not renewed in time.",
+        "look at the device's connection; it starts again with the next grant",
+    ),
+    row(
+        Reason::STALE,
+        "The device stopped the workload because it has not heard from the hub for as long as the workload allows.",
+        "look at the device's connection; it starts again when the device hears from the hub",
     ),
     row(
         Reason::FETCH_FAILED,

@@ -3,13 +3,15 @@ use crate::frame::{Body, Kind};
 use crate::id::{Fence, Nonce, Session, WorkloadId};
 use serde::{Deserialize, Serialize};
 
-/// Answers a `Need::Lease`. Device and boot are covered by the tag; the device measures from when it sent the nonce.
+/// Answers a `Want::Lease`. The tag covers the session of the device, as that of an `Input` does; the device measures from when it
+/// sent the nonce, and knows only nonces of this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     pub nonce: Nonce,
     pub workload: WorkloadId,
     /// A renewal keeps its fence.
     pub fence: Fence,
+    /// Of the lease; what the device makes of it is in `lease::hold_ms`.
     pub ms: u32,
 }
 

@@ -21,6 +21,7 @@ pub mod grant;
 pub mod hello;
 pub mod id;
 pub mod join;
+pub mod lease;
 pub mod limits;
 pub mod position;
 pub mod record;

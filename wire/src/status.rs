@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Where a component is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
-    /// For another component, or for Fresh.
+    /// For another component, for Fresh, or for a grant.
     Waiting,
     Fetching,
     Starting,
@@ -32,6 +32,12 @@ impl Reason {
     pub const NONE: Self = Self(0);
     pub const WAITS_FOR_COMPONENT: Self = Self(1);
     pub const WAITS_FOR_FRESH: Self = Self(2);
+    /// Exclusive work has not been granted to this device.
+    pub const WAITS_FOR_GRANT: Self = Self(3);
+    /// Exclusive work was stopped because its grant was not renewed in time.
+    pub const LEASE_EXPIRED: Self = Self(4);
+    /// It was stopped because the device has not heard from the hub for too long.
+    pub const STALE: Self = Self(5);
     pub const FETCH_FAILED: Self = Self(10);
     pub const HASH_MISMATCH: Self = Self(11);
     pub const NO_SPACE: Self = Self(12);
@@ -53,6 +59,9 @@ impl Reason {
             0 => "NONE",
             1 => "WAITS_FOR_COMPONENT",
             2 => "WAITS_FOR_FRESH",
+            3 => "WAITS_FOR_GRANT",
+            4 => "LEASE_EXPIRED",
+            5 => "STALE",
             10 => "FETCH_FAILED",
             11 => "HASH_MISMATCH",
             12 => "NO_SPACE",

@@ -27,7 +27,7 @@ use self::outbox::{Outbox, Ring};
 use self::outcome::End;
 use self::port::{
     AGENT_WORKLOAD, Buffers, Config, Content, Effect, Inbound, Input, JournalKey, LaunchId, LinkState, Quality,
-    Restored, Source, Subscription, Ticket, Trigger,
+    Restored, Source, Subscription, Terms, Ticket, Trigger,
 };
 use self::random::Random;
 use self::report::Report;
@@ -57,7 +57,8 @@ pub(crate) enum Todo {
     Publish { topic: Up, length: usize, quality: Quality, ticket: Ticket },
     Persist { ticket: Ticket, key: JournalKey, length: usize },
     Fetch { content: Content, digest: Digest, bytes: u32, source: Source },
-    Start { launch: LaunchId, from: From, offset: u32 },
+    Start { launch: LaunchId, from: From, offset: u32, terms: Terms },
+    Extend { launch: LaunchId, terms: Terms },
     Stop { launch: LaunchId, grace: Duration },
     Activate { launch: LaunchId, trigger: Trigger },
     Deliver { launch: LaunchId, topic: usize, length: usize },
@@ -308,7 +309,10 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
                 Effect::Persist { ticket, key, value }
             }
             Todo::Fetch { content, digest, bytes, source } => Effect::Fetch { content, digest, bytes, source },
-            Todo::Start { launch, from, offset } => Effect::Start { launch, record: self.record_of(from, offset)? },
+            Todo::Start { launch, from, offset, terms } => {
+                Effect::Start { launch, record: self.record_of(from, offset)?, terms }
+            }
+            Todo::Extend { launch, terms } => Effect::Extend { launch, terms },
             Todo::Stop { launch, grace } => Effect::Stop { launch, grace },
             Todo::Activate { launch, trigger } => Effect::Activate { launch, trigger },
             Todo::Deliver { launch, topic, length } => {

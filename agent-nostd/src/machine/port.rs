@@ -3,7 +3,7 @@
 //! A shell translates and never decides. It calls `handle(now, input)`, then `poll(now)` until `None`, then waits until
 //! `poll_timeout()` or the next input. Each effect is consumed (bytes copied or written) before the next call. `now` never
 //! goes back. A shell may answer an effect late or never: the machine keeps a deadline for each and ignores stale answers.
-use super::time::{Duration, Instant};
+use super::time::{Duration, Instant, earliest};
 use wire::hello::{Capabilities, ResetCause};
 use wire::id::WorkloadId;
 use wire::position::Position;
@@ -11,7 +11,7 @@ use wire::record::Record;
 use wire::sign::{PublicKey, Verify};
 use wire::status::Reason;
 use wire::topic::{Down, Up};
-use wire::{DeviceId, Digest, PairKey};
+use wire::{DeviceId, Digest, Fence, PairKey};
 
 /// Names one publish or persist until its answer. Unique within a boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,6 +153,34 @@ pub enum Trigger {
     Timer,
 }
 
+/// The right to run exclusive work on this device, until it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// Given to the component, which shows it to whatever it acts on.
+    pub fence: Fence,
+    /// The component has come to its end by now, whatever it is doing.
+    pub until: Instant,
+}
+
+/// Under which terms a component runs. A shell keeps the latest ones of each launch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Exclusive work only.
+    pub grant: Option<Right>,
+    /// Work that stops after a time without the hub has come to its end by now, unless the hub is heard before.
+    pub stop_by: Option<Instant>,
+    /// The device has not heard from the hub for so long that the component is to do less than usual.
+    pub is_degraded: bool,
+}
+
+impl Terms {
+    /// A shell checks this before each call of the component to the outside and after each slice of its work, and cuts it then.
+    /// The machine says `Stop` too; but a shell that was suspended must not wait for that.
+    pub fn until(&self) -> Option<Instant> {
+        earliest(self.grant.map(|right| right.until), self.stop_by)
+    }
+}
+
 /// Everything a shell can tell the machine. That time passes needs no input: call `poll` with a later `now`.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
@@ -283,6 +311,12 @@ pub enum Effect<'a> {
     Start {
         launch: LaunchId,
         record: Record<'a>,
+        terms: Terms,
+    },
+    /// New terms for what runs: a grant was renewed, the hub was heard, or was not. Nothing is answered.
+    Extend {
+        launch: LaunchId,
+        terms: Terms,
     },
     /// Ask it to stop, cut it after `grace`. Answer with `Stopped`; also for a launch the shell does not know.
     Stop {
@@ -329,6 +363,11 @@ pub struct Config<'b> {
     pub reset: ResetCause,
     /// The CONNECT keep-alive; `KEEP_ALIVE` unless the link is special.
     pub keep_alive: Duration,
+    /// How wrong this device's clock may be, at most `wire::lease::DRIFT_PPM_MAX`.
+    pub drift_ppm: u32,
+    /// What passes between asking the shell to cut a component and the component's last effect on the world: the longest slice
+    /// of work that is not interrupted, and the longest call to the outside.
+    pub stop_latency: Duration,
     /// Unpredictable, new for each boot: boot id, nonces and jitter come from it.
     pub seed: [u8; 32],
 }

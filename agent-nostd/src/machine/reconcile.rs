@@ -2,7 +2,7 @@
 //!
 //! At most one step is in flight per slot, each with a deadline. Nothing starts that is not durable: goals come only from a set
 //! that was persisted, and a version that is not proven starts only after its attempt was.
-use super::port::{Content, JournalKey, LaunchId, Source, Trigger};
+use super::port::{Content, JournalKey, LaunchId, Source, Terms, Trigger};
 use super::slot::{
     ACTIVATION_DEADLINE, FETCH_DEADLINE, Fetch, From, Goal, HEALTHY_AFTER, Live, Rest, SETTLED_AFTER, START_DEADLINE,
     STOP_MARGIN, Slot, Stage, StandIn, Streak,
@@ -95,9 +95,18 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
                 Some(_) if activation.is_some_and(|deadline| deadline <= now) => {
                     self.give_up_waiting(live.launch, at, now, "an activation gave no answer in time")
                 }
-                Some(_) => self.poll_timer(at, now),
+                Some(_) => self.poll_terms(at).or_else(|| self.poll_timer(at, now)),
             },
         }
+    }
+
+    /// Tells the shell when the terms of what runs have changed.
+    fn poll_terms(&mut self, at: usize) -> Option<Todo> {
+        let slot = self.slots.get_mut(at)?;
+        let terms = terms_of(slot);
+        let live = slot.live.as_mut().filter(|live| live.told != terms)?;
+        live.told = terms;
+        Some(Todo::Extend { launch: live.launch, terms })
     }
 
     fn give_up_waiting(&mut self, launch: LaunchId, at: usize, now: Instant, detail: &str) -> Option<Todo> {
@@ -141,6 +150,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             slot.restarts = slot.restarts.saturating_add(1);
         }
         slot.has_started = true;
+        let terms = terms_of(slot);
         slot.waits = Reason::NONE;
         slot.stand_in = None;
         slot.live = Some(Live {
@@ -151,10 +161,11 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             artifact: goal.artifact,
             every: goal.every,
             grace: goal.grace,
+            told: terms,
             stage: Stage::Starting { deadline: now.after(START_DEADLINE) },
         });
         self.report.changed();
-        Some(Todo::Start { launch, from: goal.from, offset: goal.offset })
+        Some(Todo::Start { launch, from: goal.from, offset: goal.offset, terms })
     }
 
     /// Asks for the artifact of a goal that does not run yet.
@@ -348,4 +359,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         };
         earliest(earliest(live, stand_in), earliest(rest, fetch))
     }
+}
+
+/// Under which terms this component runs: so far every one runs for as long as it is wanted.
+fn terms_of(_: &Slot) -> Terms {
+    Terms::default()
 }

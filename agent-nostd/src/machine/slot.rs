@@ -1,7 +1,7 @@
 //! One component on this device: what should run, what does run, and the one step that is in flight.
 //!
 //! Only data and its small transitions live here; which step comes next is decided in `reconcile`.
-use super::port::{LaunchId, Source};
+use super::port::{LaunchId, Source, Terms};
 use super::random::{Random, doubled};
 use super::set::Print;
 use super::time::{Duration, Instant};
@@ -143,6 +143,8 @@ pub(crate) struct Live {
     pub artifact: Digest,
     pub every: Option<Duration>,
     pub grace: Duration,
+    /// The terms that the shell was told last.
+    pub told: Terms,
     pub stage: Stage,
 }
 

@@ -62,13 +62,14 @@ impl Shell {
             Effect::Publish { topic, payload, quality, ticket } => self.publish(topic, payload, quality, ticket),
             Effect::Persist { ticket, key, value } => self.persist(ticket, key, value),
             Effect::Fetch { content, digest, bytes, source } => self.fetch(content, digest, bytes, source),
-            Effect::Start { launch, record } => {
+            Effect::Start { launch, record, terms: _ } => {
                 tracing::info!(
                     launch = launch.0, workload = record.core.workload.0, component = record.core.component,
                     generation = record.core.generation, artifact = %record.core.artifact, "a component starts"
                 );
                 self.runtime.launch(launch, &record);
             }
+            Effect::Extend { .. } => {}
             Effect::Stop { launch, grace } => {
                 tracing::info!(launch = launch.0, "a component is stopped");
                 self.runtime.stop(launch, grace);

@@ -9,7 +9,7 @@ use super::runtime::Runtime;
 use agent_nostd::machine::Agent;
 use agent_nostd::machine::port::{
     Buffers, Config, Content, Effect, JournalKey, KEEP_ALIVE, LaunchId, Quality, Restored, SET_OVERHEAD_BYTES, Source,
-    Subscription, Ticket, Trigger,
+    Subscription, Terms, Ticket, Trigger,
 };
 use agent_nostd::machine::time::Instant;
 use std::collections::BTreeSet;
@@ -35,6 +35,8 @@ pub const PACKET_BYTES_MAX: u32 = 16 * 1024;
 const EFFECTS_MAX: usize = 2_000;
 /// Local clocks do not begin at zero.
 const CLOCK_START_MS: u64 = 5_000;
+/// The double cuts at once; a shell never does.
+const STOP_LATENCY: Duration = Duration::from_millis(100);
 
 /// How far a device is on its way into the fleet.
 #[derive(Clone, Debug)]
@@ -73,7 +75,8 @@ pub enum Action {
     Publish { topic: Up, payload: Vec<u8>, quality: Quality, ticket: Ticket },
     Persist { ticket: Ticket, key: JournalKey, value: Vec<u8> },
     Fetch { content: Content, digest: Digest, source: Source },
-    Start { launch: LaunchId, kept: Kept },
+    Start { launch: LaunchId, kept: Kept, terms: Terms },
+    Extend { launch: LaunchId, terms: Terms },
     Stop { launch: LaunchId, grace: Duration },
     Activate { launch: LaunchId },
     Deliver { launch: LaunchId, topic: String, payload: Vec<u8> },
@@ -152,6 +155,8 @@ impl<'g> Device<'g> {
             packet_bytes_max: PACKET_BYTES_MAX,
             reset,
             keep_alive: KEEP_ALIVE,
+            drift_ppm: wire::lease::DRIFT_PPM_MAX,
+            stop_latency: STOP_LATENCY,
             seed: self.random.bytes(),
         };
         let restored = Restored {
@@ -220,7 +225,8 @@ fn owned(effect: Effect<'_>) -> Action {
         }
         Effect::Persist { ticket, key, value } => Action::Persist { ticket, key, value: value.to_vec() },
         Effect::Fetch { content, digest, bytes: _, source } => Action::Fetch { content, digest, source },
-        Effect::Start { launch, record } => Action::Start { launch, kept: Kept::of(&record) },
+        Effect::Start { launch, record, terms } => Action::Start { launch, kept: Kept::of(&record), terms },
+        Effect::Extend { launch, terms } => Action::Extend { launch, terms },
         Effect::Stop { launch, grace } => Action::Stop { launch, grace },
         Effect::Activate { launch, trigger: Trigger::Timer } => Action::Activate { launch },
         Effect::Deliver { launch, topic, payload } => {

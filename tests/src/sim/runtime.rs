@@ -2,7 +2,7 @@
 //!
 //! It obeys the port's contract and nothing more: it answers late, twice, or not at all when a fault says so.
 use super::record::{Kept, Key};
-use agent_nostd::machine::port::LaunchId;
+use agent_nostd::machine::port::{LaunchId, Terms};
 use std::collections::{BTreeMap, BTreeSet};
 use wire::Digest;
 use wire::record::Role;
@@ -17,6 +17,8 @@ pub enum Phase {
 #[derive(Clone, Debug)]
 pub struct Instance {
     pub kept: Kept,
+    /// What it was told last.
+    pub terms: Terms,
     pub phase: Phase,
     /// Answers no start and no activation.
     pub hangs: bool,

@@ -9,7 +9,7 @@ use super::record::Kept;
 use super::runtime::{Instance, Phase as RunPhase, Step};
 use super::world::{Event, FLEET, Phase, Plant, World};
 use agent_nostd::machine::port::{
-    Content, Exit, Failure, FetchFailure, Inbound, Input, JournalKey, LaunchId, PersistFailure, Quality, Source,
+    Content, Exit, Failure, FetchFailure, Inbound, Input, JournalKey, LaunchId, PersistFailure, Quality, Source, Terms,
     Ticket, Trigger,
 };
 use wire::Digest;
@@ -223,7 +223,12 @@ impl World<'_> {
             }
             Action::Persist { ticket, key, value } => self.persist(device, ticket, key, &value),
             Action::Fetch { content, digest, source } => self.fetch(device, content, digest, source),
-            Action::Start { launch, kept } => self.start(device, launch, kept),
+            Action::Start { launch, kept, terms } => self.start(device, launch, kept, terms),
+            Action::Extend { launch, terms } => {
+                if let Some(instance) = self.devices[device].runtime.instances.get_mut(&launch) {
+                    instance.terms = terms;
+                }
+            }
             Action::Stop { launch, grace } => {
                 self.judge_stop(device, launch);
                 if let Some(instance) = self.devices[device].runtime.instances.get_mut(&launch) {
@@ -353,7 +358,7 @@ impl World<'_> {
 
     // --- The runtime ---
 
-    fn start(&mut self, device: usize, launch: LaunchId, kept: Kept) {
+    fn start(&mut self, device: usize, launch: LaunchId, kept: Kept, terms: Terms) {
         self.judge_start(device, launch, &kept);
         let now = self.now;
         self.say(|_| format!("dev-{device} starts {} {:?} generation {}", kept.name, kept.key(), kept.core.generation));
@@ -362,7 +367,7 @@ impl World<'_> {
         node.runtime.launches += 1;
         let hangs = trouble.hang > 0 && self.fate.chance(500);
         let fails = trouble.start_fails > 0 && self.fate.chance(600);
-        let instance = Instance { kept, phase: RunPhase::Starting, hangs, is_activated: false, since_ms: now };
+        let instance = Instance { kept, terms, phase: RunPhase::Starting, hangs, is_activated: false, since_ms: now };
         node.runtime.instances.insert(launch, instance);
         if hangs {
             self.counts.hit(Fault::Hang);

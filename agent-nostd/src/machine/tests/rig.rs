@@ -253,6 +253,8 @@ pub struct Rig {
     pub bodies: BTreeMap<Digest, Vec<u8>>,
     pub behaviours: BTreeMap<Digest, Behaviour>,
     pub running: BTreeMap<LaunchId, Run>,
+    /// What each launch was told last.
+    pub terms: BTreeMap<LaunchId, Terms>,
     pub done: Vec<(Instant, Done)>,
     /// Each start: the revision that was accepted then, workload, component.
     pub starts: Vec<(u64, u32, u8)>,
@@ -308,6 +310,8 @@ pub fn machine(now: Instant, seed: u8, reset: ResetCause, restored: Restored<'_>
         packet_bytes_max: 64 * 1024,
         reset,
         keep_alive: KEEP_ALIVE,
+        drift_ppm: wire::lease::DRIFT_PPM_MAX,
+        stop_latency: ms(100),
         seed: [seed; 32],
     };
     let buffers = Buffers {
@@ -344,6 +348,7 @@ impl Rig {
             bodies: BTreeMap::new(),
             behaviours: BTreeMap::new(),
             running: BTreeMap::new(),
+            terms: BTreeMap::new(),
             done: Vec::new(),
             starts: Vec::new(),
             collects: true,
@@ -567,7 +572,11 @@ impl Rig {
                 };
                 self.later(ms(20), answer);
             }
-            Noted::Start { launch, run } => {
+            Noted::Extend { launch, terms } => {
+                self.terms.insert(launch, terms);
+            }
+            Noted::Start { launch, run, terms } => {
+                self.terms.insert(launch, terms);
                 push(Done::Start(run.workload, run.component, run.artifact));
                 self.starts.push((self.accepted(), run.workload, run.component));
                 assert!(self.artifacts.contains(&run.artifact), "started without its artifact");
@@ -769,7 +778,8 @@ enum Noted {
     Publish { topic: Up, payload: Vec<u8>, quality: Quality, ticket: Ticket },
     Persist { ticket: Ticket, key: JournalKey, value: Vec<u8> },
     Fetch { content: Content, digest: Digest, source: Source },
-    Start { launch: LaunchId, run: Run },
+    Start { launch: LaunchId, run: Run, terms: Terms },
+    Extend { launch: LaunchId, terms: Terms },
     Stop { launch: LaunchId },
     Activate { launch: LaunchId },
     Deliver { launch: LaunchId, topic: String, payload: Vec<u8> },
@@ -790,14 +800,16 @@ impl Noted {
             }
             Effect::Persist { ticket, key, value } => Self::Persist { ticket, key, value: value.to_vec() },
             Effect::Fetch { content, digest, source, .. } => Self::Fetch { content, digest, source },
-            Effect::Start { launch, record } => Self::Start {
+            Effect::Start { launch, record, terms } => Self::Start {
                 launch,
+                terms,
                 run: Run {
                     workload: record.core.workload.0,
                     component: record.core.component,
                     artifact: record.core.artifact,
                 },
             },
+            Effect::Extend { launch, terms } => Self::Extend { launch, terms },
             Effect::Stop { launch, .. } => Self::Stop { launch },
             Effect::Activate { launch, .. } => Self::Activate { launch },
             Effect::Deliver { launch, topic, payload } => {
