@@ -3,10 +3,13 @@
 //! The same workloads give the same bytes, so that unchanged means untouched. Nothing that changes by itself may enter.
 
 use super::device::Assigned;
-use crate::model::{ArtifactReference, CAPABILITIES, Role, Unconfirmed, WorkloadSpec, config_bytes};
+use crate::model::{
+    ArtifactReference, CAPABILITIES, OnExpire, PartitionMode, PartitionSpec, Role, Span, StaleAction, Unconfirmed,
+    WorkloadSpec, config_bytes,
+};
 use crate::scheduler::Resources;
 use std::collections::BTreeMap;
-use wire::clause::{Clause, FunctionLimits, Name, Retry, Stated, Topics};
+use wire::clause::{Clause, FunctionLimits, Name, OnStale, Retry, Stated, Topics};
 use wire::codec::Writer;
 use wire::limits::{BODY_BYTES_MAX, CLAUSE_BYTES_MAX, CLAUSES_BYTES_MAX};
 use wire::record::{Body, BodyWriter, CapabilitySet, Core, Record, Runtime, encode_clauses};
@@ -79,6 +82,7 @@ pub(super) fn encode(
         };
         let retry = Retry { attempts: spec.retry.attempts, window_s: narrow(spec.retry.window.0 / 1000)? };
         let every = view.function.triggers.every.map(|span| span.0);
+        let (stop_after, lease, on_stale) = partition_clauses(&spec.partition);
         // In ascending order of the clause numbers, as decoding demands.
         let clauses: Vec<Stated<'_>> = [
             Some(Clause::Name(name)),
@@ -89,6 +93,9 @@ pub(super) fn encode(
             Some(Clause::Limits(function_limits)),
             Some(Clause::Retry(retry)),
             (spec.unconfirmed == Unconfirmed::Run).then_some(Clause::Unconfirmed),
+            stop_after.map(Clause::StopAfter),
+            lease.map(Clause::Lease),
+            on_stale.map(Clause::OnStale),
         ]
         .into_iter()
         .flatten()
@@ -102,6 +109,34 @@ pub(super) fn encode(
         .map(|(core, clauses)| record_resources(core, clauses.len()))
         .fold(Resources::default(), Resources::plus);
     Ok(Some(Encoded { records, resources }))
+}
+
+/// Milliseconds of `StopAfter` and `Lease`, and `OnStale`. Both ends of `stopAfter` count from the last Fresh, as `onStale` does, so
+/// that a device is told of one earliest end and one earliest change to degraded, whichever field they were written in.
+fn partition_clauses(partition: &PartitionSpec) -> (Option<u64>, Option<u64>, Option<OnStale>) {
+    let stale = partition.on_stale();
+    let degraded = |after: Span| OnStale { after_ms: after.0, action: wire::clause::StaleAction::Degrade };
+    let as_written = stale.and_then(|stale| {
+        let action = match stale.action {
+            // Nothing happens, so nothing is said.
+            StaleAction::Continue => return None,
+            StaleAction::Degrade => wire::clause::StaleAction::Degrade,
+            StaleAction::Stop => wire::clause::StaleAction::Stop,
+        };
+        Some(OnStale { after_ms: stale.after.0, action })
+    });
+    match (partition.mode(), partition.on_expire()) {
+        (PartitionMode::Exclusive { lease }, _) => (None, Some(lease.0), as_written),
+        (PartitionMode::Autonomous, _) => (None, None, as_written),
+        (PartitionMode::StopAfter(after), OnExpire::Stop) => (Some(after.0), None, as_written),
+        (PartitionMode::StopAfter(after), OnExpire::Degrade) => match stale {
+            Some(stale) if stale.action == StaleAction::Stop => (Some(stale.after.0), None, Some(degraded(after))),
+            Some(stale) if stale.action == StaleAction::Degrade => {
+                (None, None, Some(degraded(Span(stale.after.0.min(after.0)))))
+            }
+            Some(_) | None => (None, None, Some(degraded(after))),
+        },
+    }
 }
 
 fn capability_set(names: &[String]) -> CapabilitySet {

@@ -401,6 +401,7 @@ impl State {
                 function: known.features.contains(Features::FUNCTION),
                 container: known.features.contains(Features::CONTAINER),
             }),
+            has_boot_clock: device.known.as_ref().is_some_and(|known| known.features.contains(Features::BOOT_CLOCK)),
             total: device.known.as_ref().map(desired::capacity).unwrap_or_default(),
             used,
             placements: u32::try_from(assigned.len()).unwrap_or(u32::MAX),

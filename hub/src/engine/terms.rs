@@ -31,7 +31,12 @@ impl Engine {
             name: key.name.clone(),
             terms: self.terms(&key.namespace, &body.spec.placement),
             wanted: body.spec.replicas.map_or(Wanted::Every, Wanted::Replicas),
-            needs: Needs { runtime: Runtime::Function, wire_min: 1, resources: encoded.resources },
+            needs: Needs {
+                runtime: Runtime::Function,
+                boot_clock: body.spec.partition.lease().is_some(),
+                wire_min: 1,
+                resources: encoded.resources,
+            },
         }
     }
 

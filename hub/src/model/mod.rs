@@ -10,6 +10,8 @@ pub mod managed;
 mod manifest;
 mod metadata;
 mod namespace;
+mod partition;
+mod partition_read;
 mod placed;
 mod placement;
 mod placement_read;
@@ -33,6 +35,10 @@ pub use field::{FIELD_TERMS_MAX, FieldSelector, FieldSelectorError};
 pub use manifest::{Manifest, ManifestSpec};
 pub use metadata::{Condition, ConditionStatus, FieldError, Kind, Metadata, Object, ObjectKey};
 pub use namespace::NamespaceSpec;
+pub use partition::{
+    ExclusiveSpec, GRACE_DEFAULT, OnExpire, OnReturn, OnStaleSpec, PartitionMode, PartitionSpec, Replace, StaleAction,
+};
+pub use partition_read::{GRACE_MS, LEASE_MS, STOP_AFTER_MS};
 pub use placed::{PlacedSpec, PlacedStatus};
 pub use placement::{
     AntiAffinity, AntiAffinityDomain, DevicesByLabel, LabelSelector, Near, NearestPer, OnShortfall, PlacementSpec,
@@ -45,8 +51,8 @@ pub use region::RegionSpec;
 pub use selector::{Expression, Operator, Selector, SelectorError};
 pub use token::{TokenManifest, TokenRole, TokenSpec, TokenStatus};
 pub use workload::{
-    ComponentSpec, ComponentType, ComponentView, Fulfilment, FunctionLimitsSpec, FunctionSpec, PartitionPolicy,
-    RetrySpec, Role, Shortfall, Triggers, Unconfirmed, WorkloadDevice, WorkloadSpec, WorkloadStatus, config_bytes,
+    ComponentSpec, ComponentType, ComponentView, Fulfilment, FunctionLimitsSpec, FunctionSpec, RetrySpec, Role,
+    Shortfall, Triggers, Unconfirmed, WorkloadDevice, WorkloadSpec, WorkloadStatus, config_bytes,
 };
 pub use workload_read::CAPABILITIES;
 

@@ -3,6 +3,7 @@
 //! A schema describes the form. What the reader of manifests refuses beyond it, it refuses with a pointer.
 
 use super::artifact::ArtifactReference;
+use super::partition::{PartitionFields, PartitionSpec};
 use super::placement::SpreadBy;
 use super::quantity::{Size, Span};
 use super::region::RegionSpec;
@@ -64,6 +65,24 @@ impl JsonSchema for SpreadBy {
                 },
             ],
             "description": "`site`, `cell:` and a level, or a list of regions.",
+        })
+    }
+}
+
+impl JsonSchema for PartitionSpec {
+    fn schema_name() -> Cow<'static, str> {
+        "PartitionSpec".into()
+    }
+
+    /// The fields, and the word that stands for none of them.
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut fields = PartitionFields::json_schema(generator).to_value();
+        if let Some(map) = fields.as_object_mut() {
+            map.remove("description");
+        }
+        json_schema!({
+            "oneOf": [{"const": "autonomous"}, fields],
+            "description": "What happens to the work while a device and the hub do not hear of each other. `autonomous`: it goes on.",
         })
     }
 }

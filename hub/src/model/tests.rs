@@ -1,6 +1,8 @@
 //! Manifests as people write them, right and wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
+
+mod partition;
 use serde_json::{Value, json};
 
 const DIGEST: &str = "1111111111111111111111111111111111111111111111111111111111111111";
@@ -67,8 +69,6 @@ fn all_mistakes_are_reported_at_once() {
 fn what_is_not_built_is_refused_and_never_ignored() {
     for (patch, pointer) in [
         (json!({"type": "container"}), "/spec/type"),
-        (json!({"partition": {"exclusive": {"lease": "30s"}}}), "/spec/partition/exclusive"),
-        (json!({"partition": {"stopAfter": "30s"}}), "/spec/partition/stopAfter"),
         (json!({"secrets": []}), "/spec/secrets"),
         (json!({"rollout": {}}), "/spec/rollout"),
         (json!({"placement": {"on": ["a"], "coverage": {}}}), "/spec/placement/coverage"),

@@ -4,6 +4,7 @@
 
 use super::artifact::ArtifactReference;
 use super::metadata::Condition;
+use super::partition::PartitionSpec;
 use super::placement::PlacementSpec;
 use super::quantity::{Size, Span};
 use schemars::JsonSchema;
@@ -28,7 +29,8 @@ pub struct WorkloadSpec {
     pub replicas: Option<u32>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub every: bool,
-    pub partition: PartitionPolicy,
+    #[serde(default)]
+    pub partition: PartitionSpec,
     pub retry: RetrySpec,
     pub unconfirmed: Unconfirmed,
 }
@@ -47,15 +49,6 @@ pub enum Role {
     Service,
     Init,
     Job,
-}
-
-/// What a device does when it does not hear of the hub.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum PartitionPolicy {
-    /// It goes on.
-    #[default]
-    Autonomous,
 }
 
 /// Whether new code may start after a boot without word from the hub.

@@ -3,11 +3,12 @@
 //! Whether an artifact exists is not known here; the engine checks it at admission.
 
 use super::artifact::ArtifactReference;
+use super::partition_read::{check_single, read_partition};
 use super::placement_read::read_placement;
 use super::read::{Reader, Shape, shown};
 use super::workload::{
-    ComponentSpec, ComponentType, FunctionLimitsSpec, FunctionSpec, PartitionPolicy, RetrySpec, Role, Triggers,
-    Unconfirmed, WorkloadSpec,
+    ComponentSpec, ComponentType, FunctionLimitsSpec, FunctionSpec, RetrySpec, Role, Triggers, Unconfirmed,
+    WorkloadSpec,
 };
 use serde_json::{Map, Value};
 use wire::limits::{
@@ -56,7 +57,6 @@ const SPEC: Shape = Shape {
         "health",
         "priority",
         "egress",
-        "onStale",
         "stopGrace",
     ],
 };
@@ -72,7 +72,6 @@ const LIMITS: Shape = Shape {
     not_built: &["timeout", "flash"],
 };
 const RETRY: Shape = Shape { known: &["attempts", "window"], not_built: &["base", "max", "jitter"] };
-const PARTITION: Shape = Shape { known: &["autonomous"], not_built: &["exclusive", "stopAfter", "replace", "grace"] };
 
 type Fields = Map<String, Value>;
 
@@ -115,6 +114,7 @@ pub(super) fn read_workload(reader: &mut Reader, pointer: &str, value: &Value) -
     let follows = placement.as_ref().is_some_and(|placement| placement.nearest_per.is_some());
     let replicas = if every { None } else { replicas.or((!follows).then_some(1)) };
     let partition = field(reader, pointer, map, "partition", read_partition).unwrap_or_default();
+    check_single(reader, pointer, &partition, replicas, every, placement.as_ref());
     let retry = field(reader, pointer, map, "retry", read_retry).unwrap_or_default();
     let choices = [("wait", Unconfirmed::Wait), ("run", Unconfirmed::Run)];
     let unconfirmed = field(reader, pointer, map, "unconfirmed", |r, p, v| r.choice(p, v, &choices));
@@ -282,16 +282,6 @@ fn read_limits(reader: &mut Reader, pointer: &str, value: &Value) -> Option<Func
         log_bytes: size(reader, "logBytes", default.log_bytes, 0..=U32),
         emit_bytes: size(reader, "emitBytes", default.emit_bytes, 0..=U32),
     })
-}
-
-fn read_partition(reader: &mut Reader, pointer: &str, value: &Value) -> Option<PartitionPolicy> {
-    match value {
-        Value::String(text) if text == "exclusive" || text == "stopAfter" => {
-            reader.not_built(pointer, &format!("`partition: {text}`"))
-        }
-        Value::Object(_) => reader.object(pointer, value, &PARTITION).map(|_| PartitionPolicy::Autonomous),
-        _ => reader.choice(pointer, value, &[("autonomous", PartitionPolicy::Autonomous)]),
-    }
 }
 
 fn read_retry(reader: &mut Reader, pointer: &str, value: &Value) -> Option<RetrySpec> {

@@ -59,6 +59,7 @@ pub(super) fn summary(spec: &WorkloadSpecView, code: Code) -> String {
         Code::SetTooLarge => format!("desired set has no room for {}", bytes(u64::from(needs.body_bytes))),
         Code::DeviceGone => "no longer in the fleet".to_owned(),
         Code::Surplus => "more than the wanted replicas".to_owned(),
+        Code::NoBootClock => "no clock that goes on while it sleeps (partition.exclusive needs one)".to_owned(),
     }
 }
 
@@ -133,6 +134,7 @@ pub(super) fn success(spec: &WorkloadSpecView, check: &Check) -> Option<String> 
             Some(format!("within {} km ({})", max.km(), km_short(km)))
         }
         (Code::TooFar, Figures::Distance { km, km_max: None }) => Some(format!("{} km away", km_short(km))),
+        (Code::NoBootClock, _) => Some("can measure a lease".to_owned()),
         (Code::NoRuntime, _) => Some(format!("runtime {}", runtime(spec.needs.runtime))),
         (Code::InsufficientRam, Figures::Amount { free, .. }) => Some(format!("RAM (free {})", bytes(free))),
         (Code::InsufficientSlots, Figures::Amount { free, .. }) => Some(format!("slots (free {free})")),

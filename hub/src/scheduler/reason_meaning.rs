@@ -6,7 +6,7 @@ use super::filters::Code;
 
 impl Code {
     /// As declared: the order of the first release, then what was added.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NotApproved,
         Self::Cordoned,
         Self::Draining,
@@ -31,6 +31,7 @@ impl Code {
         Self::NotNearest,
         Self::MinDistance,
         Self::Spread,
+        Self::NoBootClock,
     ];
 
     /// One sentence.
@@ -60,6 +61,9 @@ impl Code {
             Self::NotNearest => "`nearestPer` takes the nearest devices only, and this is not one of them.",
             Self::MinDistance => "The device is closer to a chosen one than `minDistanceKm`.",
             Self::Spread => "The device's site, region or cell has enough replicas already.",
+            Self::NoBootClock => {
+                "The workload is exclusive, and the device has no clock that goes on while it sleeps, to stop in time by."
+            }
         }
     }
 
@@ -92,6 +96,7 @@ impl Code {
             Self::AntiAffinity => "move the other workload, or loosen antiAffinity",
             Self::MinDistance => "lower minDistanceKm",
             Self::Spread => "raise spread.maxSkew",
+            Self::NoBootClock => "take a device that has one; Linux devices do",
         }
     }
 }
@@ -106,6 +111,6 @@ mod tests {
             assert_eq!(*code as usize, number);
             assert!(code.meaning().ends_with('.') && !code.next().is_empty(), "{code:?}");
         }
-        assert_eq!(Code::ALL.len(), Code::Spread as usize + 1);
+        assert_eq!(Code::ALL.len(), Code::NoBootClock as usize + 1);
     }
 }

@@ -138,6 +138,8 @@ pub struct DeviceFacts {
     pub admittance: Admittance,
     pub wire: WireRange,
     pub runtimes: Runtimes,
+    /// Its clock goes on while it sleeps, so that a lease can be measured.
+    pub has_boot_clock: bool,
     pub total: Resources,
     /// Taken by all placements, the planned workload's own included.
     pub used: Resources,
@@ -162,6 +164,7 @@ impl Default for DeviceFacts {
             admittance: Admittance::Pending,
             wire: WireRange { min: 0, max: 0 },
             runtimes: Runtimes::default(),
+            has_boot_clock: false,
             total: Resources::default(),
             used: Resources::default(),
             placements: 0,
@@ -183,6 +186,7 @@ pub struct Device {
     pub admittance: Admittance,
     pub wire: WireRange,
     pub runtimes: Runtimes,
+    pub has_boot_clock: bool,
     pub total: Resources,
     pub used: Resources,
     pub placements: u32,

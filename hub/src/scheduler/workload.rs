@@ -17,6 +17,8 @@ pub enum Wanted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
     pub runtime: Runtime,
+    /// Exclusive work: its device must be able to measure a lease.
+    pub boot_clock: bool,
     /// Lowest wire version that can express the workload.
     pub wire_min: u16,
     pub resources: Resources,

@@ -10,6 +10,7 @@ mod limits;
 mod log;
 mod namespace;
 mod object;
+mod partition;
 mod placement;
 mod plan;
 mod quarantine;

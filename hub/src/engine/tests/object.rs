@@ -95,7 +95,7 @@ fn what_is_not_built_has_its_own_code() {
     let mut world = World::new();
     let artifact = world.upload("app", 0x11);
     let mut document = workload("hello", &artifact, json!({"on": ["gw-1"]}));
-    document["spec"]["partition"] = json!({"stopAfter": "1h"});
+    document["spec"]["rollout"] = json!({"canary": 1});
     let problem = world.put(&ObjectKey::workload("default", "hello"), document).unwrap_err();
     assert_eq!((problem.status(), problem.code.as_str()), (422, "NOT_BUILT_YET"));
 }

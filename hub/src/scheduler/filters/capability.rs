@@ -9,6 +9,14 @@ pub(super) fn runtime(question: &Question<'_>, device: &Device, _: Held) -> Verd
     pass_if(device.runtimes.has(needs), Figures::Runtime { needs })
 }
 
+/// Exclusive work stops in time only where the clock goes on while the device sleeps.
+pub(super) fn boot_clock(question: &Question<'_>, device: &Device, _: Held) -> Verdict {
+    match question.spec.needs.boot_clock {
+        true => pass_if(device.has_boot_clock, Figures::None),
+        false => Verdict::NotAsked,
+    }
+}
+
 pub(super) fn wire(question: &Question<'_>, device: &Device, _: Held) -> Verdict {
     let needs = question.spec.needs.wire_min;
     let speaks = device.wire.max;

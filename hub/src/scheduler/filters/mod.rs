@@ -50,6 +50,8 @@ pub enum Code {
     MinDistance,
     /// Compares devices: its site, region or cell has enough replicas.
     Spread,
+    /// A lease cannot be measured there.
+    NoBootClock,
 }
 
 impl Code {
@@ -80,6 +82,7 @@ impl Code {
             Code::NotNearest => "NOT_NEAREST",
             Code::MinDistance => "MIN_DISTANCE",
             Code::Spread => "SPREAD",
+            Code::NoBootClock => "NO_BOOT_CLOCK",
         }
     }
 }
@@ -155,7 +158,7 @@ pub struct Filter {
 pub type Held = Option<Resources>;
 
 /// In order of evaluation. The summary counts a device under the first that fails.
-pub const FILTERS: [Filter; 19] = [
+pub const FILTERS: [Filter; 20] = [
     Filter { code: Code::NotApproved, ask: state::approved },
     Filter { code: Code::ClassMismatch, ask: selection::class },
     Filter { code: Code::LabelMismatch, ask: selection::labels },
@@ -170,6 +173,7 @@ pub const FILTERS: [Filter; 19] = [
     Filter { code: Code::Draining, ask: state::staying },
     Filter { code: Code::Taint, ask: state::tolerated },
     Filter { code: Code::NoRuntime, ask: capability::runtime },
+    Filter { code: Code::NoBootClock, ask: capability::boot_clock },
     Filter { code: Code::AgentTooOld, ask: capability::wire },
     Filter { code: Code::InsufficientRam, ask: resources::ram },
     Filter { code: Code::InsufficientSlots, ask: resources::slots },
@@ -226,7 +230,8 @@ pub(super) fn subject(question: &Question<'_>, device: &Device, held: Held, code
         | Code::NoDomain
         | Code::NotNearest
         | Code::MinDistance
-        | Code::Spread => None,
+        | Code::Spread
+        | Code::NoBootClock => None,
     }
 }
 

@@ -77,7 +77,7 @@ fn workload(name: &str, wanted: Wanted, terms: Terms) -> WorkloadSpecView {
         name: name.into(),
         terms,
         wanted,
-        needs: Needs { runtime: Runtime::Function, wire_min: 1, resources: resources(24, 1, 120) },
+        needs: Needs { runtime: Runtime::Function, boot_clock: false, wire_min: 1, resources: resources(24, 1, 120) },
     }
 }
 

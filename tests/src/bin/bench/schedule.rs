@@ -67,7 +67,7 @@ fn workload(number: usize, replicas: u32, terms: Terms) -> WorkloadSpecView {
         name: format!("w{number}"),
         terms,
         wanted: Wanted::Replicas(replicas),
-        needs: Needs { runtime: Runtime::Function, wire_min: 1, resources },
+        needs: Needs { runtime: Runtime::Function, boot_clock: false, wire_min: 1, resources },
     }
 }
 
