@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_torn_at_any_byte_leaves_the_old_value() {
+    fn c20_a_write_torn_at_any_byte_leaves_the_old_value() {
         let directory = tempfile::tempdir().unwrap();
         let (mut journal, _) = Journal::open(directory.path()).unwrap();
         journal.persist(JournalKey::Accepted, b"old").unwrap();

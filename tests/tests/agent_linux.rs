@@ -244,6 +244,77 @@ fn mistakes_of_a_configuration_are_told_at_once_and_nothing_starts() {
     assert!(!service.data.exists());
 }
 
+/// More than what an agent leaves free (`DISK_RESERVE_BYTES`).
+const DISK_BYTES: u32 = 8 * 1024 * 1024;
+
+/// A file system of so many bytes in memory; unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, bytes: u32) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(at).status();
+        assert!(mounted.unwrap().success(), "a tmpfs needs the right to mount: run the tests as root");
+        Self(at.to_owned())
+    }
+
+    /// Takes every byte that is left.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily, because a process that was just killed may hold it a moment longer.
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(unmounted.unwrap().success() || std::thread::panicking());
+    }
+}
+
+#[test]
+fn c18_a_device_without_space_keeps_what_runs_and_says_so_and_takes_the_new_one_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(&directory.path().join("gw-1"), DISK_BYTES);
+    let (hub, data) = site(directory.path());
+    let mut service = Service::new(&data, "");
+    service.run(&[]);
+    let workload = || Workload::new("ticking").every("100ms");
+    hub.deploy(&workload(), &wat::parse_str(TICKING).unwrap());
+    hub.wait_running("ticking");
+    let filler = disk.fill();
+    // The same with a section that nobody reads, so that other bytes have to be stored.
+    let larger = TICKING.replacen("(@custom", &format!("(@custom \"padding\" \"{}\") (@custom", "x".repeat(50_000)), 1);
+    hub.deploy(&workload(), &wat::parse_str(larger).unwrap());
+    let state = |workload: &Value| {
+        let device = &workload["status"]["devices"][0];
+        (device["state"].clone(), device["running"].clone())
+    };
+    let told = |what: &str, good: &dyn Fn(&Value) -> bool| {
+        wait_until(what, || {
+            let seen = hub.workload("ticking");
+            if good(&seen) { Ok(seen) } else { Err(format!("{seen:#}")) }
+        })
+    };
+    // Not even the new set can be kept.
+    wait_until("the operator hears of it", || {
+        let events = hub.get("/v1/events?object=device/gw-1").to_string();
+        if events.contains("Accepted could not be stored: no_space") { Ok(()) } else { Err(events) }
+    });
+    assert_eq!(state(&hub.workload("ticking")).1, 1, "the old one goes on");
+    // Now it can, but its module has no room.
+    let shorter = std::fs::metadata(&filler).unwrap().len() - 1024 * 1024;
+    std::fs::File::options().write(true).open(&filler).unwrap().set_len(shorter).unwrap();
+    let seen = told("want of space is told", &|seen| seen.to_string().contains("NO_SPACE"));
+    assert_eq!(state(&seen).1, 1, "the old one goes on: {seen:#}");
+    std::fs::remove_file(filler).unwrap();
+    told("the new one runs", &|seen| state(seen) == ("Running".into(), 2.into()));
+}
+
 #[test]
 fn a_position_from_gpsd_reaches_the_hub() {
     let directory = tempfile::tempdir().unwrap();

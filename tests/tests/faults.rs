@@ -9,7 +9,7 @@ use tests::harness::{Agent, Broker, Hub, PATIENCE, wait_until};
 
 tests::on_both_brokers!(
     m10_a_device_that_floods_is_kept_out_and_nobody_else_notices,
-    m12_a_device_that_is_there_twice_is_told_as_a_clone_and_the_broker_lives,
+    m12_c10_a_device_that_is_there_twice_is_told_as_a_clone_and_the_broker_lives,
 );
 
 const FRANKFURT: (f64, f64) = (8.6821, 50.1109);
@@ -99,7 +99,7 @@ fn example() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("examples/hello.yaml")
 }
 
-fn m12_a_device_that_is_there_twice_is_told_as_a_clone_and_the_broker_lives(broker: Broker) {
+fn m12_c10_a_device_that_is_there_twice_is_told_as_a_clone_and_the_broker_lives(broker: Broker) {
     let directory = tempfile::tempdir().unwrap();
     let hub = Hub::start_on(directory.path(), broker);
     let _other = Agent::join(directory.path(), &hub, "other", FRANKFURT);

@@ -145,7 +145,7 @@ fn eras(said: &[Line]) -> (BTreeMap<u64, u32>, u32) {
 }
 
 #[test]
-fn a_writer_that_is_killed_at_any_moment_keeps_what_it_acknowledged() {
+fn c21_s1_a_writer_that_is_killed_at_any_moment_keeps_what_it_acknowledged() {
     let data = tempfile::tempdir().unwrap();
     let mut random = Random(SEED);
     let mut model = Model::new();
@@ -452,7 +452,7 @@ fn nothing_is_acknowledged_while_the_disk_does_not_synchronise() {
 }
 
 #[test]
-fn a_full_disk_refuses_changes_until_there_is_space() {
+fn c17_a_full_disk_refuses_changes_until_there_is_space() {
     let faults = Faults::new();
     let data = tempfile::tempdir().unwrap();
     let mut writer = faults.writer(data.path(), "endless");

@@ -173,6 +173,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
         match input {
             Input::LinkUp => self.link_up(now),
             Input::LinkDown => self.link_down(now),
+            Input::LinkTaken => self.link_taken(now),
             Input::Subscribed(subscription) => self.subscribed(subscription),
             Input::SubscribeRefused(subscription) => self.subscribe_refused(now, subscription),
             Input::Message { from, payload } => self.on_message(now, from, payload),

@@ -188,6 +188,8 @@ pub enum Input<'a> {
     LinkUp,
     /// The connection ended, or `Connect` failed. Also sent after `Disconnect` was executed (harmless twice).
     LinkDown,
+    /// The broker ended the connection because another one uses the same name. Instead of `LinkDown`.
+    LinkTaken,
     /// SUBACK with success for the last `Subscribe` of this group.
     Subscribed(Subscription),
     /// SUBACK with an error.

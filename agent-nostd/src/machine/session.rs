@@ -41,6 +41,11 @@ pub const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
 /// A link that is cut so soon after the desired set was subscribed, so often in a row, is cut by what the broker holds there.
 pub const CUT_WITHIN: Duration = Duration::from_secs(5);
 pub const CUTS_MAX: u32 = 3;
+/// The first time that another connection takes the name is forgiven, as it may be a ghost of our own; another time within
+/// this means a second device with the same keys, and both have to keep the peace.
+pub const TAKEN_WINDOW: Duration = Duration::from_secs(600);
+/// The shortest pause then, and at most so much longer.
+pub const TAKEN_PAUSE: Duration = Duration::from_secs(60);
 /// After Fresh and this, the subscription is tried again: the hub knows the packet limit by then.
 pub const SUPPRESSED_FOR: Duration = Duration::from_secs(60);
 /// The longest spread of a new hub incarnation that is followed, and how often at most.
@@ -104,6 +109,7 @@ pub(crate) struct Session {
     refusals: u32,
     refused_since: Instant,
     cuts: u32,
+    taken_at: Option<Instant>,
     is_desired_suppressed: bool,
     incarnation: Option<u32>,
     reannounce_at: Option<Instant>,
@@ -248,6 +254,28 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             Link::Finished | Link::Offline { .. } => return,
         }
         self.disconnected(now, None);
+    }
+
+    /// Two machines with one identity would throw each other out for ever.
+    pub(crate) fn link_taken(&mut self, now: Instant) {
+        if !self.session.is_up() {
+            return self.link_down(now);
+        }
+        let last = self.session.taken_at.replace(now);
+        let is_again = last.is_some_and(|last| now.since(last) <= TAKEN_WINDOW);
+        if !is_again {
+            return self.disconnected(now, None);
+        }
+        let pause = TAKEN_PAUSE.saturating_add(self.random.up_to(TAKEN_PAUSE));
+        self.note(
+            now,
+            Level::Error,
+            format_args!(
+                "another machine connects with the keys of this one: end one of them; trying again in {} s",
+                pause.as_secs()
+            ),
+        );
+        self.disconnected(now, Some(pause));
     }
 
     fn count_cut(&mut self, now: Instant) {

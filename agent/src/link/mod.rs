@@ -16,10 +16,10 @@ use futures_lite::FutureExt;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectReturnCode, Filter, LastWill, LastWillProperties, Packet, PubAckReason, RetainForwardRule,
-    SubscribeReasonCode,
+    ConnectReturnCode, DisconnectReasonCode, Filter, LastWill, LastWillProperties, Packet, PubAckReason,
+    RetainForwardRule, SubscribeReasonCode,
 };
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use rumqttc::{TlsConfiguration, Transport};
 use rustls::ClientConfig;
 use std::rc::Rc;
@@ -78,6 +78,10 @@ pub enum LinkEvent {
     Up,
     /// The end of this connection; the text is for the log.
     Down {
+        reason: String,
+    },
+    /// The end of this connection, because the broker prefers another one under the same name.
+    Taken {
         reason: String,
     },
     /// All filters of the group were granted.
@@ -206,7 +210,7 @@ impl Link {
         if self.connection.is_none() || numbered.connection != self.number {
             return None;
         }
-        if matches!(numbered.event, LinkEvent::Down { .. }) {
+        if matches!(numbered.event, LinkEvent::Down { .. } | LinkEvent::Taken { .. }) {
             self.connection = None;
         }
         Some(numbered.event)
@@ -245,6 +249,24 @@ impl Link {
     }
 }
 
+/// Why a connection ended.
+enum End {
+    Lost(String),
+    Taken(String),
+}
+
+impl End {
+    /// The embedded broker says `NotAuthorized` to whom it throws out for a newer connection.
+    fn of(code: DisconnectReasonCode) -> Self {
+        match code {
+            DisconnectReasonCode::SessionTakenOver | DisconnectReasonCode::NotAuthorized => {
+                Self::Taken(format!("another connection uses this device's name ({code:?})"))
+            }
+            other => Self::Lost(format!("the broker ended it: {other:?}")),
+        }
+    }
+}
+
 /// The task of one connection.
 struct Drive {
     connection: u64,
@@ -255,18 +277,21 @@ struct Drive {
 
 impl Drive {
     async fn run(self, client_loop: EventLoop) {
-        let reason = self.poll(client_loop).await;
+        let end = match self.poll(client_loop).await {
+            End::Lost(reason) => LinkEvent::Down { reason },
+            End::Taken(reason) => LinkEvent::Taken { reason },
+        };
         // The receiver may be gone: then nobody wants to know.
-        let _ = self.send(LinkEvent::Down { reason }).await;
+        let _ = self.send(end).await;
     }
 
-    async fn send(&self, event: LinkEvent) -> Result<(), String> {
+    async fn send(&self, event: LinkEvent) -> Result<(), End> {
         let numbered = Numbered { connection: self.connection, event };
-        self.events.send(numbered).await.map_err(|_| "the agent stopped".to_owned())
+        self.events.send(numbered).await.map_err(|_| End::Lost("the agent stopped".to_owned()))
     }
 
     /// Polls until the connection ends, and says why it did.
-    async fn poll(&self, mut client_loop: EventLoop) -> String {
+    async fn poll(&self, mut client_loop: EventLoop) -> End {
         let mut bound = CONNECT_TIMEOUT + WRITE_TIMEOUT;
         loop {
             let expired = async {
@@ -275,22 +300,25 @@ impl Drive {
             };
             let event = match async { Some(client_loop.poll().await) }.or(expired).await {
                 Some(Ok(event)) => event,
-                Some(Err(error)) => return bounded(&describe(error)),
-                None => return format!("the connection was blocked for {} s", bound.as_secs()),
+                Some(Err(ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }))) => {
+                    return End::of(reason_code);
+                }
+                Some(Err(error)) => return End::Lost(bounded(&describe(error))),
+                None => return End::Lost(format!("the connection was blocked for {} s", bound.as_secs())),
             };
             bound = self.silence_max;
-            if let Err(reason) = self.handle(event).await {
-                return reason;
+            if let Err(end) = self.handle(event).await {
+                return end;
             }
         }
     }
 
-    async fn handle(&self, event: Event) -> Result<(), String> {
+    async fn handle(&self, event: Event) -> Result<(), End> {
         match event {
             Event::Incoming(packet) => self.incoming(packet).await,
             Event::Outgoing(outgoing) => match outgoing {
-                Outgoing::Publish(packet) => lock(&self.tickets).sent(Sent::Publication(packet)),
-                Outgoing::Subscribe(packet) => lock(&self.tickets).sent(Sent::Subscription(packet)),
+                Outgoing::Publish(packet) => lock(&self.tickets).sent(Sent::Publication(packet)).map_err(End::Lost),
+                Outgoing::Subscribe(packet) => lock(&self.tickets).sent(Sent::Subscription(packet)).map_err(End::Lost),
                 // The publication waits for an older one with its packet id, and all others wait behind it; it is reported as
                 // sent when that is over. If that takes too long, the machine drops the link.
                 Outgoing::AwaitAck(_)
@@ -306,12 +334,12 @@ impl Drive {
         }
     }
 
-    async fn incoming(&self, packet: Packet) -> Result<(), String> {
+    async fn incoming(&self, packet: Packet) -> Result<(), End> {
         match packet {
             Packet::ConnAck(_) => self.send(LinkEvent::Up).await,
             Packet::Publish(publish) => {
                 let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else {
-                    return Err("a topic was not UTF-8".to_owned());
+                    return Err(End::Lost("a topic was not UTF-8".to_owned()));
                 };
                 let payload = publish.payload.to_vec();
                 self.send(LinkEvent::Message { topic, payload }).await
@@ -338,7 +366,7 @@ impl Drive {
                     None => Ok(()),
                 }
             }
-            Packet::Disconnect(farewell) => Err(format!("the broker ended it: {:?}", farewell.reason_code)),
+            Packet::Disconnect(farewell) => Err(End::of(farewell.reason_code)),
             Packet::Auth(_)
             | Packet::Connect(..)
             | Packet::PubRec(_)

@@ -146,6 +146,19 @@ fn a_refused_connection_is_down_with_a_reason() {
 }
 
 #[test]
+fn c10_a_broker_that_prefers_another_connection_is_told_apart_from_a_lost_link() {
+    for (code, is_taken) in [(0x8e, true), (0x87, true), (0x98, false), (0x8b, false)] {
+        let (port, server) = broker_that_says(vec![0x20, 3, 0, 0, 0, 0xe0, 2, code, 0], HangUp::Never);
+        let mut world = world(port);
+        world.link.connect(will());
+        assert_eq!(world.next(), LinkEvent::Up);
+        assert_eq!(matches!(world.next(), LinkEvent::Taken { .. }), is_taken, "{code:#x}");
+        while world.executor.try_tick() {}
+        server.join().unwrap();
+    }
+}
+
+#[test]
 fn a_dead_address_is_down() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut world = world(port);

@@ -19,13 +19,12 @@ impl Shell {
                 machine.handle(now(), Input::LinkUp);
             }
             LinkEvent::Down { reason } => {
-                // Said once; a device may be without a hub for months.
-                if std::mem::replace(&mut self.is_down_known, true) {
-                    tracing::debug!(reason, "still no connection to the broker");
-                } else {
-                    tracing::warn!(reason, "no connection to the broker; what runs goes on");
-                }
+                self.tell_down(&reason);
                 machine.handle(now(), Input::LinkDown);
+            }
+            LinkEvent::Taken { reason } => {
+                self.tell_down(&reason);
+                machine.handle(now(), Input::LinkTaken);
             }
             LinkEvent::Subscribed(group) => machine.handle(now(), Input::Subscribed(group)),
             LinkEvent::SubscribeRefused(group) => {
@@ -39,6 +38,15 @@ impl Shell {
                 }
             }
             LinkEvent::Acknowledged { ticket } => machine.handle(now(), Input::Acknowledged { ticket }),
+        }
+    }
+
+    /// Said once; a device may be without a hub for months.
+    fn tell_down(&mut self, reason: &str) {
+        if std::mem::replace(&mut self.is_down_known, true) {
+            tracing::debug!(reason, "still no connection to the broker");
+        } else {
+            tracing::warn!(reason, "no connection to the broker; what runs goes on");
         }
     }
 

@@ -195,7 +195,7 @@ fn a_long_body_is_fetched_by_its_hash() {
 }
 
 #[test]
-fn a_full_disk_keeps_the_old_set_and_is_tried_again() {
+fn c18_a_full_disk_keeps_the_old_set_and_is_tried_again() {
     let mut rig = joined();
     rig.disk = Disk::Full;
     rig.publish(set(2, &[service(1, 0, "b")]));
@@ -271,7 +271,7 @@ fn after_a_boot_without_fresh_new_artifacts_wait_unless_allowed() {
 }
 
 #[test]
-fn both_slots_bad_means_no_works_and_rejoining_by_fresh() {
+fn c20_both_slots_bad_means_no_works_and_rejoining_by_fresh() {
     let mut rig = joined();
     for slots in rig.store.slots.values_mut() {
         slots.iter_mut().for_each(|slot| slot.iter_mut().for_each(|byte| *byte ^= 0x55));

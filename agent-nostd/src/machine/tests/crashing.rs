@@ -94,7 +94,7 @@ fn a_loop_of_crashes_stops_writing() {
 /// Runs the same switch again and again, each time with the power cut at another write of the journal and the slot torn at
 /// another byte; whatever happens, the device comes up with the old set or the new one and ends with the new one.
 #[test]
-fn a_power_cut_at_every_write_boots_the_old_set_or_the_new_one() {
+fn c19_a_power_cut_at_every_write_boots_the_old_set_or_the_new_one() {
     let mut before = Rig::new();
     before.publish(set(1, &[service(1, 0, "a"), service(2, 0, "b")]));
     before.run(secs(40));

@@ -286,3 +286,28 @@ fn fresh_is_asked_again_every_quarter_of_an_hour() {
     rig.run(secs(3600));
     assert!((3..=6).contains(&(hellos(&rig).len() - before)), "{}", hellos(&rig).len() - before);
 }
+
+#[test]
+fn c10_two_machines_with_one_identity_do_not_throw_each_other_out_for_ever() {
+    let mut rig = joined();
+    let retry_after = |rig: &Rig| match rig.agent.link() {
+        LinkState::Offline { retry_at } => retry_at.since(rig.now),
+        other => panic!("{other:?}"),
+    };
+    // The first one may be a ghost of its own.
+    rig.take();
+    assert!(retry_after(&rig) <= secs(2));
+    rig.run(secs(30));
+    for _ in 0..5 {
+        assert_eq!(rig.agent.link(), LinkState::Fresh);
+        rig.take();
+        let pause = retry_after(&rig);
+        assert!((secs(60)..=secs(120)).contains(&pause), "{pause:?}");
+        assert!(rig.runs("a"), "what runs goes on");
+        rig.run(secs(140));
+    }
+    // Long after the last one it is a first one again.
+    rig.run(secs(700));
+    rig.take();
+    assert!(retry_after(&rig) <= secs(2));
+}

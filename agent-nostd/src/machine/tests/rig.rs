@@ -648,6 +648,14 @@ impl Rig {
         self.drain();
     }
 
+    /// The broker ends the connection for another one with the same name, now.
+    pub fn take(&mut self) {
+        self.cut_quietly();
+        let now = self.now;
+        self.agent.handle(now, Input::LinkTaken);
+        self.drain();
+    }
+
     fn receive(&mut self, topic: Up, payload: &[u8]) {
         let now = self.now;
         match topic {
