@@ -26,6 +26,7 @@ pub struct Values {
     pub last_good: Option<Vec<u8>>,
     pub boot: Option<Vec<u8>>,
     pub attempts: Option<Vec<u8>>,
+    pub clock: Option<Vec<u8>>,
 }
 
 const fn key_name(key: JournalKey) -> &'static str {
@@ -34,6 +35,7 @@ const fn key_name(key: JournalKey) -> &'static str {
         JournalKey::LastGood => "last-good",
         JournalKey::Boot => "boot",
         JournalKey::Attempts => "attempts",
+        JournalKey::Clock => "clock",
     }
 }
 
@@ -71,6 +73,7 @@ impl Journal {
                 JournalKey::LastGood => values.last_good = value,
                 JournalKey::Boot => values.boot = value,
                 JournalKey::Attempts => values.attempts = value,
+                JournalKey::Clock => values.clock = value,
             }
         }
         Ok((journal, values))

@@ -270,6 +270,7 @@ fn restored(values: &Values) -> Restored<'_> {
         last_good: values.last_good.as_deref(),
         boot: values.boot.as_deref(),
         attempts: values.attempts.as_deref(),
+        clock: values.clock.as_deref(),
     }
 }
 
@@ -505,6 +506,6 @@ async fn turn(machine: &mut Machine<'_, SLOTS>, shell: &mut Shell, ears: &mut Ea
 const fn is_accepted(key: JournalKey) -> bool {
     match key {
         JournalKey::Accepted => true,
-        JournalKey::LastGood | JournalKey::Boot | JournalKey::Attempts => false,
+        JournalKey::LastGood | JournalKey::Boot | JournalKey::Attempts | JournalKey::Clock => false,
     }
 }

@@ -213,7 +213,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
                 self.assign();
             }
             JournalKey::LastGood => self.collect_at = Some(now),
-            JournalKey::Accepted | JournalKey::Boot | JournalKey::Attempts => {}
+            JournalKey::Accepted | JournalKey::Boot | JournalKey::Attempts | JournalKey::Clock => {}
         }
     }
 
@@ -248,6 +248,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             JournalKey::LastGood => set_length(self.last_good.value()),
             JournalKey::Boot => self.write_boot(),
             JournalKey::Attempts => self.write_attempts(),
+            JournalKey::Clock => self.write_clock(),
         };
         let ticket = self.ticket();
         self.keep.begin(now, key, ticket);

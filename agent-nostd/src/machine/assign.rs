@@ -2,8 +2,10 @@
 //!
 //! A pure function of state, run whenever that state changed. What the accepted set does not list never gets a goal.
 use super::Agent;
+use super::session::{FRESH_EVERY_MAX, FRESH_EVERY_MIN};
 use super::set::{Records, print_of, refusal};
 use super::slot::{From, Goal, Slot, Trial};
+use super::time::Duration;
 use core::fmt::Write as _;
 use wire::WorkloadId;
 use wire::hello::Capabilities;
@@ -35,7 +37,20 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
                 break;
             }
         }
+        self.set_terms();
         self.report.changed();
+    }
+
+    /// Whether anything here runs under terms, and how often the hub is to be heard for them.
+    fn set_terms(&mut self) {
+        let of_goals = self.slots.iter().filter_map(|slot| slot.goal.map(|goal| goal.limits));
+        let of_live = self.slots.iter().filter_map(|slot| slot.live.map(|live| live.limits));
+        self.has_terms = false;
+        self.fresh_every = FRESH_EVERY_MAX;
+        for every in of_goals.chain(of_live).filter_map(|limits| limits.ask_every()) {
+            self.has_terms = true;
+            self.fresh_every = self.fresh_every.min(every.max(FRESH_EVERY_MIN));
+        }
     }
 
     /// Which slots the accepted set lists, each with its version and the last good one.
@@ -72,7 +87,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             let workload = record.core.workload;
             let found = match verdict {
                 Some((of, found)) if of == workload => found,
-                _ => judge(group, workload, &self.slots, &self.capabilities),
+                _ => judge(group, workload, &self.slots, &self.capabilities, self.config.stop_latency),
             };
             verdict = Some((workload, found));
             let Some(slot) = self.slots.iter_mut().find(|slot| slot.key() == record.key()) else { continue };
@@ -123,9 +138,15 @@ fn has_good(slots: &[Slot], workload: WorkloadId) -> bool {
 }
 
 /// `group` begins at the first record of the workload.
-fn judge(group: Records<'_>, workload: WorkloadId, slots: &[Slot], capabilities: &Capabilities<'_>) -> Verdict {
+fn judge(
+    group: Records<'_>,
+    workload: WorkloadId,
+    slots: &[Slot],
+    capabilities: &Capabilities<'_>,
+    stop_latency: Duration,
+) -> Verdict {
     let mut of_workload = group.map(|(_, record)| record).take_while(|record| record.core.workload == workload);
-    if let Some((reason, clause)) = of_workload.find_map(|record| refusal(&record, capabilities)) {
+    if let Some((reason, clause)) = of_workload.find_map(|record| refusal(&record, capabilities, stop_latency)) {
         return Verdict::Refuse { reason, clause };
     }
     let mut given_up =

@@ -15,13 +15,16 @@ const LAUNCH_BYTES: usize = 4;
 
 impl<const SLOTS: usize> Agent<'_, SLOTS> {
     /// From the hub. QoS 1 may repeat: within a session the sequence only rises.
-    pub(crate) fn on_input(&mut self, _now: Instant, payload: &[u8]) {
+    pub(crate) fn on_input(&mut self, now: Instant, payload: &[u8]) {
         let Some(context) = self.session_context() else { return };
         let Ok(input) = wire::frame::decode_live::<Input<'_>>(payload, self.config.pair_key, &context) else { return };
         if input.sequence <= self.inputs_seen {
             return;
         }
         self.inputs_seen = input.sequence;
+        if !self.admits(now, input.fence) {
+            return;
+        }
         self.queue(Some(input.workload), input.topic, input.payload);
     }
 
@@ -70,12 +73,17 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             let entry = self.take_input();
             self.inputs.drop_front(end);
             match entry {
-                // It may have ended since.
-                Some(Todo::Deliver { launch, .. }) if self.slot_of(launch).is_none() => {}
+                // It may have ended since, or be about to.
+                Some(Todo::Deliver { launch, .. }) if !self.is_running(launch) => {}
                 Some(todo) => return Some(todo),
                 None => self.inputs_dropped = self.inputs_dropped.saturating_add(1),
             }
         }
+    }
+
+    fn is_running(&self, launch: LaunchId) -> bool {
+        let slot = self.slot_of(launch).and_then(|at| self.slots.get(at));
+        slot.and_then(|slot| slot.live).is_some_and(|live| matches!(live.stage, Stage::Running { .. }))
     }
 
     /// Topic and payload of the first entry, copied to the front of the outgoing buffer.

@@ -10,8 +10,9 @@ pub const PERSIST_DEADLINE: Duration = Duration::from_secs(60);
 const RETRY_BASE: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// Stops and new sets first, then what a start waits for.
-const ORDER: [JournalKey; KEYS] = [JournalKey::Accepted, JournalKey::Attempts, JournalKey::Boot, JournalKey::LastGood];
-const KEYS: usize = 4;
+const ORDER: [JournalKey; KEYS] =
+    [JournalKey::Accepted, JournalKey::Attempts, JournalKey::Clock, JournalKey::Boot, JournalKey::LastGood];
+const KEYS: usize = JournalKey::ALL.len();
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
@@ -42,6 +43,7 @@ const fn at(key: JournalKey) -> usize {
         JournalKey::LastGood => 1,
         JournalKey::Boot => 2,
         JournalKey::Attempts => 3,
+        JournalKey::Clock => 4,
     }
 }
 

@@ -7,6 +7,7 @@ mod assign;
 pub mod boot;
 mod deliver;
 pub mod keep;
+pub mod lease;
 mod outbox;
 mod outcome;
 pub mod port;
@@ -16,6 +17,7 @@ pub mod report;
 pub mod session;
 mod set;
 pub mod slot;
+pub mod stale;
 pub mod time;
 
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod tests;
 
 use self::accept::Intake;
 use self::keep::Keep;
+use self::lease::{Fences, Lease};
 use self::outbox::{Outbox, Ring};
 use self::outcome::End;
 use self::port::{
@@ -34,6 +37,7 @@ use self::report::Report;
 use self::session::{Link, Session};
 use self::set::SetBuffer;
 use self::slot::{From, Slot};
+use self::stale::Kept;
 use self::time::{Duration, Instant, earliest};
 use wire::hello::{Capabilities, Report as ReportRequest};
 use wire::status::Refused;
@@ -83,6 +87,13 @@ pub struct Agent<'b, const SLOTS: usize> {
     slots: heapless::Vec<Slot, SLOTS>,
     /// Records wait for slots that are still stopping.
     has_unassigned: bool,
+    /// Something here runs, or is to run, under a right or for a limited time without the hub.
+    has_terms: bool,
+    leases: heapless::Vec<Lease, SLOTS>,
+    fences: Fences,
+    kept: Kept,
+    /// The hub is to be heard at least this often.
+    fresh_every: Duration,
     keep: Keep,
     crashes: u8,
     is_careful: bool,
@@ -144,6 +155,11 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             is_promoted: false,
             slots: heapless::Vec::new(),
             has_unassigned: false,
+            has_terms: false,
+            leases: heapless::Vec::new(),
+            fences: Fences::default(),
+            kept: Kept::read(restored.clock),
+            fresh_every: session::FRESH_EVERY_MAX,
             keep: Keep::default(),
             crashes: 0,
             is_careful: false,
@@ -182,6 +198,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
                 self.report.acknowledged(ticket);
                 self.logs.acknowledged(ticket);
                 self.events.acknowledged(ticket);
+                self.release_acknowledged(ticket);
             }
             Input::Persisted { ticket } => self.persisted(now, ticket),
             Input::PersistFailed { ticket, failure } => self.persist_failed(now, ticket, failure),
@@ -217,6 +234,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             Inbound::HubState => self.on_hub_state(now, payload),
             Inbound::Down(Down::Desired) => self.on_desired(now, payload),
             Inbound::Down(Down::Input) => self.on_input(now, payload),
+            Inbound::Down(Down::Grant) => self.on_grant(now, payload),
             Inbound::Down(Down::Fresh | Down::Command) => match wire::frame::peek(payload) {
                 Ok(Kind::Fresh) => self.on_fresh(now, payload),
                 Ok(Kind::Refusal) => self.on_refusal(now, payload),
@@ -224,8 +242,8 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
                 Ok(Kind::Command) => self.on_command(payload),
                 Ok(_) | Err(_) => {}
             },
-            // Not yet: a trust chain beyond the pinned key, leases, artifacts by chunks.
-            Inbound::Down(Down::Trust | Down::Grant | Down::Chunk) => {}
+            // Not yet: a trust chain beyond the pinned key, artifacts by chunks.
+            Inbound::Down(Down::Trust | Down::Chunk) => {}
         }
     }
 
@@ -256,11 +274,14 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
         }
         self.poll_crashes(now);
         self.poll_promotion(now);
-        self.poll_slots(now)
+        self.poll_cover(now);
+        self.poll_ends(now)
+            .or_else(|| self.poll_slots(now))
             .or_else(|| self.poll_inputs())
             .or_else(|| self.poll_keep(now))
             .or_else(|| self.poll_body(now))
             .or_else(|| self.poll_session(now))
+            .or_else(|| self.poll_leases(now))
             .or_else(|| self.poll_report(now))
             .or_else(|| self.poll_collect(now))
             .or_else(|| self.poll_shutdown(now))
@@ -282,8 +303,8 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
         Some(self.collected_at.map_or(at, |last| at.max(last.after(COLLECT_EVERY))))
     }
 
-    fn poll_shutdown(&mut self, _now: Instant) -> Option<Todo> {
-        if !self.is_shutting_down || self.slots.iter().any(|slot| slot.live.is_some()) {
+    fn poll_shutdown(&mut self, now: Instant) -> Option<Todo> {
+        if !self.is_shutting_down || self.slots.iter().any(|slot| slot.live.is_some()) || self.is_releasing(now) {
             return None;
         }
         match core::mem::take(&mut self.session.link) {
@@ -305,7 +326,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
                 let value = match key {
                     JournalKey::Accepted => self.incoming.value(),
                     JournalKey::LastGood => self.last_good.value(),
-                    JournalKey::Boot | JournalKey::Attempts => outgoing(length)?,
+                    JournalKey::Boot | JournalKey::Attempts | JournalKey::Clock => outgoing(length)?,
                 };
                 Effect::Persist { ticket, key, value }
             }
@@ -329,7 +350,8 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
         let always = earliest(self.slots_deadline(), self.intake_deadline());
         let link = earliest(self.session_deadline(), self.report_deadline());
         let rest = earliest(self.crashes_deadline(), self.collect_due());
-        earliest(always, earliest(link, rest))
+        let terms = earliest(self.leases_deadline(), self.cover_deadline());
+        earliest(earliest(always, terms), earliest(link, rest))
     }
 
     /// After `Shutdown`: nothing runs and no connection is open.

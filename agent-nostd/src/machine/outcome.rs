@@ -45,10 +45,17 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
     pub(crate) fn ended(&mut self, now: Instant, launch: LaunchId, end: End, detail: &str) {
         let Some(at) = self.slot_of(launch) else { return };
         let Some(live) = self.slots.get(at).and_then(|slot| slot.live) else { return };
-        match live.stage {
+        // A shell cuts what has come to the end of its terms without being asked.
+        let had_to_end = self.slots.get(at).and_then(|slot| self.must_end(slot, now));
+        match (live.stage, had_to_end) {
             // What led to the stop was counted then.
-            Stage::Stopping { .. } => {}
-            Stage::Starting { .. } | Stage::Running { .. } => match (end, live.role) {
+            (Stage::Stopping { .. }, _) => {}
+            (Stage::Starting { .. } | Stage::Running { .. }, Some(reason)) => {
+                if let Some(slot) = self.slots.get_mut(at) {
+                    slot.explain(reason, "");
+                }
+            }
+            (Stage::Starting { .. } | Stage::Running { .. }, None) => match (end, live.role) {
                 (End::Exited(Exit::Completed), Role::Init | Role::Job) => self.completed(at, now, &live),
                 (End::Exited(Exit::Completed), Role::Service) | (End::Stopped, _) => {
                     self.failed(at, now, Reason::EXITED, detail);

@@ -69,10 +69,12 @@ pub enum JournalKey {
     Boot = 3,
     /// Versions of components that were started and are not proven yet.
     Attempts = 4,
+    /// Time without the hub, and the wall time that it is at least.
+    Clock = 5,
 }
 
 impl JournalKey {
-    pub const ALL: [Self; 4] = [Self::Accepted, Self::LastGood, Self::Boot, Self::Attempts];
+    pub const ALL: [Self; 5] = [Self::Accepted, Self::LastGood, Self::Boot, Self::Attempts, Self::Clock];
 }
 
 /// Why a value is not durable.
@@ -404,6 +406,7 @@ pub struct Restored<'a> {
     pub last_good: Option<&'a [u8]>,
     pub boot: Option<&'a [u8]>,
     pub attempts: Option<&'a [u8]>,
+    pub clock: Option<&'a [u8]>,
 }
 
 /// What a local tool wants to know about the link.

@@ -2,7 +2,7 @@
 //!
 //! At most one step is in flight per slot, each with a deadline. Nothing starts that is not durable: goals come only from a set
 //! that was persisted, and a version that is not proven starts only after its attempt was.
-use super::port::{Content, JournalKey, LaunchId, Source, Terms, Trigger};
+use super::port::{Content, JournalKey, LaunchId, Source, Trigger};
 use super::slot::{
     ACTIVATION_DEADLINE, FETCH_DEADLINE, Fetch, From, Goal, HEALTHY_AFTER, Live, Rest, SETTLED_AFTER, START_DEADLINE,
     STOP_MARGIN, Slot, Stage, StandIn, Streak,
@@ -44,7 +44,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         if self.slots.get(at)?.live.is_some() {
             return None;
         }
-        if self.is_ready(at) {
+        if self.is_ready(at, now) {
             let goal = self.slots.get(at)?.goal?;
             return self.start(at, now, &goal);
         }
@@ -75,7 +75,8 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         };
         let can_stand_in = stand_in.goal.role == Role::Service && !stand_in.goal.waits_for_others;
         let is_present = stand_in.fetch == Fetch::Present && stand_in.goal.print == print;
-        if can_stand_in && is_present { self.start(at, now, &stand_in.goal) } else { None }
+        let may_run = is_present && self.hindrance(slot.workload, &stand_in.goal.limits, now).is_none();
+        if can_stand_in && may_run { self.start(at, now, &stand_in.goal) } else { None }
     }
 
     /// What has to be done about what runs.
@@ -87,26 +88,44 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
                 self.give_up_waiting(live.launch, at, now, "start gave no answer in time")
             }
             Stage::Stopping { deadline } if deadline <= now => self.stop(at, now),
-            Stage::Starting { .. } | Stage::Stopping { .. } => None,
+            Stage::Starting { .. } => self.poll_terms(at, now),
+            Stage::Stopping { .. } => None,
             Stage::Running { .. } if self.is_shutting_down => self.stop(at, now),
             Stage::Running { activation, .. } => match goal {
                 None => self.stop(at, now),
-                Some(goal) if goal.print != live.print && self.is_ready(at) => self.stop(at, now),
+                Some(goal) if goal.print != live.print && self.is_ready(at, now) => self.stop(at, now),
                 Some(_) if activation.is_some_and(|deadline| deadline <= now) => {
                     self.give_up_waiting(live.launch, at, now, "an activation gave no answer in time")
                 }
-                Some(_) => self.poll_terms(at).or_else(|| self.poll_timer(at, now)),
+                Some(_) => self.poll_terms(at, now).or_else(|| self.poll_timer(at, now)),
             },
         }
     }
 
     /// Tells the shell when the terms of what runs have changed.
-    fn poll_terms(&mut self, at: usize) -> Option<Todo> {
-        let slot = self.slots.get_mut(at)?;
-        let terms = terms_of(slot);
-        let live = slot.live.as_mut().filter(|live| live.told != terms)?;
-        live.told = terms;
+    fn poll_terms(&mut self, at: usize, now: Instant) -> Option<Todo> {
+        let slot = self.slots.get(at)?;
+        let live = slot.live?;
+        let terms = self.terms_of(slot.workload, &live.limits, now).filter(|terms| *terms != live.told)?;
+        self.slots.get_mut(at)?.live.as_mut()?.told = terms;
+        self.report.changed();
         Some(Todo::Extend { launch: live.launch, terms })
+    }
+
+    /// What must not go on is ended before anything else is begun.
+    pub(crate) fn poll_ends(&mut self, now: Instant) -> Option<Todo> {
+        if !self.has_terms {
+            return None;
+        }
+        (0..self.slots.len()).find_map(|at| {
+            let slot = self.slots.get(at)?;
+            if matches!(slot.live?.stage, Stage::Stopping { .. }) {
+                return None;
+            }
+            let reason = self.must_end(slot, now)?;
+            self.slots.get_mut(at)?.explain(reason, "");
+            self.stop(at, now)
+        })
     }
 
     fn give_up_waiting(&mut self, launch: LaunchId, at: usize, now: Instant, detail: &str) -> Option<Todo> {
@@ -137,20 +156,25 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
 
     fn stop(&mut self, at: usize, now: Instant) -> Option<Todo> {
         let live = self.slots.get_mut(at)?.live.as_mut()?;
-        live.stage = Stage::Stopping { deadline: now.after(live.grace).after(STOP_MARGIN) };
+        let grace = live.told.until().map_or(live.grace, |until| live.grace.min(until.since(now)));
+        live.stage = Stage::Stopping { deadline: now.after(grace).after(STOP_MARGIN) };
         self.report.changed();
-        Some(Todo::Stop { launch: live.launch, grace: live.grace })
+        Some(Todo::Stop { launch: live.launch, grace })
     }
 
     fn start(&mut self, at: usize, now: Instant, goal: &Goal) -> Option<Todo> {
         let launch = LaunchId(self.next_launch);
+        let workload = self.slots.get(at)?.workload;
+        let terms = self.terms_of(workload, &goal.limits, now)?;
         let slot = self.slots.get_mut(at)?;
         self.next_launch = self.next_launch.wrapping_add(1);
         if slot.has_started {
             slot.restarts = slot.restarts.saturating_add(1);
         }
         slot.has_started = true;
-        let terms = terms_of(slot);
+        if matches!(slot.reason, Reason::LEASE_EXPIRED | Reason::STALE) {
+            slot.explain(Reason::NONE, "");
+        }
         slot.waits = Reason::NONE;
         slot.stand_in = None;
         slot.live = Some(Live {
@@ -161,6 +185,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             artifact: goal.artifact,
             every: goal.every,
             grace: goal.grace,
+            limits: goal.limits,
             told: terms,
             stage: Stage::Starting { deadline: now.after(START_DEADLINE) },
         });
@@ -213,7 +238,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
     }
 
     /// Everything that a start needs is there and durable.
-    fn is_ready(&mut self, at: usize) -> bool {
+    fn is_ready(&mut self, at: usize, now: Instant) -> bool {
         let Some(slot) = self.slots.get(at) else { return false };
         let Some(goal) = slot.goal else { return false };
         if slot.rest != Rest::Ready || slot.fetch != Fetch::Present {
@@ -222,14 +247,15 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         let waits = !self.others_are_ready(slot, &goal)
             || !self.is_workload_here(slot, &goal)
             || (self.is_careful && self.is_anyone_unsettled(at));
-        let reason = if waits { Reason::WAITS_FOR_COMPONENT } else { Reason::NONE };
+        let hindrance = self.hindrance(slot.workload, &goal.limits, now).filter(|_| !waits);
+        let reason = if waits { Reason::WAITS_FOR_COMPONENT } else { hindrance.unwrap_or(Reason::NONE) };
         if let Some(slot) = self.slots.get_mut(at)
             && slot.waits != reason
         {
             slot.waits = reason;
             self.report.changed();
         }
-        !waits && self.is_attempt_durable(at, &goal)
+        !waits && hindrance.is_none() && self.is_attempt_durable(at, &goal)
     }
 
     /// A workload switches as a whole: no component starts a new version before the artifacts of all of them are here.
@@ -336,6 +362,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
                 earliest(earliest(timer, activation), earliest(forgets, proves))
             }
         });
+        let live = earliest(live, self.terms_deadline(slot));
         if self.is_shutting_down {
             return live;
         }
@@ -359,9 +386,4 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         };
         earliest(earliest(live, stand_in), earliest(rest, fetch))
     }
-}
-
-/// Under which terms this component runs: so far every one runs for as long as it is wanted.
-fn terms_of(_: &Slot) -> Terms {
-    Terms::default()
 }

@@ -343,10 +343,11 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
     }
 
     pub(crate) fn emit(&mut self, launch: LaunchId, topic: &str, payload: &[u8]) {
-        let Some((workload, component)) = self.slot_of(launch).and_then(|at| self.slots.get(at)).map(|slot| slot.key())
-        else {
+        let Some(slot) = self.slot_of(launch).and_then(|at| self.slots.get(at)) else {
             return self.events.count_lost();
         };
+        let (workload, component) = slot.key();
+        let fence: Option<Fence> = slot.live.and_then(|live| live.told.grant).map(|right| right.fence);
         if topic.starts_with(LOCAL_PREFIX) {
             return self.publish_local(topic, payload);
         }
@@ -355,7 +356,6 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
         }
         let mut buffer = [0; RECORD_BYTES_MAX];
         let mut writer = Writer::new(&mut buffer);
-        let fence: Option<Fence> = None;
         match writer.value(&(workload, component, fence, topic, payload)) {
             Ok(()) => self.events.push(writer.written()),
             Err(_) => self.events.count_lost(),

@@ -24,9 +24,10 @@ pub const CONNECT_BACK_OFF_MAX: Duration = Duration::from_secs(60);
 pub const HELLO_PAUSE: Duration = Duration::from_secs(5);
 /// A Fresh counts only within this of its Hello.
 pub const FRESH_WITHIN: Duration = Duration::from_secs(30);
-/// Fresh is asked for again about this long after the last one, and within fifteen minutes: a fifth more is possible.
-pub const FRESH_AGAIN: Duration = Duration::from_secs(750);
-const _: () = assert!(FRESH_AGAIN.as_secs() * 6 / 5 <= 900);
+/// Fresh is asked for again within this; sooner for work that may run for a limited time without the hub.
+pub const FRESH_EVERY_MAX: Duration = Duration::from_secs(900);
+/// And never more often than this.
+pub const FRESH_EVERY_MIN: Duration = Duration::from_secs(1);
 /// Without Fresh for so long, the broker's retained copy is asked for.
 pub const RETAINED_AFTER: Duration = Duration::from_secs(10);
 /// What Fresh announced must have come within this, else the retained copy is asked for.
@@ -121,6 +122,11 @@ pub(crate) struct Session {
 impl Session {
     pub fn new(first_connect_at: Instant) -> Self {
         Self { link: Link::Offline { retry_at: first_connect_at }, ..Self::default() }
+    }
+
+    /// When the question was sent that was answered last in this boot.
+    pub fn fresh_at(&self) -> Option<Instant> {
+        self.fresh.map(|(_, at)| at)
     }
 
     pub fn is_fresh_this_boot(&self) -> bool {
@@ -230,6 +236,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         self.report.link_lost();
         self.logs.link_lost();
         self.events.link_lost();
+        self.leases_link_lost(now);
     }
 
     pub(crate) fn drop_link(&mut self, now: Instant) -> Todo {
@@ -340,6 +347,11 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             self.session.connection.hello_at = now;
             self.report.ask();
         }
+        if let (Some(at), 0) = (self.session.connection.fresh_at, self.session.connection.hello_tries) {
+            // A set that came since may ask for more.
+            let connection = &mut self.session.connection;
+            connection.hello_at = connection.hello_at.min(at.after(self.fresh_every));
+        }
         if self.session.connection.hello_at <= now {
             return self.hello(now);
         }
@@ -363,6 +375,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             self.report.acknowledge_deadline(),
             self.logs.deadline(),
             self.events.deadline(),
+            self.release_deadline(),
         ];
         overdue(connection.live)
             || overdue(connection.desired)
@@ -470,6 +483,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         let context = LiveContext::outside(self.config.fleet, self.config.device, self.boot);
         let Ok(fresh) = wire::frame::decode_live::<Fresh>(payload, self.config.pair_key, &context) else { return };
         let Some(sent_at) = self.take_nonce(now, fresh.nonce) else { return };
+        self.hear_time(now, &fresh);
         let is_new_session = self.session.id != Some(fresh.session);
         let is_first_here = self.session.connection.fresh_at.is_none();
         self.session.id = Some(fresh.session);
@@ -477,7 +491,8 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         self.session.connect_tries = 0;
         self.session.refusals = 0;
         self.session.asks = Asks::default();
-        let again = self.random.about(FRESH_AGAIN);
+        // A fifth more is possible, and still within the time.
+        let again = self.random.about(self.fresh_every * 5 / 6);
         let connection = &mut self.session.connection;
         connection.fresh_at = Some(now);
         connection.hello_tries = 0;

@@ -2,11 +2,13 @@
 //!
 //! Nothing here decides whether a set is accepted; it only holds what was decided, and finds records in it without copies.
 use super::port::SET_OVERHEAD_BYTES;
+use super::time::{Duration, millis};
 use wire::Digest;
 use wire::clause::Clause;
 use wire::codec::{Reader, WireError, Writer};
 use wire::desired::{Header, SignedHeader, body_matches};
 use wire::hello::{Capabilities, Features};
+use wire::lease::is_holdable;
 use wire::limits::CLAUSE_BYTES_MAX;
 use wire::record::{Body, Core, Record, Runtime, encode_clauses};
 use wire::status::Reason;
@@ -127,16 +129,20 @@ impl<'a> Iterator for Records<'a> {
 /// Clauses that only the machine reads change nothing in the code that runs: they apply without a restart.
 fn is_policy(clause: &Clause<'_>) -> bool {
     match clause {
-        Clause::After(_) | Clause::Retry(_) | Clause::StopGrace(_) | Clause::Unconfirmed | Clause::Trace(_) => true,
+        Clause::After(_)
+        | Clause::Retry(_)
+        | Clause::StopGrace(_)
+        | Clause::Unconfirmed
+        | Clause::StopAfter(_)
+        | Clause::Lease(_)
+        | Clause::OnStale(_)
+        | Clause::Trace(_) => true,
         Clause::Name(_)
         | Clause::Config(_)
         | Clause::ConfigReference(_)
         | Clause::Every(_)
         | Clause::Topics(_)
         | Clause::Limits(_)
-        | Clause::StopAfter(_)
-        | Clause::Lease(_)
-        | Clause::OnStale(_)
         | Clause::Secret(_)
         | Clause::Schedule(_)
         | Clause::Residency(_)
@@ -165,7 +171,13 @@ pub(crate) fn print_of(record: &Record<'_>) -> Print {
 }
 
 /// Why this agent cannot run a record, with the clause number if one is to blame.
-pub(crate) fn refusal(record: &Record<'_>, capabilities: &Capabilities<'_>) -> Option<(Reason, Option<u16>)> {
+pub(crate) fn refusal(
+    record: &Record<'_>,
+    capabilities: &Capabilities<'_>,
+    stop_latency: Duration,
+) -> Option<(Reason, Option<u16>)> {
+    let can_hold =
+        |ms: u64| capabilities.features.contains(Features::BOOT_CLOCK) && is_holdable(ms, millis(stop_latency));
     match record.core.runtime {
         Runtime::Function if capabilities.features.contains(Features::FUNCTION) => {}
         Runtime::Function => return Some((Reason::RUNTIME_MISSING, None)),
@@ -177,13 +189,10 @@ pub(crate) fn refusal(record: &Record<'_>, capabilities: &Capabilities<'_>) -> O
     record.clauses.iter().find_map(|stated| match stated.clause {
         Clause::Unknown { number, .. } if stated.critical => Some((Reason::UNKNOWN_CLAUSE, Some(number))),
         Clause::PublisherSignature(_) if stated.critical => Some((Reason::NOT_SUPPORTED, Some(stated.clause.number()))),
-        Clause::ConfigReference(_)
-        | Clause::StopAfter(_)
-        | Clause::Lease(_)
-        | Clause::OnStale(_)
-        | Clause::Secret(_)
-        | Clause::Schedule(_)
-        | Clause::Residency(_) => Some((Reason::NOT_SUPPORTED, Some(stated.clause.number()))),
+        Clause::Lease(ms) if !can_hold(ms) => Some((Reason::NOT_SUPPORTED, Some(stated.clause.number()))),
+        Clause::ConfigReference(_) | Clause::Secret(_) | Clause::Schedule(_) | Clause::Residency(_) => {
+            Some((Reason::NOT_SUPPORTED, Some(stated.clause.number())))
+        }
         Clause::Name(_)
         | Clause::Config(_)
         | Clause::After(_)
@@ -193,6 +202,9 @@ pub(crate) fn refusal(record: &Record<'_>, capabilities: &Capabilities<'_>) -> O
         | Clause::Retry(_)
         | Clause::StopGrace(_)
         | Clause::Unconfirmed
+        | Clause::StopAfter(_)
+        | Clause::Lease(_)
+        | Clause::OnStale(_)
         | Clause::Trace(_)
         | Clause::ChunkRoot(_)
         | Clause::PublisherSignature(_)

@@ -4,8 +4,9 @@
 use super::port::{LaunchId, Source, Terms};
 use super::random::{Random, doubled};
 use super::set::Print;
+use super::stale::Limits;
 use super::time::{Duration, Instant};
-use wire::clause::Clause;
+use wire::clause::{Clause, OnStale, StaleAction};
 use wire::limits::DETAIL_BYTES_MAX;
 use wire::record::{Record, Role};
 use wire::status::{Reason, State};
@@ -57,6 +58,7 @@ pub(crate) struct Goal {
     pub is_unconfirmed_allowed: bool,
     pub every: Option<Duration>,
     pub grace: Duration,
+    pub limits: Limits,
     pub attempts_max: u8,
     pub window: Duration,
     /// Not part of the last good set: its starts are recorded, its failures lead back.
@@ -78,6 +80,7 @@ impl Goal {
             is_unconfirmed_allowed: false,
             every: None,
             grace: STOP_GRACE,
+            limits: Limits::default(),
             attempts_max: ATTEMPTS_MAX,
             window: RETRY_WINDOW,
             is_new,
@@ -93,14 +96,18 @@ impl Goal {
                     goal.attempts_max = retry.attempts.max(1);
                     goal.window = Duration::from_secs(u64::from(retry.window_s.max(1)));
                 }
+                Clause::Lease(ms) => goal.limits.lease_of(ms),
+                Clause::StopAfter(ms) => goal.limits.stop_after(ms),
+                Clause::OnStale(OnStale { after_ms, action }) => match action {
+                    StaleAction::Continue => {}
+                    StaleAction::Degrade => goal.limits.degrade_after(after_ms),
+                    StaleAction::Stop => goal.limits.stop_after(after_ms),
+                },
                 Clause::Name(_)
                 | Clause::Config(_)
                 | Clause::ConfigReference(_)
                 | Clause::Topics(_)
                 | Clause::Limits(_)
-                | Clause::StopAfter(_)
-                | Clause::Lease(_)
-                | Clause::OnStale(_)
                 | Clause::Secret(_)
                 | Clause::Schedule(_)
                 | Clause::Trace(_)
@@ -143,6 +150,7 @@ pub(crate) struct Live {
     pub artifact: Digest,
     pub every: Option<Duration>,
     pub grace: Duration,
+    pub limits: Limits,
     /// The terms that the shell was told last.
     pub told: Terms,
     pub stage: Stage,
@@ -307,6 +315,7 @@ impl Slot {
         {
             live.generation = goal.generation;
             live.grace = goal.grace;
+            live.limits = goal.limits;
         }
         self.goal = goal;
         self.held = held;

@@ -24,6 +24,12 @@ impl Instant {
         Self(self.0.saturating_add(millis(duration)))
     }
 
+    /// Saturates at the beginning of the clock.
+    #[must_use]
+    pub const fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+
     /// Time since `earlier`; zero if that is in the future.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -164,6 +164,7 @@ impl<'g> Device<'g> {
             last_good: self.flash.value(JournalKey::LastGood),
             boot: self.flash.value(JournalKey::Boot),
             attempts: self.flash.value(JournalKey::Attempts),
+            clock: self.flash.value(JournalKey::Clock),
         };
         let buffers = Buffers { current, last_good, incoming, outgoing, logs, events, inputs };
         self.agent = Some(Agent::new(self.local(now), config, buffers, restored));

@@ -6,7 +6,7 @@ use wire::hello::ResetCause;
 use wire::status::{Reason, State};
 
 #[test]
-fn a_version_that_crashes_the_agent_is_rolled_back_after_three_crashes() {
+fn c15_a_version_that_crashes_the_agent_is_rolled_back_after_three_crashes() {
     let mut rig = Rig::new();
     rig.publish(set(1, &[service(1, 0, "good"), service(2, 0, "other")]));
     rig.run(secs(40));
@@ -19,7 +19,7 @@ fn a_version_that_crashes_the_agent_is_rolled_back_after_three_crashes() {
 }
 
 #[test]
-fn a_first_version_that_crashes_the_agent_stays_out_and_the_rest_runs() {
+fn c15_a_first_version_that_crashes_the_agent_stays_out_and_the_rest_runs() {
     let mut rig = Rig::new();
     rig.artifact_does("bad", Behaviour::CrashesTheAgent);
     rig.publish(set(1, &[service(1, 0, "bad"), service(2, 0, "other")]));

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod accepting;
 mod crashing;
+mod leasing;
 mod linking;
 mod reporting;
 mod rig;
 mod seeded;
+mod stale;
 mod stepping;

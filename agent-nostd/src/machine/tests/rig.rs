@@ -11,15 +11,17 @@ use std::vec::Vec;
 use wire::clause::Clause;
 use wire::dalek::{Ed25519, Ed25519Key};
 use wire::desired::{ClassLimits, Header};
-use wire::event::Log;
+use wire::event::{Fenced, Log};
 use wire::frame::{decode_live, encode_live, open_live};
+use wire::grant::{Grant, Released};
 use wire::hello::*;
 use wire::id::{Nonce, Order, Revision, Session, WorkloadId};
 use wire::record::{BodyWriter, CapabilitySet, Core, Role, Runtime};
 use wire::sign::Sign;
 use wire::status::{Entry, Reason, State, Status, StatusFixed};
 use wire::topic::{Down, Up};
-use wire::{BootId, DeviceId, Digest, Kind, LiveContext, PairKey};
+use wire::transfer::{Need, Want};
+use wire::{BootId, DeviceId, Digest, Fence, Kind, LiveContext, PairKey};
 
 pub const FLEET: &str = "north";
 pub const DEVICE: DeviceId = DeviceId([7; 16]);
@@ -178,6 +180,7 @@ impl Store {
             last_good: self.value(JournalKey::LastGood),
             boot: self.value(JournalKey::Boot),
             attempts: self.value(JournalKey::Attempts),
+            clock: self.value(JournalKey::Clock),
         }
     }
 }
@@ -218,7 +221,18 @@ pub enum Done {
     Stop(u32, u8),
     Activate(u32, u8),
     Deliver(u32, u8, String, Vec<u8>),
+    Need(u32),
+    Released(u32, u64),
     Collect,
+}
+
+/// What the hub granted last.
+#[derive(Clone, Copy, Debug)]
+pub struct Granted {
+    pub boot: BootId,
+    pub counter: u64,
+    pub at: Instant,
+    pub is_given_back: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -277,6 +291,20 @@ pub struct Rig {
     pub status: Option<(StatusFixed, Vec<SeenEntry>)>,
     pub logs: Vec<(u32, String)>,
     pub events: Vec<(u32, String, Vec<u8>)>,
+    /// The fence that each event carried.
+    pub event_fences: Vec<Option<Fence>>,
+    /// By workload; a right is for so long, and asks that come too early are not answered.
+    pub granted: BTreeMap<u32, Granted>,
+    pub lease_ms: u32,
+    pub grants: bool,
+    pub grant_delay: Duration,
+    /// Every grant that was sent.
+    pub grants_sent: Vec<Vec<u8>>,
+    /// Every question for a right, with when it was sent.
+    pub nonces: Vec<(Instant, Nonce)>,
+    /// Milliseconds that each workload existed, by the world's clock.
+    pub ran_ms: BTreeMap<u32, u64>,
+    pub wall_ms: u64,
     pub boot: BootId,
     pub polls: u64,
 }
@@ -290,7 +318,7 @@ pub fn capabilities() -> Capabilities<'static> {
         class: DeviceClass::Gateway,
         architecture: Architecture::X86_64,
         agent_version: "test",
-        features: Features::FUNCTION,
+        features: Features::FUNCTION.union(Features::BOOT_CLOCK),
         interfaces: CapabilitySet::LOG.union(CapabilitySet::EMIT),
         records: 64,
         body_bytes: 1 << 20,
@@ -368,6 +396,15 @@ impl Rig {
             status: None,
             logs: Vec::new(),
             events: Vec::new(),
+            event_fences: Vec::new(),
+            granted: BTreeMap::new(),
+            lease_ms: 60_000,
+            grants: true,
+            grant_delay: ms(2),
+            grants_sent: Vec::new(),
+            nonces: Vec::new(),
+            ran_ms: BTreeMap::new(),
+            wall_ms: 1_700_000_000_000,
             boot,
             polls: 0,
         }
@@ -425,7 +462,7 @@ impl Rig {
             nonce,
             revision: header.map_or(Revision::default(), |header| header.revision),
             digest: header.map_or_else(Default::default, |header| header.body.prefix()),
-            time_ms: 1_700_000_000_000,
+            time_ms: self.wall_ms,
             session: Session(self.session),
             heartbeat_s: self.heartbeat_s,
             asks: self.asks,
@@ -437,6 +474,55 @@ impl Rig {
         let input = wire::event::Input { sequence, workload: WorkloadId(workload), fence: None, topic, payload };
         let frame = self.live(&self.inside(), &input);
         self.down(Down::Input, frame);
+    }
+
+    pub fn fenced_input(&mut self, sequence: u32, workload: u32, of: u32, counter: u64) {
+        let fence = Some(Fenced { workload: WorkloadId(of), fence: Fence(Order::new(1, counter).unwrap()) });
+        let (topic, payload) = ("a", &b"x"[..]);
+        let input = wire::event::Input { sequence, workload: WorkloadId(workload), fence, topic, payload };
+        let frame = self.live(&self.inside(), &input);
+        self.down(Down::Input, frame);
+    }
+
+    /// The hub's part: the same boot keeps its fence, another one waits until nobody can be running it.
+    fn on_need(&mut self, workload: u32, nonce: Nonce) {
+        let wait = ms(wire::lease::regrant_ms(u64::from(self.lease_ms)));
+        let next = self.granted.get(&workload).map_or(1, |last| last.counter + 1);
+        let counter = match self.granted.get(&workload) {
+            Some(last) if last.is_given_back => next,
+            Some(last) if last.boot == self.boot => last.counter,
+            Some(last) if self.now < last.at.after(wait) => return,
+            Some(_) | None => next,
+        };
+        if !self.grants || !self.hub_up {
+            return;
+        }
+        self.granted.insert(workload, Granted { boot: self.boot, counter, at: self.now, is_given_back: false });
+        let fence = Fence(Order::new(1, counter).unwrap());
+        let grant = Grant { nonce, workload: WorkloadId(workload), fence, ms: self.lease_ms };
+        let frame = self.live(&self.inside(), &grant);
+        self.grants_sent.push(frame.clone());
+        self.later(self.grant_delay, Answer::Message(Inbound::Down(Down::Grant), frame));
+    }
+
+    pub fn grant(&mut self, nonce: Nonce, workload: u32, counter: u64) {
+        let fence = Fence(Order::new(1, counter).unwrap());
+        let grant = Grant { nonce, workload: WorkloadId(workload), fence, ms: self.lease_ms };
+        let frame = self.live(&self.inside(), &grant);
+        self.down(Down::Grant, frame);
+    }
+
+    /// The clock goes on, and what exists meanwhile is counted.
+    pub fn pass(&mut self, to: Instant) {
+        let passed = u64::try_from(to.since(self.now).as_millis()).unwrap();
+        for run in self.running.values() {
+            *self.ran_ms.entry(run.workload).or_default() += passed;
+        }
+        self.now = self.now.max(to);
+    }
+
+    pub fn ran(&self, workload: u32) -> Duration {
+        ms(self.ran_ms.get(&workload).copied().unwrap_or(0))
     }
 
     pub fn report(&mut self, asks: Asks) {
@@ -709,8 +795,27 @@ impl Rig {
             Up::Event => {
                 let event = decode_live::<wire::event::Event<'_>>(payload, &PAIR_KEY, &self.inside()).unwrap();
                 self.events.push((event.sequence, event.topic.to_string(), event.payload.to_vec()));
+                self.event_fences.push(event.fence);
             }
-            Up::Need | Up::Released | Up::Sample | Up::Will => panic!("unexpected {topic:?}"),
+            Up::Need => {
+                let need = decode_live::<Need>(payload, &PAIR_KEY, &self.inside()).unwrap();
+                let Want::Lease { workload, nonce } = need.want else { panic!("unexpected {need:?}") };
+                self.done.push((now, Done::Need(workload.0)));
+                self.nonces.push((now, nonce));
+                self.on_need(workload.0, nonce);
+            }
+            Up::Released => {
+                let released = decode_live::<Released>(payload, &PAIR_KEY, &self.inside()).unwrap();
+                let counter = released.fence.0.counter();
+                self.done.push((now, Done::Released(released.workload.0, counter)));
+                if self.hub_up && self.granted.get(&released.workload.0).is_some_and(|last| last.counter == counter) {
+                    // Free at once, and the next fence is above.
+                    if let Some(last) = self.granted.get_mut(&released.workload.0) {
+                        last.is_given_back = true;
+                    }
+                }
+            }
+            Up::Sample | Up::Will => panic!("unexpected {topic:?}"),
         }
     }
 
@@ -723,7 +828,7 @@ impl Rig {
             let next = [answer, self.agent.poll_timeout()].into_iter().flatten().min();
             match next {
                 Some(at) if at <= end => {
-                    self.now = self.now.max(at);
+                    self.pass(at);
                     if answer.is_some_and(|answer| answer <= self.now) {
                         // Equal times in the order in which they were asked for.
                         let first = (0..self.answers.len()).min_by_key(|&i| (self.answers[i].0, i)).unwrap();
@@ -733,7 +838,7 @@ impl Rig {
                     self.drain();
                 }
                 Some(_) | None => {
-                    self.now = end;
+                    self.pass(end);
                     return self.drain();
                 }
             }
