@@ -175,6 +175,7 @@ fn workload(out: &mut String, object: &Value) {
     let status = |name: &str| number(object, &format!("/status/{name}"));
     let (desired, placed, running) = (status("desired"), status("placed"), status("running"));
     entry(out, "Replicas", &format!("{desired} wanted   {placed} placed   {running} running"));
+    entry(out, "Lease", &lease(object));
     if object.pointer("/status/shortfall").is_some() {
         let (missing, why) = (field("/status/shortfall/missing"), field("/status/shortfall/reason"));
         entry(out, "Shortfall", &format!("{missing} missing: {why}"));
@@ -199,6 +200,22 @@ fn workload(out: &mut String, object: &Value) {
     if omitted > 0 {
         entry(out, "", &format!("and {omitted} more"));
     }
+}
+
+/// `held by gw-1   fence 3.17   55 s left   gw-2 waits`
+fn lease(object: &Value) -> String {
+    let field = |name: &str| text(object, &format!("/status/lease/{name}"));
+    let (device, mut line) = (field("device"), String::new());
+    let _ = match field("state").as_str() {
+        "Held" => write!(line, "held by {device}   fence {}   {} s left", field("fence"), field("secondsLeft")),
+        "Issued" => write!(line, "on its way to {device}   fence {}", field("fence")),
+        "Ended" => write!(line, "nobody   {device} had it last   fence {}", field("fence")),
+        _ => Ok(()),
+    };
+    if !field("waiting").is_empty() {
+        let _ = write!(line, "   {} waits", field("waiting"));
+    }
+    line
 }
 
 fn or_dash(text: &str) -> &str {
@@ -251,6 +268,16 @@ Devices:     DEVICE   COMPONENT   STATE     REASON    GENERATION   RESTARTS   DE
 Events:      2026-11-22T02:03:20.000Z  Warning  BackOff  workload/default/hello  on gw-1  trapped
 ";
         assert_eq!(render(Kind::Workload, &object, &events, 1_795_313_000_000), expected);
+    }
+
+    #[test]
+    fn who_holds_a_lease_and_who_waits() {
+        let of = |status: Value| lease(&json!({"status": status}));
+        let held = json!({"lease": {"state": "Held", "device": "gw-1", "fence": "3.17", "secondsLeft": 55, "waiting": "gw-2"}});
+        assert_eq!(of(held), "held by gw-1   fence 3.17   55 s left   gw-2 waits");
+        let ended = json!({"lease": {"state": "Ended", "device": "gw-1", "fence": "3.17"}});
+        assert_eq!(of(ended), "nobody   gw-1 had it last   fence 3.17");
+        assert_eq!(of(json!({})), "");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use wire::desired::{ClassLimits, SignedHeader};
 use wire::sign::PublicKey;
 use wire::topic::TokenId;
-use wire::{DeviceId, Digest, PairKey, Revision};
+use wire::{BootId, DeviceId, Digest, Fence, PairKey, Revision};
 
 /// One atomic change. The writer stores all of it or nothing.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +77,10 @@ pub enum Write {
     WorkloadIdNext {
         next: u32,
     },
+    LeasePut(LeaseRow),
+    LeaseDelete {
+        workload: u32,
+    },
 }
 
 /// An API object. Key: kind, namespace (empty: hub-wide), name.
@@ -135,6 +139,24 @@ pub struct RejectionRow {
     pub rejected_ms: u64,
 }
 
+/// The right to run an exclusive workload as it was given last. Key: workload. Renewals change nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// Number on the wire; the workload itself may be gone.
+    pub workload: u32,
+    /// `namespace/name` that it has or had: another one of this name waits for the end of this lease.
+    pub name: String,
+    /// The device may be gone.
+    pub device: DeviceId,
+    pub boot: BootId,
+    /// A later row of the same workload has a higher one.
+    pub fence: Fence,
+    /// The longest that was granted under this fence, in milliseconds.
+    pub ms: u64,
+    /// It was given back or has run out: nobody runs under it any more.
+    pub ended: bool,
+}
+
 /// Why nothing of a batch (and of all later ones) is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitFailure {
@@ -167,6 +189,7 @@ pub struct Loaded {
     pub rejections: Vec<RejectionRow>,
     pub desired: Vec<DesiredRow>,
     pub capabilities: Vec<(DeviceId, Vec<u8>)>,
+    pub leases: Vec<LeaseRow>,
     /// The hub's signing key, public half.
     pub hub_signing: PublicKey,
 }

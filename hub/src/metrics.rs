@@ -50,6 +50,15 @@ pub const SERIES: &[Series] = &[
     series("placements_decided", "counter", &["change"], "Placements made and taken back"),
     series("scheduler_runs", "counter", &[], "Workloads that were looked at for placement"),
     series("scheduler_seconds", "histogram", &[], "Time of one pass of the scheduler over what was due"),
+    series("leases", "gauge", &[], "Exclusive workloads that a device may be running under a lease"),
+    series("leases_granted", "counter", &["kind"], "Grants of exclusive work: under a new fence, or renewed"),
+    series("leases_expired", "counter", &[], "Leases that ran out without being given back"),
+    series(
+        "events_fenced",
+        "counter",
+        &[],
+        "Events of exclusive work that were refused: not sent under the present lease",
+    ),
     series("messages_in", "counter", &[], "Messages of devices"),
     series("messages_out", "counter", &[], "Messages to devices that the link took"),
     series("messages_refused", "counter", &[], "Messages that were malformed, not authentic or of an old session"),
@@ -96,6 +105,10 @@ struct Inner {
     placements_decided: Family<Labels, Counter>,
     scheduler_runs: Counter,
     scheduler_seconds: Histogram,
+    leases: Gauge,
+    leases_granted: Family<Labels, Counter>,
+    leases_expired: Counter,
+    events_fenced: Counter,
     messages_in: Counter,
     messages_out: Counter,
     messages_refused: Counter,
@@ -176,6 +189,10 @@ impl Metrics {
             placements_decided: registered!("placements_decided", Family::default()),
             scheduler_runs: registered!("scheduler_runs", Counter::default()),
             scheduler_seconds: registered!("scheduler_seconds", seconds()),
+            leases: registered!("leases", Gauge::default()),
+            leases_granted: registered!("leases_granted", Family::default()),
+            leases_expired: registered!("leases_expired", Counter::default()),
+            events_fenced: registered!("events_fenced", Counter::default()),
             messages_in: registered!("messages_in", Counter::default()),
             messages_out: registered!("messages_out", Counter::default()),
             messages_refused: registered!("messages_refused", Counter::default()),
@@ -265,6 +282,12 @@ impl Metrics {
         }
         counter(&inner.scheduler_runs, measures.scheduler_runs);
         counter(&inner.messages_refused, measures.messages_refused);
+        gauge(&inner.leases, measures.leases);
+        for (kind, count) in [("new", measures.leases_granted), ("renewal", measures.leases_renewed)] {
+            counter(&inner.leases_granted.get_or_create(&vec![("kind", kind)]), count);
+        }
+        counter(&inner.leases_expired, measures.leases_expired);
+        counter(&inner.events_fenced, measures.events_fenced);
         gauge(&inner.link_up, u64::from(measures.link));
         gauge(&inner.broker_sessions, broker.sessions);
         gauge(&inner.broker_accounts_behind, broker.accounts_behind);

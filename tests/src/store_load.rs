@@ -138,11 +138,13 @@ impl Model {
                 Write::CapabilitiesPut { device, bytes } => drop(self.capabilities.insert(device, bytes)),
                 Write::CapabilitiesDelete { device } => drop(self.capabilities.remove(&device)),
                 Write::WorkloadIdNext { next } => self.workload_id_next = self.workload_id_next.max(next),
-                // The load makes no tokens.
+                // The load makes no tokens and grants nothing.
                 Write::TokenPut(_)
                 | Write::TokenDelete { .. }
                 | Write::RejectionPut(_)
-                | Write::RejectionDelete { .. } => {}
+                | Write::RejectionDelete { .. }
+                | Write::LeasePut(_)
+                | Write::LeaseDelete { .. } => {}
             }
         }
     }

@@ -209,7 +209,9 @@ impl Engine {
                 | Write::RejectionDelete { .. }
                 | Write::CapabilitiesPut { .. }
                 | Write::CapabilitiesDelete { .. }
-                | Write::WorkloadIdNext { .. } => {}
+                | Write::WorkloadIdNext { .. }
+                | Write::LeasePut(_)
+                | Write::LeaseDelete { .. } => {}
             }
         }
         done

@@ -180,6 +180,8 @@ pub(super) struct Observed {
     /// When the device was last heard to be where the stored position says; `None`: it has moved, or not said so yet.
     pub position_heard_ms: Option<u64>,
     pub emits: Bucket,
+    /// Its questions about leases, and what it gave back.
+    pub needs: Bucket,
     /// Its messages that did not count.
     pub refusals: Bucket,
     pub quarantined: bool,

@@ -5,6 +5,7 @@
 
 use super::Engine;
 use super::event::Draft;
+use super::lease::WITNESS_PAUSE;
 use super::port::{Effect, Instant, Now, Publication};
 use super::session::packet_bytes;
 use crate::model::ObjectKey;
@@ -36,8 +37,8 @@ pub(super) struct Link {
     /// Until then the retained hub/state may still come; nothing retained is published before.
     witness_until: Option<Instant>,
     is_witness_seen: bool,
-    /// What was last published: incarnation implied, and the watermark.
-    state_published: Option<u64>,
+    /// What was last published: incarnation implied, the watermark, and the highest fence.
+    state_published: Option<(u64, Fence)>,
     state_at: Option<Instant>,
     paused_until: Option<Instant>,
     /// Devices by the publication of their set.
@@ -46,6 +47,13 @@ pub(super) struct Link {
     too_large: Vec<u32>,
     /// The watermark may have changed.
     pub is_state_stale: bool,
+}
+
+impl Link {
+    /// Connected, and what the broker kept was looked at.
+    pub fn is_settled(&self) -> bool {
+        self.is_up && self.witness_until.is_none()
+    }
 }
 
 impl Engine {
@@ -77,6 +85,7 @@ impl Engine {
         self.link.is_up = false;
         self.link.is_witness_seen = false;
         self.link.witness_until = None;
+        self.leases.link_lost();
         self.forget_flights();
     }
 
@@ -111,6 +120,9 @@ impl Engine {
         }
         self.link.is_witness_seen = true;
         let state = decode_plain::<HubState>(payload).ok();
+        if let Some(state) = &state {
+            self.witness_seen(now, state.witness());
+        }
         let watermark = state.filter(|state| state.watermark <= self.pipeline.durable()).map(|state| state.watermark);
         if state.is_some_and(|state| state.incarnation > self.incarnation) {
             let text = "the broker holds the state of a hub with a higher incarnation: does a second hub run?";
@@ -252,7 +264,10 @@ impl Engine {
         }
     }
 
-    pub(super) fn acknowledged(&mut self, publication: u64) {
+    pub(super) fn acknowledged(&mut self, now: Now, publication: u64) {
+        if self.witness_acknowledged(now, publication) {
+            return;
+        }
         let Some(index) = self.link.flights.remove(&publication) else { return };
         let Some(device) = self.state.devices.get_mut(index) else { return };
         // A newer one may be on its way already.
@@ -265,6 +280,11 @@ impl Engine {
     }
 
     pub(super) fn publish_refused(&mut self, now: Now, publication: u64) {
+        if self.leases.witness_refused(publication) {
+            self.link.state_published = None;
+            self.link.is_state_stale = true;
+            return;
+        }
         let Some(index) = self.link.flights.remove(&publication) else { return };
         let Some(device) = self.state.devices.get_mut(index) else { return };
         if device.dispatch.sent.take_if(|(of, _)| *of == publication).is_some() {
@@ -331,29 +351,40 @@ impl Engine {
         first.min().map_or(self.pipeline.durable(), |first| first.saturating_sub(1).min(self.pipeline.durable()))
     }
 
-    /// Publishes hub/state at once after a connection, later when the watermark changed and a pause is over.
+    /// Publishes hub/state at once after a connection, soon when a grant waits for it, later when the watermark changed.
     fn state_run(&mut self, now: Now) {
-        if self.link.state_at.is_some_and(|at| now.monotonic.since(at) < STATE_PAUSE) {
-            return;
-        }
-        if !self.link.is_state_stale {
+        if self.state_due().is_none_or(|at| at > now.monotonic) {
             return;
         }
         self.link.is_state_stale = false;
-        let watermark = self.watermark();
-        if self.link.state_published == Some(watermark) {
+        let said = (self.watermark(), self.leases.issued());
+        if self.link.state_published == Some(said) && !self.leases.is_witness_owed() {
             return;
         }
+        let (watermark, fence) = said;
         let spread_ms = u32::try_from(self.config.spread.as_millis()).unwrap_or(u32::MAX);
-        let state = HubState { incarnation: self.incarnation, spread_ms, watermark, fence: Fence(Order::ZERO) };
+        let state = HubState { incarnation: self.incarnation, spread_ms, watermark, fence };
         let mut buffer = [0; HUB_STATE_BYTES_MAX];
         let topic = Topic::HubState.print(&self.state.fleet_name);
         if let (Ok(frame), Ok(topic)) = (encode_plain(&mut buffer, &state), topic) {
             let payload = frame.to_vec();
-            self.publish(topic.as_str().to_owned(), payload, true);
-            self.link.state_published = Some(watermark);
+            if let Some(publication) = self.publish(topic.as_str().to_owned(), payload, true) {
+                self.leases.witness_sent(publication);
+            }
+            self.link.state_published = Some(said);
             self.link.state_at = Some(now.monotonic);
         }
+    }
+
+    /// When hub/state is to be said next, if there is a reason to.
+    fn state_due(&self) -> Option<Instant> {
+        let is_witness_due = self.leases.is_witness_owed() && !self.leases.is_witness_sent();
+        let pause = match (is_witness_due, self.link.is_state_stale) {
+            (true, _) => WITNESS_PAUSE,
+            (false, true) => STATE_PAUSE,
+            (false, false) => return None,
+        };
+        Some(self.link.state_at.map_or(self.link.budget_at, |at| at.after(pause)))
     }
 
     pub(super) fn dispatch_timeout(&self) -> Option<Instant> {
@@ -366,11 +397,7 @@ impl Engine {
         let pause = Duration::from_secs(1) / self.config.republish_per_second.max(1);
         let pause = pause.max(Duration::from_millis(1));
         let queue = (!self.link.queue.is_empty()).then(|| self.link.budget_at.after(pause));
-        let state = self
-            .link
-            .is_state_stale
-            .then(|| self.link.state_at.map_or(self.link.budget_at, |at| at.after(STATE_PAUSE)));
-        queue.into_iter().chain(state).min()
+        queue.into_iter().chain(self.state_due()).min()
     }
 
     /// Compares what devices said they hold with what they should hold.

@@ -17,6 +17,11 @@ impl Engine {
             scheduler_runs: self.placement.runs,
             placed: self.placement.placed,
             removed: self.placement.removed,
+            leases: self.leases_held(),
+            leases_granted: self.leases.counts.granted,
+            leases_renewed: self.leases.counts.renewed,
+            leases_expired: self.leases.counts.expired,
+            events_fenced: self.leases.counts.fenced,
             placements: self.state.holders.values().map(|holders| holders.len() as u64).sum(),
             ..Measures::default()
         };

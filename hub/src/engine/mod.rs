@@ -13,6 +13,7 @@ mod dispatch;
 mod event;
 mod explain;
 mod join;
+mod lease;
 mod liveness;
 mod log;
 mod measure;
@@ -46,6 +47,7 @@ pub use changes::CHANGES_MAX;
 pub use device_change::REJECTIONS_MAX;
 pub use event::{EVENTS_MAX, FOLLOWERS_MAX};
 pub use join::{TOKENS_MAX as JOIN_TOKENS_MAX, credential, device_password, join_password};
+pub use lease::{LEASES_MAX, NEEDS_BURST, NEEDS_PER_SECOND, WITNESS_PAUSE};
 pub use log::{LINES_MAX as LOG_LINES_MAX, LOG_BYTES_MAX};
 pub use pending::{ANSWERS_PARKED_MAX, BATCHES_PENDING_MAX};
 pub use plan::PLAN_DOCUMENTS_MAX;
@@ -67,6 +69,7 @@ use clock::WallClock;
 use device::Bucket;
 use dispatch::Link;
 use event::{Events, Follower};
+use lease::Leases;
 use liveness::Watch;
 use log::Logs;
 use namespace::Namespaces;
@@ -103,6 +106,7 @@ pub struct Engine {
     sweep_at: Option<Instant>,
     clock: WallClock,
     quarantine: Quarantine,
+    leases: Leases,
     /// Devices to look at, because they may be ready to be deleted.
     leaving: BTreeSet<u32>,
     namespaces: Namespaces,
@@ -158,7 +162,11 @@ impl Engine {
         for row in loaded.desired {
             state.desired_load(row);
         }
+        for row in loaded.leases {
+            state.apply(&Write::LeasePut(row));
+        }
         let namespaces = Namespaces::of(&state);
+        let leases = Leases::new(&state.leases, loaded.sequence);
         let mut engine = Self {
             config: Settings { broker, artifacts, certificate, trust, heartbeat, spread, sweep, republish_per_second },
             hub_signing: loaded.hub_signing,
@@ -180,6 +188,7 @@ impl Engine {
             sweep_at: None,
             clock: WallClock::default(),
             quarantine: Quarantine::default(),
+            leases,
             leaving: BTreeSet::new(),
             namespaces,
             messages_refused: 0,
@@ -191,6 +200,7 @@ impl Engine {
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.clock_look(now);
+        self.leases_start(now);
         // Before anything that is to be in them.
         self.namespaces_run(now);
         match input {
@@ -201,7 +211,7 @@ impl Engine {
             Input::Join { token, payload, retained } => self.join(now, token, &payload, retained),
             Input::LinkUp => self.link_up(now),
             Input::LinkDown => self.link_down(),
-            Input::Acknowledged { publication } => self.acknowledged(publication),
+            Input::Acknowledged { publication } => self.acknowledged(now, publication),
             Input::PublishRefused { publication } => self.publish_refused(now, publication),
             Input::Committed { sequence, signed } => self.committed(now, sequence, signed),
             Input::Failed { sequence, reason } => self.failed(now, sequence, reason),
@@ -218,6 +228,7 @@ impl Engine {
         self.placement_run(now);
         self.tell_too_large(now);
         self.dispatch_run(now);
+        self.leases_run(now);
         self.presence_run(now);
         self.quarantine_run(now);
         self.leaving_run(now);
@@ -253,6 +264,7 @@ impl Engine {
         let times = [
             self.placement.timeout(),
             self.dispatch_timeout(),
+            self.leases.timeout(),
             self.presence_timeout(),
             self.quarantine_timeout(),
             self.sweep_at,

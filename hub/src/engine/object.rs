@@ -125,7 +125,9 @@ impl Engine {
         if outcome == Outcome::Created && self.state.objects.len() >= OBJECTS_MAX {
             return Err(problem::limit(format!("the hub holds {OBJECTS_MAX} objects, the most there can be")));
         }
-        Ok(Judged { before, body, outcome, warnings: manifest.warnings })
+        let mut warnings = manifest.warnings;
+        warnings.extend(self.lease_warning(before.as_deref(), &body));
+        Ok(Judged { before, body, outcome, warnings })
     }
 
     /// Commits a changed object and answers with it.
@@ -324,6 +326,9 @@ impl Engine {
                 let Ok(topic) = Topic::Down(id, down).print(&self.state.fleet_name) else { continue };
                 releases.push(Release::Publish { topic: topic.as_str().to_owned(), payload: Vec::new(), retain: true });
             }
+        }
+        if let Spec::Workload(workload) = &before.body.spec {
+            writes.extend(self.lease_of_gone(workload.id));
         }
         if let Spec::Token(token) = &before.body.spec {
             releases.push(Release::Access(AccessChange::GrantRemove { sha256: token.sha256 }));

@@ -14,8 +14,8 @@ use crate::commit::{AuditEntry, Batch, CommitFailure, Write};
 use crate::model::{Kind, ObjectKey};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use wire::DeviceId;
 use wire::desired::SignedHeader;
+use wire::{DeviceId, Fence};
 
 /// Batches that may wait for the writer; further writes are refused until some are durable.
 pub const BATCHES_PENDING_MAX: usize = 4_096;
@@ -35,6 +35,11 @@ pub(super) enum Release {
     Event(Draft),
     /// An operator changed this device.
     DeviceChanged(String),
+    /// The right to exclusive work is durable.
+    Lease {
+        workload: u32,
+        fence: Fence,
+    },
 }
 
 /// An answer that saw this batch, and its question, in case the batch fails.
@@ -134,7 +139,9 @@ impl Engine {
                 | Write::RejectionDelete { .. }
                 | Write::CapabilitiesPut { .. }
                 | Write::CapabilitiesDelete { .. }
-                | Write::WorkloadIdNext { .. } => {}
+                | Write::WorkloadIdNext { .. }
+                | Write::LeasePut(_)
+                | Write::LeaseDelete { .. } => {}
             }
         }
         self.pipeline.pending.push_back(Pending {
@@ -218,6 +225,7 @@ impl Engine {
                 }
                 Release::Event(draft) => self.tell(now, draft),
                 Release::DeviceChanged(name) => self.device_changed(now, &name),
+                Release::Lease { workload, fence } => self.lease_durable(now, workload, fence),
             }
         }
         for Parked { ticket, actor: _, request: _, result } in done.parked {

@@ -93,6 +93,7 @@ impl Engine {
             running: components.iter().map(|(_, shown)| shown.running).min().unwrap_or_default(),
             restarts: components.iter().map(|(_, shown)| shown.restarts).sum(),
             synced: is_durable && durable == device.observed.accepted,
+            lease: self.lease_status(now, id).filter(|lease| lease.device == device.keys.name),
             components: components.into_iter().map(|(_, shown)| shown).collect(),
         };
         let name = key.name.strip_suffix(device.keys.name.as_str()).and_then(|name| name.strip_suffix('.'));

@@ -1,10 +1,12 @@
 //! Events between workloads: what one emits reaches those that subscribed to it, wherever they are, within limits. Only a
 //! workload's own instance on the emitting device is left out: inside a device there are `local/` topics, and a loop is no use.
 //!
-//! What stays on a device never gets here. Fences are not checked yet, because nothing is granted yet.
+//! What stays on a device never gets here. Of exclusive work, only who holds the present lease is heard: an instance that was
+//! late to stop reaches nobody.
 
 use super::Engine;
 use super::device::{Presence, Talk};
+use super::lease::Refused;
 use super::port::Now;
 use super::session::live_frame;
 use std::collections::BTreeSet;
@@ -46,6 +48,11 @@ impl Engine {
             self.messages_refused += 1;
             return;
         }
+        let fence = match self.fence_of(index, &event) {
+            Ok(fence) => fence,
+            Err(Refused) => return self.tell_fenced(now, index, &event),
+        };
+        let event = Event { fence, ..event };
         let mut deliveries = Vec::new();
         for (id, key) in &self.state.workloads {
             let stored = self.state.objects.get(key);

@@ -77,8 +77,10 @@ impl Engine {
             Up::Heartbeat => self.with_session(now, index, Kind::Heartbeat, payload, Self::on_heartbeat),
             Up::Log => self.with_session(now, index, Kind::Log, payload, Self::on_log_frame),
             Up::Event => self.with_session(now, index, Kind::Event, payload, Self::on_emitted),
-            // Grants, chunks and samples come with what uses them; until then they are counted.
-            Up::Need | Up::Released | Up::Sample => self.messages_refused += 1,
+            Up::Need => self.with_session(now, index, Kind::Need, payload, Self::on_need),
+            Up::Released => self.with_session(now, index, Kind::Released, payload, Self::on_released),
+            // Samples come with what uses them; until then they are counted.
+            Up::Sample => self.messages_refused += 1,
         }
     }
 
@@ -323,17 +325,27 @@ impl Engine {
     }
 
     fn send<T: wire::frame::Body>(&mut self, index: u32, down: Down, talk: Talk, body: &T) {
-        let Some(device) = self.state.devices.get(index) else { return };
-        let Some(pair) = &device.pair else { return };
+        if let Some((topic, payload)) = self.live(index, down, talk, body) {
+            self.publish(topic, payload, false);
+        }
+    }
+
+    /// A short live message to a device: topic and payload.
+    pub(super) fn live<T: wire::frame::Body>(
+        &self,
+        index: u32,
+        down: Down,
+        talk: Talk,
+        body: &T,
+    ) -> Option<(String, Vec<u8>)> {
+        let device = self.state.devices.get(index)?;
+        let pair = device.pair.as_ref()?;
         let fleet = &self.state.fleet_name;
         let context = LiveContext { fleet, device: device.id(), boot: talk.boot, session: talk.session };
         let mut buffer = [0; ANSWER_BYTES_MAX];
-        let encoded = wire::frame::encode_live(&mut buffer, pair, &context, body);
-        let topic = Topic::Down(device.id(), down).print(fleet);
-        if let (Ok(frame), Ok(topic)) = (encoded, topic) {
-            let payload = frame.to_vec();
-            self.publish(topic.as_str().to_owned(), payload, false);
-        }
+        let frame = wire::frame::encode_live(&mut buffer, pair, &context, body).ok()?.to_vec();
+        let topic = Topic::Down(device.id(), down).print(fleet).ok()?;
+        Some((topic.as_str().to_owned(), frame))
     }
 
     pub(super) fn heartbeat_s(&self) -> u16 {

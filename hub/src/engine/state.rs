@@ -9,7 +9,7 @@ use super::placed::{Placed, placement_key};
 use super::port::Exchange;
 use super::stored::{Body, DeviceBody, Spec, Stored, WorkloadBody};
 use super::terms::taint;
-use crate::commit::{DeviceKeysRow, ObjectRow, RejectionRow, TokenRow, Write};
+use crate::commit::{DeviceKeysRow, LeaseRow, ObjectRow, RejectionRow, TokenRow, Write};
 use crate::geo::{Distance, Region};
 use crate::model::{ArtifactReference, DevicePosition, Kind, ObjectKey};
 use crate::scheduler::{
@@ -36,6 +36,7 @@ pub(super) enum Undo {
     Desired(DeviceId, Option<Desired>),
     Capabilities(DeviceId, Option<Box<Known>>),
     WorkloadIdNext(u32),
+    Lease(u32, Option<LeaseRow>),
     Nothing,
 }
 
@@ -58,6 +59,8 @@ pub(super) struct State {
     /// Workloads by the one that they keep away from, which need not exist.
     pub avoided_by: BTreeMap<ObjectKey, BTreeSet<u32>>,
     pub workload_id_next: u32,
+    /// The last right to each exclusive workload, also of those that are gone and may still run.
+    pub leases: BTreeMap<u32, LeaseRow>,
 }
 
 impl State {
@@ -76,6 +79,7 @@ impl State {
             placed: Placed::default(),
             avoided_by: BTreeMap::new(),
             workload_id_next: 1,
+            leases: BTreeMap::new(),
         }
     }
 
@@ -110,6 +114,8 @@ impl State {
             Write::WorkloadIdNext { next } => {
                 Undo::WorkloadIdNext(std::mem::replace(&mut self.workload_id_next, *next))
             }
+            Write::LeasePut(row) => Undo::Lease(row.workload, self.leases.insert(row.workload, row.clone())),
+            Write::LeaseDelete { workload } => Undo::Lease(*workload, self.leases.remove(workload)),
         }
     }
 
@@ -160,6 +166,12 @@ impl State {
                 self.known_set(id, before);
             }
             Undo::WorkloadIdNext(next) => self.workload_id_next = next,
+            Undo::Lease(workload, before) => {
+                match before {
+                    Some(row) => self.leases.insert(workload, row),
+                    None => self.leases.remove(&workload),
+                };
+            }
             Undo::Nothing => {}
         }
     }

@@ -206,6 +206,9 @@ impl Engine {
     /// All components of a workload on one device.
     pub(super) fn components(&self, now: Now, device: &Device, body: &WorkloadBody) -> Vec<(Health, WorkloadDevice)> {
         let reported = device.observed.reported.as_ref();
+        let boot = device.observed.current.map(|talk| talk.boot);
+        // What a boot runs that lost its lease, or never had one, does not count: it is about to stop.
+        let counts = body.spec.partition.lease().is_none() || self.is_leased_to(body.id, device.id(), boot);
         (0_u8..)
             .zip(body.spec.views())
             .map(|(number, view)| {
@@ -213,7 +216,12 @@ impl Engine {
                 let mut own = entries.filter(|entry| (entry.workload, entry.component) == (body.id, number));
                 let entry = own.next();
                 let settles = settle_time(&view);
-                let (health, state, reason, detail) = judge(now, device, entry, body.record_generation, settles);
+                let is_unleased =
+                    !counts && is_online(device) && entry.is_some_and(|entry| entry.state == State::Running);
+                let (health, state, reason, detail) = match is_unleased {
+                    true => unleased(),
+                    false => judge(now, device, entry, body.record_generation, settles),
+                };
                 let shown = WorkloadDevice {
                     device: device.keys.name.clone(),
                     component: view.name.to_owned(),
@@ -285,6 +293,7 @@ impl Engine {
             held_back: found.filter(|_| is_observed).map_or(0, |found| found.held_back),
             shortfall: (missing > 0 && is_observed).then_some(Shortfall { missing, reason }),
             observed_generation,
+            lease: self.lease_status(now, body.id),
             conditions,
             devices: shown.into_iter().take(DEVICES_SHOWN_MAX).map(|(_, shown)| shown).collect(),
             devices_omitted,
@@ -356,6 +365,12 @@ fn settle_time(view: &ComponentView<'_>) -> Duration {
     view.function.triggers.every.map_or(RECOVERED_AFTER, |every| {
         every.duration().saturating_add(Duration::from_secs(1)).clamp(RECOVERED_AFTER, RECOVERED_AFTER_MAX)
     })
+}
+
+/// What to show of exclusive work that is reported to run without its lease.
+fn unleased<'a>() -> (Health, &'a str, &'a str, String) {
+    let detail = "reported as running by a boot that does not hold the lease: it does not count".to_owned();
+    (Health::OnItsWay, state_name(State::Waiting), Reason::WAITS_FOR_GRANT.code(), detail)
 }
 
 /// What to show of one component, and how it counts.

@@ -51,8 +51,8 @@ pub use region::RegionSpec;
 pub use selector::{Expression, Operator, Selector, SelectorError};
 pub use token::{TokenManifest, TokenRole, TokenSpec, TokenStatus};
 pub use workload::{
-    ComponentSpec, ComponentType, ComponentView, Fulfilment, FunctionLimitsSpec, FunctionSpec, RetrySpec, Role,
-    Shortfall, Triggers, Unconfirmed, WorkloadDevice, WorkloadSpec, WorkloadStatus, config_bytes,
+    ComponentSpec, ComponentType, ComponentView, Fulfilment, FunctionLimitsSpec, FunctionSpec, LeaseState, LeaseStatus,
+    RetrySpec, Role, Shortfall, Triggers, Unconfirmed, WorkloadDevice, WorkloadSpec, WorkloadStatus, config_bytes,
 };
 pub use workload_read::CAPABILITIES;
 

@@ -11,11 +11,12 @@ use super::read::{Reader, Shape};
 use super::workload_read::field;
 use serde_json::Value;
 use std::ops::RangeInclusive;
+use wire::lease::{LEASE_MS_MAX, LEASE_MS_MIN};
 
 /// Of a lease: what both sides can keep.
-pub const LEASE_MS: RangeInclusive<u64> = 15_000..=3_600_000;
+pub const LEASE_MS: RangeInclusive<u64> = LEASE_MS_MIN..=LEASE_MS_MAX;
 /// Of `stopAfter` and `onStale.after`: a device asks for freshness in a quarter of it, and must get several answers within.
-pub const STOP_AFTER_MS: RangeInclusive<u64> = 15_000..=30 * 24 * 3_600_000;
+pub const STOP_AFTER_MS: RangeInclusive<u64> = LEASE_MS_MIN..=30 * 24 * 3_600_000;
 /// Of `grace`.
 pub const GRACE_MS: RangeInclusive<u64> = 0..=24 * 3_600_000;
 

@@ -1,6 +1,6 @@
 //! A workload on a device, as an object of its own: what was decided, and what the device reports of it. Derived, never written.
 
-use super::workload::WorkloadDevice;
+use super::workload::{LeaseStatus, WorkloadDevice};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,5 +28,8 @@ pub struct PlacedStatus {
     pub restarts: u32,
     /// The device holds the set that says so.
     pub synced: bool,
+    /// Of exclusive work that this device holds the lease of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
     pub components: Vec<WorkloadDevice>,
 }

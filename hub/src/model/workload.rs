@@ -159,6 +159,9 @@ pub struct WorkloadStatus {
     pub shortfall: Option<Shortfall>,
     /// Generation that placement has looked at.
     pub observed_generation: u64,
+    /// Of exclusive work: who may run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
     /// `Synced`: devices hold what was asked for. `Healthy`: it runs there.
     pub conditions: Vec<Condition>,
     pub devices: Vec<WorkloadDevice>,
@@ -178,6 +181,33 @@ pub enum Fulfilment {
     Waiting,
     /// As `Waiting`, and it counts as a failure.
     Failed,
+}
+
+/// The right to run exclusive work, as it was given last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseStatus {
+    pub state: LeaseState,
+    /// Name of the device that has or had it; its id if it is gone.
+    pub device: String,
+    /// `<incarnation>.<counter>`; a later lease has a higher one.
+    pub fence: String,
+    /// While it is held: when another device could get it, if it were not renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+    /// The device that asked and waits for its end.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waiting: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LeaseState {
+    /// The device may run the work.
+    Held,
+    /// It is on its way to the device.
+    Issued,
+    /// It was given back or has run out.
+    Ended,
 }
 
 /// How many devices are missing, and why.

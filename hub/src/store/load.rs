@@ -12,12 +12,12 @@ use wire::dalek::ExchangeSecret;
 use wire::desired::{SignedHeader, body_matches};
 use wire::join::ExchangeKey;
 use wire::topic::TokenId;
-use wire::{DeviceId, PairKey};
+use wire::{BootId, DeviceId, Fence, Order, PairKey};
 
 use super::StoreError;
 use super::column::number;
 use super::connection::damaged_or;
-use crate::commit::{DesiredRow, DeviceKeysRow, Loaded, ObjectRow, RejectionRow, TokenRow};
+use crate::commit::{DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RejectionRow, TokenRow};
 use crate::keys::Keys;
 
 /// Fewer devices than this for each core are not worth a thread.
@@ -49,6 +49,14 @@ pub(super) fn load(path: &Path, connection: &Connection, keys: &Keys) -> Result<
     });
     let capabilities =
         all(connection, "SELECT device, bytes FROM capabilities", |row| Ok((DeviceId(row.get(0)?), row.get(1)?)));
+    let leases = all(
+        connection,
+        "SELECT workload, name, device, boot, fence_incarnation, fence_counter, ms, ended FROM lease",
+        lease,
+    );
+    let leases = leases.map_err(failed)?.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| {
+        StoreError::Damaged { path: path.to_owned(), detail: "a lease has a fence that was never issued".to_owned() }
+    })?;
     let desired = desired.map_err(failed)?.into_iter().map(|(device, signed, body)| {
         signed_set(device, &signed, body).ok_or_else(|| StoreError::Damaged {
             path: path.to_owned(),
@@ -66,6 +74,7 @@ pub(super) fn load(path: &Path, connection: &Connection, keys: &Keys) -> Result<
         rejections: rejections.map_err(failed)?,
         desired: desired.collect::<Result<_, _>>()?,
         capabilities: capabilities.map_err(failed)?,
+        leases,
         hub_signing: keys.public().signing,
     })
 }
@@ -112,6 +121,19 @@ fn token(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
         labels: row.get(4)?,
         used_by: row.get::<_, Option<[u8; 16]>>(5)?.map(DeviceId),
     })
+}
+
+fn lease(row: &Row<'_>) -> rusqlite::Result<Option<LeaseRow>> {
+    let Some(fence) = Order::new(row.get(4)?, number(row.get(5)?)) else { return Ok(None) };
+    Ok(Some(LeaseRow {
+        workload: row.get(0)?,
+        name: row.get(1)?,
+        device: DeviceId(row.get(2)?),
+        boot: BootId(row.get(3)?),
+        fence: Fence(fence),
+        ms: number(row.get(6)?),
+        ended: row.get(7)?,
+    }))
 }
 
 fn signed_set(device: DeviceId, signed: &[u8], body: Vec<u8>) -> Option<DesiredRow> {

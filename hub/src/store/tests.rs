@@ -11,10 +11,12 @@ use wire::desired::ClassLimits;
 use wire::id::{Order, Revision};
 use wire::sign::PublicKey;
 use wire::topic::TokenId;
-use wire::{DeviceId, Digest};
+use wire::{BootId, DeviceId, Digest, Fence};
 
 use super::*;
-use crate::commit::{AuditEntry, Batch, CommitFailure, DeviceKeysRow, ObjectRow, RejectionRow, TokenRow, Write};
+use crate::commit::{
+    AuditEntry, Batch, CommitFailure, DeviceKeysRow, LeaseRow, ObjectRow, RejectionRow, TokenRow, Write,
+};
 
 const OUTCOME_DEADLINE: Duration = Duration::from_secs(20);
 const LIMITS: ClassLimits = ClassLimits { records: 8, memory_bytes: 65_536 };
@@ -70,6 +72,19 @@ fn object(name: &str, sequence: u64, json: &[u8]) -> Write {
     })
 }
 
+fn lease(workload: u32, counter: u64, ended: bool) -> LeaseRow {
+    let fence = Fence(Order::new(Order::INCARNATION_MAX, counter).unwrap());
+    LeaseRow {
+        workload,
+        name: "default/pump".to_owned(),
+        device: DeviceId([3; 16]),
+        boot: BootId([0xff; 8]),
+        fence,
+        ms: 3_600_000,
+        ended,
+    }
+}
+
 fn audit(object: &str, after: Option<Digest>) -> AuditEntry {
     AuditEntry { time_ms: 5, actor: "admin".to_owned(), action: "put", object: object.to_owned(), before: None, after }
 }
@@ -120,6 +135,8 @@ fn everything_that_was_written_is_read_back() {
             object("a", 1, b"{}"),
             object("b", 1, b"{}"),
             Write::WorkloadIdNext { next: 9 },
+            Write::LeasePut(lease(3, 1, false)),
+            Write::LeasePut(lease(4, 1, false)),
         ],
     ));
     let Outcome::Committed { sequence: 1, signed } = running.outcome() else { panic!("not durable") };
@@ -135,6 +152,8 @@ fn everything_that_was_written_is_read_back() {
             Write::RejectionPut(rejection.clone()),
             Write::RejectionPut(lifted.clone()),
             Write::RejectionDelete { device: lifted.device },
+            Write::LeasePut(lease(3, Order::COUNTER_MAX, true)),
+            Write::LeaseDelete { workload: 4 },
         ],
     ));
     assert_eq!(running.committed(), 2);
@@ -147,6 +166,7 @@ fn everything_that_was_written_is_read_back() {
     assert_eq!(loaded.objects, [expected]);
     assert_eq!(loaded.tokens, [token]);
     assert_eq!(loaded.rejections, [rejection]);
+    assert_eq!(loaded.leases, [lease(3, Order::COUNTER_MAX, true)]);
     assert_eq!(loaded.capabilities, [(device, vec![1, 2])]);
     assert_eq!((loaded.desired[0].signed, loaded.desired[0].body.as_slice()), (signed[0].1, b"body".as_slice()));
     let other_side = wire::dalek::ExchangeSecret::from_seed([9; 32]);
@@ -222,8 +242,8 @@ fn a_database_that_is_not_understood_is_left_alone() {
     open(data.path()).unwrap();
     let change = |sql: &str| Connection::open(&database).unwrap().execute_batch(sql).unwrap();
     change("PRAGMA user_version = 99");
-    let Err(StoreError::Newer { found: 99, known: 3, .. }) = open(data.path()) else { panic!("opened a newer one") };
-    change("PRAGMA user_version = 3; PRAGMA application_id = 5");
+    let Err(StoreError::Newer { found: 99, known, .. }) = open(data.path()) else { panic!("opened a newer one") };
+    change(&format!("PRAGMA user_version = {known}; PRAGMA application_id = 5"));
     assert!(matches!(open(data.path()), Err(StoreError::Foreign { .. })));
     std::fs::remove_file(&database).unwrap();
     std::fs::write(&database, "not a database, but long enough to have a header of a hundred bytes ".repeat(20))

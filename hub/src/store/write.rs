@@ -8,7 +8,7 @@ use wire::desired::{HEADER_BYTES_MAX, Header, SignedHeader};
 use wire::sign::SIGNATURE_BYTES;
 
 use super::column::integer;
-use crate::commit::{Batch, DeviceKeysRow, ObjectRow, TokenRow, Write};
+use crate::commit::{Batch, DeviceKeysRow, LeaseRow, ObjectRow, TokenRow, Write};
 
 /// Key id, signature and header at their longest.
 const SIGNED_BYTES_MAX: usize = 4 + SIGNATURE_BYTES + HEADER_BYTES_MAX;
@@ -32,7 +32,9 @@ pub(super) fn sign(
         | Write::DesiredDelete { .. }
         | Write::CapabilitiesPut { .. }
         | Write::CapabilitiesDelete { .. }
-        | Write::WorkloadIdNext { .. } => None,
+        | Write::WorkloadIdNext { .. }
+        | Write::LeasePut(_)
+        | Write::LeaseDelete { .. } => None,
     });
     sets.map(|(device, header)| Ok((device, header?.sign(key, fleet, device)?))).collect()
 }
@@ -86,6 +88,10 @@ pub(super) fn apply(
                 // A number that goes back would be given twice.
                 let sql = "UPDATE meta SET workload_id_next = max(workload_id_next, ?1)";
                 connection.prepare_cached(sql)?.execute([next])?;
+            }
+            Write::LeasePut(row) => lease_put(connection, row)?,
+            Write::LeaseDelete { workload } => {
+                connection.prepare_cached("DELETE FROM lease WHERE workload = ?1")?.execute([workload])?;
             }
         }
     }
@@ -151,6 +157,25 @@ fn token_put(connection: &Connection, row: &TokenRow) -> rusqlite::Result<()> {
         row.approve,
         row.labels,
         row.used_by.map(|device| device.0),
+    ])?;
+    Ok(())
+}
+
+fn lease_put(connection: &Connection, row: &LeaseRow) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO lease (workload, name, device, boot, fence_incarnation, fence_counter, ms, ended)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+               ON CONFLICT (workload) DO UPDATE SET name = excluded.name, device = excluded.device, boot = excluded.boot,
+               fence_incarnation = excluded.fence_incarnation, fence_counter = excluded.fence_counter, ms = excluded.ms,
+               ended = excluded.ended";
+    connection.prepare_cached(sql)?.execute(params![
+        row.workload,
+        row.name,
+        row.device.0,
+        row.boot.0,
+        row.fence.0.incarnation(),
+        integer(row.fence.0.counter()),
+        integer(row.ms),
+        row.ended,
     ])?;
     Ok(())
 }

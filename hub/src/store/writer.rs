@@ -262,7 +262,9 @@ fn weight(batch: &Batch) -> usize {
             | Write::RejectionDelete { .. }
             | Write::DesiredDelete { .. }
             | Write::CapabilitiesDelete { .. }
-            | Write::WorkloadIdNext { .. } => 0,
+            | Write::WorkloadIdNext { .. }
+            | Write::LeasePut(_)
+            | Write::LeaseDelete { .. } => 0,
         })
     })
 }

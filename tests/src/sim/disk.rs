@@ -2,7 +2,7 @@
 //!
 //! What is in `Durable` is what a new hub finds after a crash at this moment; everything else in the hub is gone.
 use super::record::Set;
-use hub::commit::{Batch, DesiredRow, DeviceKeysRow, Loaded, ObjectRow, RejectionRow, TokenRow, Write};
+use hub::commit::{Batch, DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RejectionRow, TokenRow, Write};
 use std::collections::{BTreeMap, VecDeque};
 use wire::dalek::ExchangeSecret;
 use wire::desired::{Header, SignedHeader};
@@ -23,6 +23,7 @@ pub struct Durable {
     pub rejections: BTreeMap<DeviceId, RejectionRow>,
     pub desired: BTreeMap<DeviceId, DesiredRow>,
     pub capabilities: BTreeMap<DeviceId, Vec<u8>>,
+    pub leases: BTreeMap<u32, LeaseRow>,
     pub audit: u64,
     /// Every set that was ever signed, for the oracles: the body's hash by device and revision.
     pub signed: BTreeMap<(DeviceId, Revision), Digest>,
@@ -44,6 +45,7 @@ impl Default for Durable {
             rejections: BTreeMap::new(),
             desired: BTreeMap::new(),
             capabilities: BTreeMap::new(),
+            leases: BTreeMap::new(),
             audit: 0,
             signed: BTreeMap::new(),
             sets: BTreeMap::new(),
@@ -73,6 +75,7 @@ impl Durable {
             rejections: self.rejections.values().cloned().collect(),
             desired: self.desired.values().cloned().collect(),
             capabilities: self.capabilities.iter().map(|(device, bytes)| (*device, bytes.clone())).collect(),
+            leases: self.leases.values().cloned().collect(),
             hub_signing: signing,
         }
     }
@@ -172,6 +175,16 @@ impl Durable {
                     return Err("the next workload number went back".to_owned());
                 }
                 self.workload_id_next = next;
+            }
+            Write::LeasePut(row) => {
+                let (workload, fence) = (row.workload, row.fence);
+                let before = self.leases.insert(workload, row);
+                if let Some(before) = before.filter(|before| before.fence > fence) {
+                    return Err(format!("workload {workload}: fence {} after {}", fence.0, before.fence.0));
+                }
+            }
+            Write::LeaseDelete { workload } => {
+                self.leases.remove(&workload);
             }
         }
         Ok(())

@@ -5,8 +5,9 @@ use crate::engine::port::Input;
 use std::collections::BTreeMap;
 use wire::dalek::{Ed25519, Ed25519Key, ExchangeSecret};
 use wire::desired::{Desired, body_matches};
-use wire::event::{Event, Level, LogFixed, LogRecord, write_log};
+use wire::event::{Event, Fenced, Level, LogFixed, LogRecord, write_log};
 use wire::frame::{decode_live, decode_plain, encode_live, encode_live_with, encode_plain};
+use wire::grant::{Grant, Released};
 use wire::hello::{
     Architecture, Capabilities, DeviceClass, Features, Fresh, Heartbeat, Hello, HelloFixed, LossCounters, Refusal,
     ResetCause, Will,
@@ -17,9 +18,10 @@ use wire::record::CapabilitySet;
 use wire::sign::Sign;
 use wire::status::{Entry, Reason, State, StatusFixed, StatusWriter};
 use wire::topic::{Down, Topic, Up};
+use wire::transfer::{Need, Want};
 use wire::version::VersionRange;
 use wire::{
-    BootId, CommandId, DeviceId, DigestPrefix, Kind, LiveContext, Nonce, PairKey, Revision, Session, WorkloadId,
+    BootId, CommandId, DeviceId, DigestPrefix, Fence, Kind, LiveContext, Nonce, PairKey, Revision, Session, WorkloadId,
 };
 
 pub struct Double {
@@ -291,17 +293,78 @@ impl Double {
     }
 
     pub fn emit(&self, world: &mut World, sequence: u32, topic: &str) {
+        self.emit_as(world, sequence, topic, 1, None);
+    }
+
+    pub fn emit_as(&self, world: &mut World, sequence: u32, topic: &str, workload: u32, fence: Option<Fence>) {
         let event = Event {
             session: self.session,
             sequence,
-            workload: WorkloadId(1),
+            workload: WorkloadId(workload),
             component: 0,
-            fence: None,
+            fence,
             topic,
             payload: b"x",
         };
         let mut buffer = [0; 2048];
         let payload = encode_live(&mut buffer, &self.pair, &self.context(self.session), &event).unwrap().to_vec();
         self.up(world, Up::Event, payload);
+    }
+
+    /// A question for the right to a workload, as it crosses the air.
+    pub fn need_frame(&mut self, workload: u32) -> Vec<u8> {
+        self.nonces += 1;
+        let nonce = Nonce(self.nonces.to_be_bytes());
+        let need = Need { session: self.session, want: Want::Lease { workload: WorkloadId(workload), nonce } };
+        let mut buffer = [0; 256];
+        encode_live(&mut buffer, &self.pair, &self.context(self.session), &need).unwrap().to_vec()
+    }
+
+    /// Asks, and takes in what comes at once.
+    pub fn need(&mut self, world: &mut World, workload: u32) -> Option<Grant> {
+        let payload = self.need_frame(workload);
+        let from = world.sent.len();
+        self.up(world, Up::Need, payload);
+        self.grants(world, from).pop()
+    }
+
+    /// Grants to this boot among what was sent since then.
+    pub fn grants(&self, world: &World, from: usize) -> Vec<Grant> {
+        let topic = Topic::Down(self.id, Down::Grant).print(FLEET).unwrap();
+        let sent = world.sent[from..].iter().filter(|publication| publication.topic == topic.as_str());
+        let context = self.context(self.session);
+        let grants = sent.filter_map(|publication| {
+            assert!(!publication.retain && !publication.qos1, "a kept grant would start a second instance");
+            decode_live::<Grant>(&publication.payload, &self.pair, &context).ok()
+        });
+        grants.collect()
+    }
+
+    pub fn released(&self, world: &mut World, workload: u32, fence: Fence) {
+        let released = Released { session: self.session, workload: WorkloadId(workload), fence };
+        let mut buffer = [0; 256];
+        let payload = encode_live(&mut buffer, &self.pair, &self.context(self.session), &released).unwrap().to_vec();
+        self.up(world, Up::Released, payload);
+    }
+
+    /// Starts anew: it knows nothing of what was granted before.
+    pub fn reboot(&mut self, world: &mut World) {
+        let boot = u64::from_be_bytes(self.boot.0).wrapping_mul(31).wrapping_add(7);
+        self.boot = BootId(boot.to_be_bytes());
+        self.sequence = 0;
+        self.hello(world, false).unwrap();
+        self.status(world, &[]);
+    }
+
+    /// What was routed to it since then.
+    pub fn inputs(&self, world: &World, from: usize) -> Vec<(WorkloadId, Option<Fenced>)> {
+        let topic = Topic::Down(self.id, Down::Input).print(FLEET).unwrap();
+        let sent = world.sent[from..].iter().filter(|publication| publication.topic == topic.as_str());
+        let context = self.context(self.session);
+        let inputs = sent.filter_map(|publication| {
+            let input = decode_live::<wire::event::Input<'_>>(&publication.payload, &self.pair, &context).ok()?;
+            Some((input.workload, input.fence))
+        });
+        inputs.collect()
     }
 }

@@ -5,6 +5,7 @@ mod commit;
 mod device;
 mod dispatch;
 mod join;
+mod lease;
 mod leaving;
 mod limits;
 mod log;

@@ -1,6 +1,6 @@
 //! A writer in memory: signs like the real one, and can hold, fail or crash. It keeps a database of plain tables.
 use crate::commit::{
-    Batch, CommitFailure, DesiredRow, DeviceKeysRow, Loaded, ObjectRow, RejectionRow, TokenRow, Write,
+    Batch, CommitFailure, DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RejectionRow, TokenRow, Write,
 };
 use std::collections::{BTreeMap, VecDeque};
 use wire::DeviceId;
@@ -31,6 +31,7 @@ pub struct Database {
     pub rejections: BTreeMap<DeviceId, RejectionRow>,
     pub desired: BTreeMap<DeviceId, DesiredRow>,
     pub capabilities: BTreeMap<DeviceId, Vec<u8>>,
+    pub leases: BTreeMap<u32, LeaseRow>,
 }
 
 impl Database {
@@ -100,6 +101,14 @@ impl Database {
                     assert!(next > self.workload_id_next);
                     self.workload_id_next = next;
                 }
+                Write::LeasePut(row) => {
+                    let fence = row.fence;
+                    let before = self.leases.insert(row.workload, row).map_or(fence, |before| before.fence);
+                    assert!(before <= fence, "fences only grow");
+                }
+                Write::LeaseDelete { workload } => {
+                    assert!(self.leases.remove(&workload).is_some());
+                }
             }
         }
         signed
@@ -120,6 +129,7 @@ impl Database {
             rejections: self.rejections.values().cloned().collect(),
             desired: self.desired.values().cloned().collect(),
             capabilities: self.capabilities.iter().map(|(id, bytes)| (*id, bytes.clone())).collect(),
+            leases: self.leases.values().cloned().collect(),
             hub_signing: hub_key().public_key(),
         }
     }
