@@ -67,6 +67,19 @@ impl Agent {
         }
     }
 
+    /// Lets it do nothing, as a machine that hangs, and wakes it again.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.pid().to_string()]).status().unwrap().success());
+    }
+
     /// Asks it to stop and waits for a clean end.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {

@@ -23,6 +23,7 @@ pub struct Workload {
     function: Value,
     placement: Value,
     scale: (&'static str, Value),
+    partition: Value,
 }
 
 impl Workload {
@@ -33,6 +34,7 @@ impl Workload {
             function: json!({"capabilities": ["log", "emit", "state", "random"]}),
             placement: json!({"labels": {"fleet": "test"}}),
             scale: ("replicas", json!(1)),
+            partition: json!("autonomous"),
         }
     }
 
@@ -58,6 +60,11 @@ impl Workload {
 
     pub fn placed(mut self, placement: Value) -> Self {
         self.placement = placement;
+        self
+    }
+
+    pub fn partition(mut self, partition: Value) -> Self {
+        self.partition = partition;
         self
     }
 
@@ -231,6 +238,7 @@ impl Hub {
             "artifact": reference,
             "function": workload.function,
             "placement": workload.placement,
+            "partition": workload.partition,
         });
         spec[workload.scale.0] = workload.scale.1.clone();
         let document =
