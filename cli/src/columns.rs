@@ -117,7 +117,10 @@ fn region(item: &Value, is_wide: bool) -> Vec<String> {
 
 /// State of a device in one word, the operator's decisions first.
 pub fn device_state(item: &Value) -> String {
-    let online = text(item, "/status/online/state");
+    let online = match (text(item, "/status/online/state"), text(item, "/status/online/verdict")) {
+        (state, verdict) if state == "Unknown" && !verdict.is_empty() => format!("{state}({})", verdict.to_lowercase()),
+        (state, _) => state,
+    };
     if !flag(item, "/spec/approved") {
         return format!("{online},NotApproved");
     }

@@ -35,6 +35,7 @@ pub fn run(global: &Global, verb: &Device) -> Result<(), Failure> {
         Device::Reject { name } => end(global, name, "reject", &json!({}), "rejected; its key is refused"),
         Device::Rejected => rejected(global),
         Device::Allow { key } => allow(global, key),
+        Device::Snapshot { name } => crate::away::snapshot(global, name),
         Device::Relocate(args) => {
             let done = if args.reset { "is where it says that it is" } else { "relocated" };
             change(global, &args.name, "relocate", &relocation(args)?, done)
@@ -79,7 +80,7 @@ fn labels_of(pairs: &[String]) -> Result<Value, Failure> {
     Ok(Value::Object(labels))
 }
 
-fn target(name: &str) -> Target {
+pub fn target(name: &str) -> Target {
     let name = name.strip_prefix("device/").or_else(|| name.strip_prefix("d/")).unwrap_or(name);
     Target::new(Kind::Device, "", name)
 }

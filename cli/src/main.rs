@@ -5,6 +5,7 @@
 mod apply;
 mod args;
 mod artifact;
+mod away;
 mod capacity;
 mod changes;
 mod client;
@@ -62,7 +63,7 @@ mod wait;
 mod watch;
 mod yaml;
 
-use args::{Cli, Output, Verb};
+use args::{Cli, HubCommand, HubVerb, Output, Verb};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use endpoint::Said;
@@ -136,7 +137,7 @@ const fn needs_hub(verb: &Verb) -> bool {
         verb,
         Verb::Up(_)
             | Verb::Down
-            | Verb::Hub(_)
+            | Verb::Hub(HubCommand { verb: None, .. })
             | Verb::Ctx { .. }
             | Verb::Login(_)
             | Verb::Version
@@ -147,7 +148,7 @@ const fn needs_hub(verb: &Verb) -> bool {
 /// The hub that was started last, if nothing says which one and none runs in this directory. A file that cannot be read is
 /// a hub here: the verb says what is wrong with it.
 fn look_around(cli: &mut Cli) {
-    let starts_one = matches!(cli.verb, Verb::Up(_) | Verb::Hub(_));
+    let starts_one = matches!(cli.verb, Verb::Up(_) | Verb::Hub(HubCommand { verb: None, .. }));
     let global = &mut cli.global;
     let is_said = global.is_data_given || global.server.is_some() || global.chosen.is_some();
     if !starts_one && !is_said && matches!(endpoint::read_file(&global.data), Ok(None)) {
@@ -160,7 +161,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.verb {
         Verb::Up(args) => up::up(global, args),
         Verb::Down => detach::down(global),
-        Verb::Hub(args) => up::hub(global, args),
+        Verb::Hub(HubCommand { start, verb: None }) => up::hub(global, start),
+        Verb::Hub(HubCommand { verb: Some(HubVerb::ConfirmLoss), .. }) => away::confirm_loss(global),
+        Verb::Queue(args) => away::queue(global, args),
         Verb::Apply(args) => apply::run(global, args),
         Verb::Diff(args) => diff::run(global, args),
         Verb::Plan(args) => plan::run(global, args),

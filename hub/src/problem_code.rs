@@ -35,6 +35,7 @@ pub enum ProblemCode {
     NoSpace,
     NoSuchRoute,
     NotBuiltYet,
+    NotCancellable,
     NotFound,
     NotJson,
     NotReady,
@@ -78,7 +79,7 @@ const fn row(text: &'static str, status: u16, title: &'static str, meaning: &'st
 
 impl ProblemCode {
     /// By name.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::AnswerNotKept,
         Self::Approved,
         Self::ArtifactTooLarge,
@@ -106,6 +107,7 @@ impl ProblemCode {
         Self::NoSpace,
         Self::NoSuchRoute,
         Self::NotBuiltYet,
+        Self::NotCancellable,
         Self::NotFound,
         Self::NotJson,
         Self::NotReady,
@@ -319,6 +321,13 @@ impl ProblemCode {
                 "Asks for something that is not built yet",
                 "The field is part of the format, but this version of the hub does not act on it.",
                 "leave the field out",
+            ),
+            Self::NotCancellable => row(
+                "NOT_CANCELLABLE",
+                409,
+                "This cannot be taken back",
+                "Of what waits for a device only additions can be taken back; the older version of an update is gone from the hub.",
+                "apply the manifest that is to hold; fulmar queue shows what waits",
             ),
             Self::NotFound => row(
                 "NOT_FOUND",

@@ -27,8 +27,8 @@ pub enum Verb {
     Up(Up),
     /// End what `up --detach` has started
     Down,
-    /// Start a hub alone, until Ctrl-C
-    Hub(Hub),
+    /// Start a hub alone, until Ctrl-C; or tell a running one something
+    Hub(HubCommand),
     /// Show what applying manifests would change in objects and placements, and keep that
     Plan(Plan),
     /// Create or change what manifests describe, or carry out a plan that was kept
@@ -55,6 +55,8 @@ pub enum Verb {
     /// Write functions: begin, build, check and upload them
     #[command(subcommand, name = "fn", visible_alias = "function")]
     Function(crate::function::Function),
+    /// Show what waits for devices that are away, and take it back
+    Queue(Queue),
     /// Wait until a workload runs, a device is online, or an object is gone
     Wait(Wait),
     /// Show devices and regions on a map, by state
@@ -90,6 +92,46 @@ pub enum Verb {
     Completion {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct HubCommand {
+    #[command(flatten)]
+    pub start: Hub,
+    #[command(subcommand)]
+    pub verb: Option<HubVerb>,
+}
+
+/// What a running hub is told.
+#[derive(Clone, Debug, Subcommand)]
+pub enum HubVerb {
+    /// Say that devices which vanished together are really lost: their work is moved as each workload says
+    ConfirmLoss,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Queue {
+    /// Only for this device
+    #[arg(long, value_name = "DEVICE", add = ArgValueCompleter::new(complete::devices))]
+    pub on: Option<String>,
+    #[command(subcommand)]
+    pub verb: Option<QueueVerb>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum QueueVerb {
+    /// Take an addition back: the device does not get this workload until that changes
+    Cancel {
+        /// As `fulmar queue` shows it: DEVICE:NAMESPACE/WORKLOAD
+        id: String,
+    },
+    /// Give the workload to the device after all
+    Restore {
+        /// As it was cancelled: DEVICE:NAMESPACE/WORKLOAD
+        id: String,
     },
 }
 
@@ -455,6 +497,11 @@ pub enum Device {
         /// The key's id, or the name that its device had
         #[arg(value_name = "KEY")]
         key: String,
+    },
+    /// Show the last word of a device, and how old it is
+    Snapshot {
+        #[arg(add = ArgValueCompleter::new(complete::devices))]
+        name: String,
     },
     /// Say where a device is, or with --reset let it say so itself again
     Relocate(Relocate),

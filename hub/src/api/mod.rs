@@ -5,6 +5,7 @@
 
 mod artifact;
 mod auth;
+mod away;
 mod body;
 mod device;
 mod geojson;

@@ -6,8 +6,8 @@ use super::problem::{Refused, problem};
 use super::rate::{Bucket, too_often};
 use super::serve::Peer;
 use super::{
-    Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, device, health, list, object, openapi, plan, rejection, stream,
-    token,
+    Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, away, device, health, list, object, openapi, plan, rejection,
+    stream, token,
 };
 use crate::model::Kind;
 use crate::problem_code::ProblemCode;
@@ -111,6 +111,11 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, "/v1/devices/{name}/relocate", Right::Admin, || routing::post(device::relocate)),
     route(Method::Post, "/v1/devices/{name}/reject", Right::Admin, || routing::post(device::reject)),
     route(Method::Post, "/v1/devices/{name}/decommission", Right::Admin, || routing::post(device::decommission)),
+    route(Method::Get, "/v1/devices/{name}/snapshot", Right::Viewer, || routing::get(away::snapshot)),
+    route(Method::Get, "/v1/queue", Right::Viewer, || routing::get(away::queue)),
+    route(Method::Post, "/v1/queue/cancel", Right::Admin, || routing::post(away::cancel)),
+    route(Method::Post, "/v1/queue/restore", Right::Admin, || routing::post(away::restore)),
+    route(Method::Post, "/v1/hub/confirm-loss", Right::Admin, || routing::post(away::confirm_loss)),
     route(Method::Get, "/v1/rejections", Right::Viewer, || routing::get(rejection::list)),
     route(Method::Delete, "/v1/rejections/{id}", Right::Admin, || routing::delete(rejection::lift)),
     route(Method::Post, "/v1/join-tokens", Right::Admin, || routing::post(device::token_create)),

@@ -6,6 +6,7 @@ use super::port::Instant;
 use crate::commit::DeviceKeysRow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 use wire::desired::{ClassLimits, SignedHeader};
 use wire::hello::{Architecture, Capabilities, DeviceClass, Features, LossCounters};
 use wire::record::CapabilitySet;
@@ -136,7 +137,10 @@ pub(super) enum Presence {
     #[default]
     Never,
     Online,
-    Unknown,
+    /// Its connection ended, or its heartbeats stopped.
+    Suspect,
+    /// It stayed away: placement may move what it has.
+    Lost,
 }
 
 /// A session and the boot that it belongs to.
@@ -188,9 +192,17 @@ pub(super) struct Observed {
     /// Boots of the last two Hellos that differed, newest first.
     pub boots: [Option<BootId>; 2],
     pub is_cloned: bool,
-    /// When it was lost last, and how many times in a row, each soon after the one before.
-    pub lost_at: Option<Instant>,
+    /// When it became suspect last, and how many times in a row, each soon after the one before.
+    pub suspected_at: Option<Instant>,
     pub losses: u32,
+    /// Since when it counts as lost.
+    pub lost_since: Option<Instant>,
+    /// When work was last moved away from it, and in which loss.
+    pub replaced: Option<(Instant, Instant)>,
+    /// When the hub last vouched for freshness.
+    pub fresh_at: Option<Instant>,
+    /// What its newest set changes that it has not accepted, by workload: since when.
+    pub waits: BTreeMap<u32, u64>,
     /// Its agent's own warnings that became events.
     pub warnings: Bucket,
 }
@@ -214,6 +226,11 @@ impl Bucket {
         let has_room = self.spent < burst;
         self.spent += u64::from(has_room);
         has_room
+    }
+
+    /// When something is given back.
+    pub fn free_at(&self, per_second: u64) -> Instant {
+        self.since.after(Duration::from_secs(1) / u32::try_from(per_second.max(1)).unwrap_or(u32::MAX))
     }
 }
 

@@ -30,15 +30,13 @@ impl Engine {
     ) -> Result<Answer, Problem> {
         let stored = self.state.objects.get(key).ok_or_else(|| self.missing(key))?;
         let body = stored.workload().ok_or_else(|| problem::not_found(key))?;
-        let Some(encoded) = &body.encoded else {
+        let Some((mut view, current)) = self.asked(now, key, stored, body) else {
             return Err(problem::invalid("/spec", "an artifact of this workload is missing".to_owned()));
         };
-        let mut view = self.view(key, stored, body, encoded);
         if let Some(point) = near {
             let distance_max = distance_max.or(view.terms.near.and_then(|near| near.distance_max));
             view.terms.near = Some(Near { point, distance_max });
         }
-        let current = self.current(body.id);
         let snapshot = self.snapshot(now);
         let (value, text) = match device {
             None => {

@@ -250,11 +250,11 @@ impl Engine {
         if let Some(before) = self.state.objects.get(&ObjectKey::device(name)) {
             let mut body = before.body.clone();
             if let Spec::Device(device) = &mut body.spec {
-                let was = &device.reported;
-                device.reported = match position {
-                    Some(_) => Reported { class, position, position_ms: now.wall_ms },
-                    None => Reported { class, position: was.position, position_ms: was.position_ms },
-                };
+                device.reported.class = class;
+                if position.is_some() {
+                    device.reported.position = position;
+                    device.reported.position_ms = now.wall_ms;
+                }
                 device.spec.approved |= token.approve;
             }
             return body;
@@ -264,7 +264,7 @@ impl Engine {
             annotations: BTreeMap::new(),
             spec: Spec::Device(DeviceBody {
                 spec: DeviceSpec { approved: token.approve, ..DeviceSpec::default() },
-                reported: Reported { class, position, position_ms: now.wall_ms },
+                reported: Reported { class, position, position_ms: now.wall_ms, ..Reported::default() },
             }),
             managed: Vec::new(),
         }

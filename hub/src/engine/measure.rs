@@ -28,7 +28,10 @@ impl Engine {
         for (_, device) in self.state.devices.iter() {
             match device.observed.presence {
                 Presence::Online => measures.devices_online += 1,
-                Presence::Unknown => measures.devices_unknown += 1,
+                Presence::Suspect | Presence::Lost if device.observed.last_seen.is_none() => {
+                    measures.devices_never += 1
+                }
+                Presence::Suspect | Presence::Lost => measures.devices_unknown += 1,
                 Presence::Never => measures.devices_never += 1,
             }
         }

@@ -3,6 +3,7 @@
 //! `handle(now, input)`, then `poll(now)` until `None`, then `poll_timeout()`. Answers and publications that a change
 //! causes leave only when the change is durable.
 
+mod alone;
 mod apply;
 mod changes;
 mod clock;
@@ -16,6 +17,7 @@ mod join;
 mod lease;
 mod liveness;
 mod log;
+mod mass_loss;
 mod measure;
 mod namespace;
 mod object;
@@ -27,11 +29,14 @@ mod plan;
 pub mod port;
 mod problem;
 mod quarantine;
+mod queue;
 mod rejection;
+mod replacement;
 mod request;
 mod route;
 mod selection;
 mod session;
+mod snapshot;
 mod state;
 mod status;
 mod stored;
@@ -123,6 +128,7 @@ struct Settings {
     spread: Duration,
     sweep: Duration,
     republish_per_second: u32,
+    lost_after: Duration,
 }
 
 impl Engine {
@@ -138,6 +144,7 @@ impl Engine {
             spread,
             sweep,
             republish_per_second,
+            lost_after,
         } = config;
         let mut state = State::new(loaded.fleet, exchange);
         state.workload_id_next = loaded.workload_id_next.max(1);
@@ -168,7 +175,17 @@ impl Engine {
         let namespaces = Namespaces::of(&state);
         let leases = Leases::new(&state.leases, loaded.sequence);
         let mut engine = Self {
-            config: Settings { broker, artifacts, certificate, trust, heartbeat, spread, sweep, republish_per_second },
+            config: Settings {
+                broker,
+                artifacts,
+                certificate,
+                trust,
+                heartbeat,
+                spread,
+                sweep,
+                republish_per_second,
+                lost_after,
+            },
             hub_signing: loaded.hub_signing,
             incarnation: loaded.incarnation,
             state,
@@ -225,11 +242,12 @@ impl Engine {
             return Some(effect);
         }
         self.namespaces_run(now);
+        // Before placement, which moves what the lost had.
+        self.presence_run(now);
         self.placement_run(now);
         self.tell_too_large(now);
         self.dispatch_run(now);
         self.leases_run(now);
-        self.presence_run(now);
         self.quarantine_run(now);
         self.leaving_run(now);
         self.changes_run(now);

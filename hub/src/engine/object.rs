@@ -460,6 +460,7 @@ fn merged(before: &DeviceSpec, manifest: DeviceManifest) -> DeviceSpec {
         site: manifest.site,
         pool: manifest.pool,
         taints: manifest.taints,
+        withheld: manifest.withheld.unwrap_or_else(|| before.withheld.clone()),
     }
 }
 

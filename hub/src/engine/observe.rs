@@ -3,7 +3,7 @@
 //! Controllers are signalled here and told nothing.
 
 use super::Engine;
-use super::device::{Entry, Presence, Reported, Talk};
+use super::device::{Entry, Reported, Talk};
 use super::event::Draft;
 use super::object::Act;
 use super::port::Now;
@@ -21,10 +21,6 @@ use wire::{Kind, LiveContext};
 const MOVED_M: u32 = 50;
 /// Pause between two stored positions of one device.
 const POSITION_PAUSE: Duration = Duration::from_secs(60);
-/// A device that is lost again within this time flaps.
-const FLAPPING_PAUSE: Duration = Duration::from_secs(600);
-/// Losses in a row that are told one by one.
-pub(super) const LOSSES_TOLD: u32 = 3;
 
 impl Engine {
     pub(super) fn on_status(&mut self, now: Now, index: u32, _talk: Talk, body: &[u8]) {
@@ -122,33 +118,7 @@ impl Engine {
         if talk.is_none_or(|talk| talk.boot != will.boot) {
             return;
         }
-        self.lost(now, index, "its connection ended");
-    }
-
-    /// Marks a device as not heard of. What it runs goes on; nothing moves.
-    pub(super) fn lost(&mut self, now: Now, index: u32, why: &str) {
-        let Some(device) = self.state.devices.get_mut(index) else { return };
-        if device.observed.presence != Presence::Online {
-            return;
-        }
-        device.observed.presence = Presence::Unknown;
-        let before = device.observed.lost_at.replace(now.monotonic);
-        let is_again = before.is_some_and(|before| now.monotonic.since(before) < FLAPPING_PAUSE);
-        device.observed.losses = if is_again { device.observed.losses.saturating_add(1) } else { 1 };
-        let (losses, name) = (device.observed.losses, device.keys.name.clone());
-        self.touch_device(now, index);
-        let key = ObjectKey::device(&name);
-        if losses <= LOSSES_TOLD {
-            let text = format!("{why}; what it runs goes on running, nothing is moved");
-            self.tell(now, Draft::warning("Unknown", &key, text).on(&name));
-        } else if losses == LOSSES_TOLD + 1 {
-            let minutes = FLAPPING_PAUSE.as_secs() / 60;
-            let text = format!(
-                "it comes and goes: more is not told until it has stayed for {minutes} minutes; what it runs goes on running, nothing is \
-                 moved. Look at its power and its radio"
-            );
-            self.tell(now, Draft::warning("Flapping", &key, text).on(&name));
-        }
+        self.suspected(now, index, "its connection ended");
     }
 
     pub(super) fn on_log_frame(&mut self, now: Now, index: u32, talk: Talk, body: &[u8]) {

@@ -40,6 +40,8 @@ pub(super) enum Release {
         workload: u32,
         fence: Fence,
     },
+    /// An operator said that who is missing is lost.
+    LossConfirmed,
 }
 
 /// An answer that saw this batch, and its question, in case the batch fails.
@@ -62,6 +64,29 @@ struct Pending {
     done: Vec<(ObjectKey, Did)>,
     /// Workloads whose labels change.
     relabelled: Vec<ObjectKey>,
+}
+
+/// A batch in the making: applied already, not sent.
+#[derive(Default)]
+pub(super) struct OpenBatch {
+    /// `None`: replaced by a later one.
+    writes: Vec<Option<Write>>,
+    /// Where the set of a device is among them.
+    sets: BTreeMap<DeviceId, usize>,
+    audit: Vec<AuditEntry>,
+    undo: Vec<Undo>,
+    releases: Vec<Release>,
+    bodies: BTreeMap<DeviceId, Arc<[u8]>>,
+    removed: Vec<DeviceId>,
+    done: Vec<(ObjectKey, Did)>,
+    relabelled: Vec<ObjectKey>,
+}
+
+impl OpenBatch {
+    /// Devices that get a new set.
+    pub fn devices(&self) -> usize {
+        self.sets.len()
+    }
 }
 
 /// The pipeline.
@@ -112,23 +137,41 @@ impl Pipeline {
 impl Engine {
     /// Applies and sends one batch. The sequence is `self.pipeline.next()` as of before.
     pub(super) fn commit(&mut self, writes: Vec<Write>, audit: Vec<AuditEntry>, releases: Vec<Release>) {
-        let sequence = self.pipeline.next();
+        let mut open = OpenBatch::default();
+        self.batch_add(&mut open, writes, audit, releases);
+        self.batch_send(open);
+    }
+
+    /// Applies more to a batch that is not sent yet. Nothing else may be committed meanwhile: its number is not taken yet.
+    pub(super) fn batch_add(
+        &mut self,
+        open: &mut OpenBatch,
+        writes: Vec<Write>,
+        audit: Vec<AuditEntry>,
+        releases: Vec<Release>,
+    ) {
         let done = self.done_by(&writes);
         self.changes.begin(&done);
         let labels = |state: &State, key: &ObjectKey| state.objects.get(key).map(|stored| stored.body.labels.clone());
         let workloads = done.iter().map(|(key, _)| key).filter(|key| key.kind == Kind::Workload);
         let before: Vec<_> = workloads.map(|key| (key.clone(), labels(&self.state, key))).collect();
-        let undo = writes.iter().map(|write| self.state.apply(write)).collect();
+        open.undo.extend(writes.iter().map(|write| self.state.apply(write)));
         let is_relabelled = |(key, before): &(ObjectKey, _)| labels(&self.state, key) != *before;
-        let relabelled = before.into_iter().filter(is_relabelled).map(|(key, _)| key).collect();
-        let mut bodies = BTreeMap::new();
-        let mut removed = Vec::new();
-        for write in &writes {
-            match write {
+        open.relabelled.extend(before.into_iter().filter(is_relabelled).map(|(key, _)| key));
+        open.done.extend(done);
+        open.audit.extend(audit);
+        open.releases.extend(releases);
+        for write in writes {
+            match &write {
                 Write::DesiredPut { device, body, .. } => {
-                    bodies.insert(*device, Arc::from(body.as_slice()));
+                    open.bodies.insert(*device, Arc::from(body.as_slice()));
+                    // One set for a device in a batch: they share a revision, and the last one is what holds.
+                    let next = open.writes.len();
+                    if let Some(earlier) = open.sets.insert(*device, next).and_then(|at| open.writes.get_mut(at)) {
+                        *earlier = None;
+                    }
                 }
-                Write::DesiredDelete { device } => removed.push(*device),
+                Write::DesiredDelete { device } => open.removed.push(*device),
                 Write::ObjectPut(_)
                 | Write::ObjectDelete { .. }
                 | Write::DeviceKeysPut(_)
@@ -143,18 +186,30 @@ impl Engine {
                 | Write::LeasePut(_)
                 | Write::LeaseDelete { .. } => {}
             }
+            open.writes.push(Some(write));
         }
+    }
+
+    /// Sends a batch, unless it is empty.
+    pub(super) fn batch_send(&mut self, open: OpenBatch) {
+        let OpenBatch { writes, sets: _, audit, undo, releases, bodies, removed, done, relabelled } = open;
+        if writes.is_empty() && audit.is_empty() && releases.is_empty() {
+            return;
+        }
+        let sequence = self.pipeline.next();
+        let parked = Vec::new();
         self.pipeline.pending.push_back(Pending {
             sequence,
             undo,
             releases,
-            parked: Vec::new(),
+            parked,
             bodies,
             removed,
             done,
             relabelled,
         });
         let era = self.pipeline.era;
+        let writes = writes.into_iter().flatten().collect();
         self.effects.push_back(Effect::Commit(Batch { sequence, era, writes, audit }));
     }
 
@@ -194,6 +249,7 @@ impl Engine {
             let Some(index) = self.state.devices.index_of(id) else { continue };
             if let (Some(body), Some(device)) = (done.bodies.get(&id), self.state.devices.get_mut(index)) {
                 device.durable = Some(Durable { signed: header, body: body.clone() });
+                self.state.waits_note(index, now.wall_ms);
                 self.dispatch_changed(index);
             }
             self.touch_device(now, index);
@@ -226,6 +282,7 @@ impl Engine {
                 Release::Event(draft) => self.tell(now, draft),
                 Release::DeviceChanged(name) => self.device_changed(now, &name),
                 Release::Lease { workload, fence } => self.lease_durable(now, workload, fence),
+                Release::LossConfirmed => self.loss_confirmed(now),
             }
         }
         for Parked { ticket, actor: _, request: _, result } in done.parked {

@@ -6,13 +6,13 @@
 use super::Engine;
 use super::desired;
 use super::event::Draft;
-use super::pending::Release;
+use super::pending::{OpenBatch, Release};
 use super::port::{Instant, Now};
 use super::stored::{Stored, WorkloadBody};
 use super::terms::fulfilment;
 use crate::commit::{AuditEntry, Write};
-use crate::model::{Fulfilment, ObjectKey};
-use crate::scheduler::{self, CurrentPlacement, DeviceIndex, Snapshot, Wanted, WorkloadSpecView};
+use crate::model::{Fulfilment, ObjectKey, OnReturn};
+use crate::scheduler::{self, Code, CurrentPlacement, DeviceIndex, Snapshot, Wanted, WorkloadSpecView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,9 @@ const BATCHES_AHEAD_MAX: usize = 64;
 const PERIOD: Duration = Duration::from_secs(30);
 /// After a failed commit.
 const RETRY: Duration = Duration::from_secs(5);
-const ACTOR: &str = "system:placement";
+pub(super) const ACTOR: &str = "system:placement";
+/// Devices that an event names.
+const NAMED_MAX: usize = 4;
 /// Events of one batch; the rest is summed up.
 const EVENTS_PER_BATCH_MAX: usize = 32;
 
@@ -61,6 +63,8 @@ pub(super) struct Placement {
     is_all_due: bool,
     again_at: Option<Instant>,
     retry_at: Option<Instant>,
+    /// When to look at whom again, because a lost device is to be given up then.
+    later: BTreeSet<(Instant, u32)>,
     pub found: BTreeMap<u32, Found>,
     /// Counts since start, for who measures.
     pub runs: u64,
@@ -77,6 +81,11 @@ impl Placement {
         self.dirty.extend(workloads);
     }
 
+    /// As `mark`, at a time.
+    pub fn mark_at(&mut self, at: Instant, workload: u32) {
+        self.later.insert((at, workload));
+    }
+
     /// A commit failed: everything is looked at again, a little later.
     pub fn failed(&mut self, now: Instant) {
         self.is_all_due = true;
@@ -84,7 +93,7 @@ impl Placement {
     }
 
     pub fn timeout(&self) -> Option<Instant> {
-        self.retry_at.or(self.again_at)
+        self.retry_at.or_else(|| self.again_at.into_iter().chain(self.later.first().map(|(at, _)| *at)).min())
     }
 }
 
@@ -93,7 +102,17 @@ struct Round {
     /// Device and the set of workloads that it is to hold.
     sets: Vec<(u32, BTreeSet<u32>)>,
     releases: Vec<Release>,
+    /// Lost devices that it left and may come back to, and devices that are back and of which that is decided.
+    displaced: Vec<u32>,
+    settled: Vec<u32>,
     is_cut: bool,
+}
+
+impl Round {
+    fn new() -> Self {
+        let (sets, releases, displaced, settled) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { sets, releases, displaced, settled, is_cut: false }
+    }
 }
 
 impl Engine {
@@ -109,25 +128,40 @@ impl Engine {
             // Workloads that are gone and still held.
             self.placement.mark_all(self.state.holders.keys());
         }
+        while let Some((at, workload)) = self.placement.later.first().copied()
+            && at <= now.monotonic
+        {
+            self.placement.later.pop_first();
+            self.placement.mark(workload);
+        }
+        // Many workloads of the same devices make one set for each of these.
+        let mut open = OpenBatch::default();
         while self.pipeline.len() < BATCHES_AHEAD_MAX
             && let Some(workload) = self.placement.dirty.pop_first()
         {
-            self.place(now, workload);
+            self.place(now, workload, &mut open);
+            if open.devices() > DEVICES_PER_BATCH_MAX / 2 {
+                self.batch_send(std::mem::take(&mut open));
+            }
         }
+        self.batch_send(open);
     }
 
-    fn place(&mut self, now: Now, workload: u32) {
+    fn place(&mut self, now: Now, workload: u32, open: &mut OpenBatch) {
+        let room = DEVICES_PER_BATCH_MAX - open.devices();
         self.placement.runs += 1;
         let key = self.state.workloads.get(&workload).cloned();
         let stored = key.as_ref().and_then(|key| self.state.objects.get(key)).cloned();
         let (object, round) = match (&key, stored.as_deref().map(|stored| (stored, stored.workload()))) {
-            (Some(key), Some((stored, Some(body)))) => (key.to_string(), self.plan(now, key, stored, body)),
-            _ => (format!("workload #{workload}"), self.plan_removal(workload)),
+            (Some(key), Some((stored, Some(body)))) => (key.to_string(), self.plan(now, key, stored, body, room)),
+            _ => (format!("workload #{workload}"), self.plan_removal(workload, room)),
         };
         if round.is_cut {
             self.placement.mark(workload);
         }
-        let writes: Vec<Write> = round.sets.iter().filter_map(|(index, set)| self.desired_write(*index, set)).collect();
+        let mut writes: Vec<Write> =
+            round.sets.iter().filter_map(|(index, set)| self.desired_write(*index, set)).collect();
+        let mut audit = self.displacement_writes(now, workload, &round.displaced, &round.settled, &mut writes);
         if writes.is_empty() {
             // What is only told, such as a shortfall, needs no commit.
             for release in round.releases {
@@ -145,7 +179,8 @@ impl Engine {
             before: None,
             after: None,
         };
-        self.commit(writes, vec![entry], round.releases);
+        audit.push(entry);
+        self.batch_add(open, writes, audit, round.releases);
         self.mark_avoiding(key.as_ref());
     }
 
@@ -162,32 +197,49 @@ impl Engine {
         self.placement.mark_all(lacking.iter());
     }
 
-    fn plan_removal(&mut self, workload: u32) -> Round {
+    fn plan_removal(&mut self, workload: u32, room: usize) -> Round {
         self.placement.found.remove(&workload);
         let holders: Vec<u32> = self.state.holders.get(&workload).into_iter().flatten().copied().collect();
-        let is_cut = holders.len() > DEVICES_PER_BATCH_MAX;
-        let sets = holders.into_iter().take(DEVICES_PER_BATCH_MAX);
-        Round {
-            sets: sets.map(|index| (index, self.set_without(index, workload))).collect(),
-            releases: Vec::new(),
-            is_cut,
-        }
+        let is_cut = holders.len() > room;
+        let sets = holders.into_iter().take(room);
+        Round { sets: sets.map(|index| (index, self.set_without(index, workload))).collect(), is_cut, ..Round::new() }
     }
 
-    fn plan(&mut self, now: Now, key: &ObjectKey, stored: &Stored, body: &WorkloadBody) -> Round {
-        let mut round = Round { sets: Vec::new(), releases: Vec::new(), is_cut: false };
-        let Some(encoded) = &body.encoded else { return round };
-        let view = self.view(key, stored, body, encoded);
-        let current = self.current(body.id);
+    fn plan(&mut self, now: Now, key: &ObjectKey, stored: &Stored, body: &WorkloadBody, room: usize) -> Round {
+        let mut round = Round::new();
+        let Some((view, current)) = self.asked(now, key, stored, body) else { return round };
         let snapshot = self.snapshot(now);
         let decision = scheduler::place(&snapshot, &view, &current);
+        let news = decision.chosen.iter().filter(|chosen| self.held(chosen.device.0, body.id).is_none());
+        let newcomers: Vec<&str> = news.map(|chosen| chosen.name.as_str()).take(NAMED_MAX).collect();
+        // What nobody can take in place of a lost device stays with it: it goes on there, or begins when it is back.
+        let mut waits = usize::try_from(decision.shortfall).unwrap_or(usize::MAX);
+        let mut waiting = 0;
         for removed in &decision.removed {
             let index = removed.device.0;
+            if self.held(index, body.id).is_none() {
+                continue;
+            }
+            let is_lost = removed.code == Code::DeviceLost;
+            if is_lost && (waits > 0 || decision.held_back > 0) {
+                waits = waits.saturating_sub(1);
+                waiting += 1;
+                continue;
+            }
             round.sets.push((index, self.set_without(index, body.id)));
             self.placement.removed += 1;
-            let name = removed.name.clone().unwrap_or_default();
-            let text = format!("taken off {name}: {}", removed.code.as_str());
-            round.releases.push(Release::Event(Draft::normal("Removed", key, text).on(&name)));
+            let draft = if is_lost {
+                self.replacement_done(now, index);
+                if body.spec.partition.on_return() != OnReturn::KeepReplacement {
+                    round.displaced.push(index);
+                }
+                self.replaced_draft(now, key, index, &newcomers)
+            } else {
+                let name = removed.name.clone().unwrap_or_default();
+                let text = format!("taken off {name}: {}", removed.code.as_str());
+                Draft::normal("Removed", key, text).on(&name)
+            };
+            round.releases.push(Release::Event(draft));
         }
         for chosen in &decision.chosen {
             let index = chosen.device.0;
@@ -205,21 +257,26 @@ impl Engine {
                 round.releases.push(Release::Event(Draft::normal("Placed", key, text).on(&chosen.name)));
             }
         }
-        round.is_cut = round.sets.len() > DEVICES_PER_BATCH_MAX;
-        round.sets.truncate(DEVICES_PER_BATCH_MAX);
+        round.settled = self.settled(body);
+        if let (_, Some(at)) = self.given_up(now, body) {
+            self.placement.mark_at(at, body.id);
+        }
+        round.is_cut = round.sets.len() > room;
+        round.sets.truncate(room);
         let events = round.releases.len();
         if events > EVENTS_PER_BATCH_MAX {
             round.releases.truncate(EVENTS_PER_BATCH_MAX);
             let text = format!("and {} more placements changed", events - EVENTS_PER_BATCH_MAX);
             round.releases.push(Release::Event(Draft::normal("Placed", key, text)));
         }
-        let chosen = u32::try_from(decision.chosen.len()).unwrap_or(u32::MAX);
+        let chosen = u32::try_from(decision.chosen.len()).unwrap_or(u32::MAX).saturating_add(waiting);
+        let missing = decision.shortfall.saturating_sub(waiting);
         let wanted = match decision.wanted {
             Wanted::Replicas(replicas) => replicas,
             // With `nearestPer` some of the devices that it follows from can be missing.
-            Wanted::Every => chosen.saturating_add(decision.held_back).saturating_add(decision.shortfall),
+            Wanted::Every => chosen.saturating_add(decision.held_back).saturating_add(missing),
         };
-        let reason = if decision.shortfall > 0 || chosen == 0 && wanted > 0 || !decision.unresolved.is_empty() {
+        let reason = if missing > 0 || chosen == 0 && wanted > 0 || !decision.unresolved.is_empty() {
             self.shortfall_reason(now, &view, &current)
         } else {
             String::new()
@@ -227,7 +284,7 @@ impl Engine {
         let found = Found {
             generation: stored.generation,
             wanted,
-            missing: decision.shortfall,
+            missing,
             held_back: decision.held_back,
             fulfilment: fulfilment(decision.fulfilment),
             reason,

@@ -213,8 +213,7 @@ impl Engine {
         let key = self.state.workloads.get(&id)?.clone();
         let stored = self.state.objects.get(&key)?.clone();
         let body = stored.workload()?;
-        let view = self.view(&key, &stored, body, body.encoded.as_ref()?);
-        let current = self.current(id);
+        let (view, current) = self.asked(now, &key, &stored, body)?;
         let decision = scheduler::place(&self.snapshot(now), &view, &current);
         let held = |index: u32| self.held(index, id);
         let Decision { chosen, removed, shortfall, .. } = &decision;

@@ -90,6 +90,8 @@ pub struct EngineConfig {
     pub sweep: Duration,
     /// Publications of retained sets per second after a reconnect.
     pub republish_per_second: u32,
+    /// A device that was suspect for so long is lost.
+    pub lost_after: Duration,
 }
 
 impl EngineConfig {
@@ -105,6 +107,7 @@ impl EngineConfig {
             spread: Duration::from_secs(2),
             sweep: Duration::from_secs(3600),
             republish_per_second: 500,
+            lost_after: Duration::from_secs(1),
         }
     }
 }
@@ -243,6 +246,15 @@ pub enum Follow {
     Follow,
 }
 
+/// What becomes of something that waits for a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueVerb {
+    /// Withheld from the device until the workload changes.
+    Cancel,
+    /// No longer withheld.
+    Restore,
+}
+
 /// Changes of a device by an operator, apart from its document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChange {
@@ -316,6 +328,21 @@ pub enum Request {
         name: String,
         change: DeviceChange,
     },
+    /// What waits for devices that are away; `None`: for all of them.
+    Queue {
+        device: Option<String>,
+    },
+    /// Takes back what waits, or gives that up again.
+    QueueChange {
+        id: String,
+        verb: QueueVerb,
+    },
+    /// The last word of a device.
+    Snapshot {
+        name: String,
+    },
+    /// Who went missing when so many did is lost: the guard against mass loss goes.
+    LossConfirm,
     /// One page of the keys that may not join; `after`: the last of the page before.
     Rejections {
         limit: usize,
@@ -480,6 +507,8 @@ pub enum Answer {
     Explanation(Value),
     /// A plan, or what became of one.
     Plan(Value),
+    /// A document that is no object.
+    Report(Value),
     /// Oldest first; if the request asked to follow, the rest comes as `Effect::Stream`.
     Logs(Vec<LogLine>),
     Events(Vec<EventLine>),

@@ -28,6 +28,17 @@ pub(super) fn not_rejected(device: DeviceId) -> Problem {
     problem(ProblemCode::NotFound, format!("no key {device} is rejected"), vec!["fulmar device rejected".to_owned()])
 }
 
+pub(super) fn not_queued(id: &str) -> Problem {
+    let shown: String = id.chars().take(120).collect();
+    let detail = format!("nothing waits under the id {shown:?}: the device may have come back meanwhile");
+    problem(ProblemCode::NotFound, detail, vec!["fulmar queue".to_owned()])
+}
+
+pub(super) fn not_cancellable(id: &str, why: &str) -> Problem {
+    let detail = format!("{id} cannot be taken back for this one device: {why}");
+    problem(ProblemCode::NotCancellable, detail, vec!["fulmar queue".to_owned()])
+}
+
 pub(super) fn namespace_not_found(name: &str) -> Problem {
     let shown: String = name.chars().take(80).collect();
     let detail = format!("there is no namespace {shown:?}; make it first, or name another one");

@@ -39,7 +39,7 @@ impl Engine {
              Look at the device; if it is not yours any more: fulmar delete device {name}"
         );
         self.tell(now, Draft::warning("Quarantined", &ObjectKey::device(&name), text).on(&name));
-        self.lost(now, index, "it is in quarantine");
+        self.suspected(now, index, "it is in quarantine");
         self.touch_device(now, index);
     }
 

@@ -21,6 +21,8 @@ impl Engine {
             | Request::DeviceChange { .. }
             | Request::TokenCreate { .. }
             | Request::RejectionLift { .. }
+            | Request::LossConfirm
+            | Request::QueueChange { .. }
             | Request::PlanApply { .. }
             | Request::ApiTokenCreate { .. } => return self.write_request(now, ticket, actor, request),
             Request::Get { key } => self.get(now, key),
@@ -60,6 +62,8 @@ impl Engine {
                 None => Err(problem::body_not_found()),
             },
             Request::Rejections { limit, after } => Ok(self.rejections(*limit, *after)),
+            Request::Queue { device } => self.queue(now, device.as_deref()),
+            Request::Snapshot { name } => self.snapshot_of(now, name),
             Request::Status => Ok(Answer::Status(self.hub_status())),
             Request::Measure => Ok(Answer::Measures(Box::new(self.measures(now)))),
         };
@@ -91,6 +95,8 @@ impl Engine {
                 self.api_token_create(now, ticket, actor, document, *sha256)
             }
             Request::RejectionLift { device } => self.rejection_lift(now, ticket, actor, *device),
+            Request::LossConfirm => self.loss_confirm(now, ticket, actor),
+            Request::QueueChange { id, verb } => self.queue_change(now, ticket, actor, id, *verb),
             Request::PlanApply { plan } => self.plan_apply(now, ticket, actor, plan),
             Request::Get { .. }
             | Request::Plan { .. }
@@ -104,6 +110,8 @@ impl Engine {
             | Request::Events { .. }
             | Request::Body { .. }
             | Request::Rejections { .. }
+            | Request::Queue { .. }
+            | Request::Snapshot { .. }
             | Request::Status
             | Request::Measure => return,
         };
@@ -158,7 +166,7 @@ impl Engine {
             messages_refused: self.messages_refused,
             commits_pending: narrow(self.pipeline.len()),
             writable: self.pipeline.is_writable(),
-            conditions: self.clock_condition().into_iter().collect(),
+            conditions: self.clock_condition().into_iter().chain(self.guard_condition()).collect(),
             // The edge knows.
             certificate: None,
         }

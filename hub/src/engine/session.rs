@@ -3,9 +3,8 @@
 //! A message of a wrong key, boot or session changes nothing but a counter. What is retained under `up/` is cleared.
 
 use super::Engine;
-use super::device::{Durable, Known, Presence, Talk};
+use super::device::{Durable, Known, Talk};
 use super::event::Draft;
-use super::observe::LOSSES_TOLD;
 use super::port::{Instant, Now};
 use crate::commit::{AuditEntry, Write};
 use crate::model::ObjectKey;
@@ -231,6 +230,7 @@ impl Engine {
         device.observed.is_ahead = is_ahead;
         let name = device.keys.name.clone();
         let fresh = Fresh { nonce: fixed.nonce, revision, digest, time_ms: now.wall_ms, session, heartbeat_s, asks };
+        device.observed.fresh_at = Some(now.monotonic);
         self.send_outside(index, fixed.boot, &fresh);
         if is_news {
             let text = format!(
@@ -352,22 +352,6 @@ impl Engine {
         let scaled = self.state.devices.len() as u64 / 5_000;
         let seconds = self.config.heartbeat.as_secs().max(scaled).max(1);
         u16::try_from(seconds).unwrap_or(u16::MAX)
-    }
-
-    /// Something authentic came.
-    fn seen(&mut self, now: Now, index: u32) {
-        let Some(device) = self.state.devices.get_mut(index) else { return };
-        device.observed.last_seen = Some(now.monotonic);
-        device.observed.last_seen_wall_ms = now.wall_ms;
-        if device.observed.presence != Presence::Online {
-            device.observed.presence = Presence::Online;
-            let (name, losses) = (device.keys.name.clone(), device.observed.losses);
-            self.watch_presence(now, index);
-            self.touch_device(now, index);
-            if losses <= LOSSES_TOLD {
-                self.tell(now, Draft::normal("Online", &ObjectKey::device(&name), "is online").on(&name));
-            }
-        }
     }
 }
 

@@ -58,6 +58,10 @@ pub(super) struct State {
     pub placed: Placed,
     /// Workloads by the one that they keep away from, which need not exist.
     pub avoided_by: BTreeMap<ObjectKey, BTreeSet<u32>>,
+    /// Names of devices by the workload that was moved away from them while they were lost.
+    pub displaced: BTreeMap<u32, BTreeSet<String>>,
+    /// Names of devices, and the generation, by the workload that is withheld from them.
+    pub withheld: BTreeMap<ObjectKey, BTreeMap<String, u64>>,
     pub workload_id_next: u32,
     /// The last right to each exclusive workload, also of those that are gone and may still run.
     pub leases: BTreeMap<u32, LeaseRow>,
@@ -78,6 +82,8 @@ impl State {
             holders: HashMap::new(),
             placed: Placed::default(),
             avoided_by: BTreeMap::new(),
+            displaced: BTreeMap::new(),
+            withheld: BTreeMap::new(),
             workload_id_next: 1,
             leases: BTreeMap::new(),
         }
@@ -202,6 +208,8 @@ impl State {
                 };
             }
             Kind::Device => {
+                self.displaced_set(&key.name, before.as_deref(), after.as_deref());
+                self.withheld_set(&key.name, before.as_deref(), after.as_deref());
                 if let Some(index) = self.devices.index_named(&key.name) {
                     self.refresh(index);
                 }
@@ -228,6 +236,24 @@ impl State {
             Kind::Namespace | Kind::Artifact | Kind::Placement | Kind::Token => {}
         }
         before
+    }
+
+    fn displaced_set(&mut self, name: &str, before: Option<&Stored>, after: Option<&Stored>) {
+        let of = |stored: Option<&Stored>| {
+            let body = stored.and_then(Stored::device);
+            body.map(|body| body.reported.displaced.clone()).unwrap_or_default()
+        };
+        for id in of(before) {
+            if let Some(names) = self.displaced.get_mut(&id) {
+                names.remove(name);
+                if names.is_empty() {
+                    self.displaced.remove(&id);
+                }
+            }
+        }
+        for id in of(after) {
+            self.displaced.entry(id).or_default().insert(name.to_owned());
+        }
     }
 
     fn with_encoding(&self, stored: Arc<Stored>) -> Arc<Stored> {
@@ -420,6 +446,7 @@ impl State {
             site: body.and_then(|body| body.spec.site.as_deref()).map(Into::into),
             taints: body.map(|body| body.spec.taints.iter().map(taint).collect()).unwrap_or_default(),
             runs: assigned.keys().copied().map(WorkloadNumber).collect(),
+            is_lost: device.observed.lost_since.is_some(),
         };
         if let Err(error) = self.fleet.put(DeviceIndex(index), facts) {
             tracing::error!(%error, "a device is beyond the fleet's limit and gets no work");

@@ -1,13 +1,14 @@
 //! Status of objects, derived when somebody looks: nothing here is stored, and nothing is decided by it.
 
 use super::Engine;
+use super::alone::{alone, span};
 use super::device::{Device, Entry, Presence, class_name};
 use super::placement::Found;
 use super::port::Now;
 use super::stored::{DeviceBody, Spec, Stored, WorkloadBody, timestamp};
 use crate::model::{
     Capacity, ComponentView, Condition, ConditionStatus, DeviceStatus, DeviceWorkload, Fulfilment, ObjectKey, Online,
-    OnlineState, RevisionStatus, Shortfall, WorkloadDevice, WorkloadSpec, WorkloadStatus,
+    OnlineState, RevisionStatus, Shortfall, Silence, WorkloadDevice, WorkloadSpec, WorkloadStatus,
 };
 use crate::scheduler::PositionSource;
 use serde_json::Value;
@@ -37,7 +38,7 @@ pub(super) enum Health {
     Right,
 }
 
-fn state_name(state: State) -> &'static str {
+pub(super) fn state_name(state: State) -> &'static str {
     match state {
         State::Waiting => "Waiting",
         State::Fetching => "Fetching",
@@ -99,15 +100,7 @@ impl Engine {
             class: known.map_or(body.reported.class.clone(), |known| class_name(known.class).to_owned()),
             architecture: known.map_or("", |known| architecture_name(known.architecture)).to_owned(),
             agent_version: known.map_or_else(String::new, |known| known.agent_version.clone()),
-            online: Online {
-                state: match observed.presence {
-                    Presence::Never => OnlineState::Never,
-                    Presence::Online => OnlineState::Online,
-                    Presence::Unknown => OnlineState::Unknown,
-                },
-                last_seen: observed.last_seen.map_or_else(String::new, |_| timestamp(observed.last_seen_wall_ms)),
-                last_seen_age_ms: observed.last_seen.map(|at| now.monotonic.0.saturating_sub(at.0)),
-            },
+            online: self.online(now, device),
             uptime_s: observed.reported.as_ref().map(|reported| {
                 let since = if is_online(device) { now.monotonic.since(reported.at).as_secs() } else { 0 };
                 u64::from(reported.uptime_s) + since
@@ -130,6 +123,25 @@ impl Engine {
             workloads: self.device_workloads(now, device),
             conditions: self.device_conditions(device, body, desired == accepted),
         })
+    }
+
+    pub(super) fn online(&self, now: Now, device: &Device) -> Online {
+        let observed = &device.observed;
+        Online {
+            state: match observed.presence {
+                Presence::Online => OnlineState::Online,
+                Presence::Never => OnlineState::Never,
+                Presence::Suspect | Presence::Lost if observed.last_seen.is_none() => OnlineState::Never,
+                Presence::Suspect | Presence::Lost => OnlineState::Unknown,
+            },
+            last_seen: observed.last_seen.map_or_else(String::new, |_| timestamp(observed.last_seen_wall_ms)),
+            last_seen_age_ms: observed.last_seen.map(|at| now.monotonic.0.saturating_sub(at.0)),
+            verdict: match observed.presence {
+                Presence::Never | Presence::Online => None,
+                Presence::Suspect => Some(Silence::Suspect),
+                Presence::Lost => Some(Silence::Lost),
+            },
+        }
     }
 
     fn device_workloads(&self, now: Now, device: &Device) -> Vec<DeviceWorkload> {
@@ -178,6 +190,14 @@ impl Engine {
             let text = format!("its set does not fit into its largest packet of {limit} bytes");
             out.push(condition("TooLarge", ConditionStatus::True, "TooLarge", text));
         }
+        let withheld = body.spec.withheld.iter().filter(|entry| self.is_withheld_now(entry));
+        let withheld: Vec<String> = withheld
+            .map(|entry| format!("fulmar queue restore {}:{}/{}", device.keys.name, entry.namespace, entry.workload))
+            .collect();
+        if !withheld.is_empty() {
+            let text = format!("does not get what was taken back; to give it after all: {}", withheld.join(", "));
+            out.push(condition("Withheld", ConditionStatus::True, "TakenBack", text));
+        }
         if device.observed.bad_tags > 0 {
             let text = format!("{} messages were not authentic since the hub started", device.observed.bad_tags);
             out.push(condition("NotAuthentic", ConditionStatus::True, "BadTag", text));
@@ -220,7 +240,7 @@ impl Engine {
                     !counts && is_online(device) && entry.is_some_and(|entry| entry.state == State::Running);
                 let (health, state, reason, detail) = match is_unleased {
                     true => unleased(),
-                    false => judge(now, device, entry, body.record_generation, settles),
+                    false => judge(now, device, entry, body, settles),
                 };
                 let shown = WorkloadDevice {
                     device: device.keys.name.clone(),
@@ -378,14 +398,18 @@ fn judge<'a>(
     now: Now,
     device: &Device,
     entry: Option<&Entry>,
-    generation: u32,
+    body: &WorkloadBody,
     settles: Duration,
 ) -> (Health, &'a str, &'a str, String) {
+    let generation = body.record_generation;
     if !is_online(device) {
         let last = entry.map(|entry| format!("; last reported {}", state_name(entry.state))).unwrap_or_default();
         let detail = match device.observed.last_seen {
-            Some(at) => format!("last seen {} s ago{last}; it goes on running", now.monotonic.since(at).as_secs()),
-            None => "not seen since this hub started; what it had goes on running".to_owned(),
+            Some(at) => {
+                let ago = span(now.monotonic.since(at));
+                format!("last seen {ago} ago, {}{last}", alone(now, device, &body.spec.partition))
+            }
+            None => "not seen since this hub started".to_owned(),
         };
         return (Health::Unknown, "Unknown", "NONE", detail);
     }

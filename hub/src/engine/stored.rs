@@ -11,7 +11,7 @@ use crate::model::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::Digest;
 
 /// One object, whole. Shared, so that a before-image costs a pointer.
@@ -76,6 +76,9 @@ pub(super) struct Reported {
     /// When it was stored, in milliseconds since 1970.
     #[serde(default)]
     pub position_ms: u64,
+    /// Workloads, by number, that were moved away while it was lost, and may go back.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub displaced: BTreeSet<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -11,8 +11,8 @@ use crate::model::{
     PlacementSpec, TaintEffect,
 };
 use crate::scheduler::{
-    AntiAffinity, Apartness, Effect, Fulfilment, Near, NearestPer, Needs, OnShortfall, OtherWorkload, Requirement,
-    Runtime, Selector, Spread, SpreadBy, Taint, Terms, TermsProblem, Toleration, Wanted, WorkloadNumber,
+    AntiAffinity, Apartness, Effect, Fulfilment, Losses, Near, NearestPer, Needs, OnShortfall, OtherWorkload,
+    Requirement, Runtime, Selector, Spread, SpreadBy, Taint, Terms, TermsProblem, Toleration, Wanted, WorkloadNumber,
     WorkloadSpecView,
 };
 use std::collections::BTreeMap;
@@ -37,6 +37,7 @@ impl Engine {
                 wire_min: 1,
                 resources: encoded.resources,
             },
+            losses: Losses::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A device is made by joining, never by a manifest. Nothing here may decide whether it is alive.
 
+use super::away::{WITHHELD_MAX, Withheld, read_withheld};
 use super::metadata::Condition;
 use super::placement::TaintEffect;
 use super::placement_read::{EFFECTS, TAINTS_MAX, items, read_key, read_value};
@@ -39,6 +40,9 @@ pub struct DeviceSpec {
     /// Keep work off that does not tolerate them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taints: Vec<DeviceTaint>,
+    /// What `fulmar queue cancel` took back: workloads that it does not get until they change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<Withheld>,
 }
 
 impl DeviceSpec {
@@ -110,6 +114,18 @@ pub struct Online {
     pub last_seen: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_age_ms: Option<u64>,
+    /// What the silence counts as; only of a device that is not heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Silence>,
+}
+
+/// What the silence of a device counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Silence {
+    /// Its connection ended or its heartbeats stopped, just now or while no verdict is made.
+    Suspect,
+    /// Its work may be moved, as each workload says.
+    Lost,
 }
 
 /// `<incarnation>.<counter>`; empty: none.
@@ -166,10 +182,11 @@ pub struct DeviceManifest {
     pub site: Option<String>,
     pub pool: Option<String>,
     pub taints: Vec<DeviceTaint>,
+    pub withheld: Option<Vec<Withheld>>,
 }
 
 const SPEC: Shape = Shape {
-    known: &["position", "cordoned", "draining", "decommissioning", "approved", "site", "pool", "taints"],
+    known: &["position", "cordoned", "draining", "decommissioning", "approved", "site", "pool", "taints", "withheld"],
     not_built: &[],
 };
 const TAINT: Shape = Shape { known: &["key", "value", "effect"], not_built: &[] };
@@ -192,6 +209,8 @@ pub(super) fn read_device(reader: &mut Reader, pointer: &str, value: &Value) -> 
         site: field("site").and_then(|(place, value)| reader.label(&place, value)),
         pool: field("pool").and_then(|(place, value)| reader.label(&place, value)),
         taints: field("taints").and_then(|(place, value)| read_taints(reader, &place, value)).unwrap_or_default(),
+        withheld: field("withheld")
+            .and_then(|(place, value)| items(reader, &place, value, WITHHELD_MAX, read_withheld)),
     })
 }
 

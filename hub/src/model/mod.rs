@@ -4,6 +4,7 @@
 //! engine's state, do I/O or read a clock.
 
 mod artifact;
+mod away;
 mod device;
 mod field;
 pub mod managed;
@@ -27,9 +28,12 @@ mod workload;
 mod workload_read;
 
 pub use artifact::{ARTIFACT_VERSIONS_MAX, ArtifactReference, ArtifactSpec, ArtifactVersion};
+pub use away::{
+    DeviceSnapshot, Queue, QueueAction, QueuedAction, SnapshotEntry, SnapshotPosition, WITHHELD_MAX, Withheld,
+};
 pub use device::{
     Capacity, DeviceManifest, DevicePosition, DeviceSpec, DeviceStatus, DeviceTaint, DeviceWorkload, Online,
-    OnlineState, RevisionStatus, read_relocation, read_taint_list,
+    OnlineState, RevisionStatus, Silence, read_relocation, read_taint_list,
 };
 pub use field::{FIELD_TERMS_MAX, FieldSelector, FieldSelectorError};
 pub use manifest::{Manifest, ManifestSpec};

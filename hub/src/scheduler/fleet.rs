@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 pub struct Fleet {
     devices: Vec<Option<Device>>,
     count: u32,
+    lost: u32,
     names: HashMap<Box<str>, DeviceIndex>,
     pub(super) labels: Labels,
     /// Site names, in the table that labels use; the key is empty.
@@ -34,6 +35,11 @@ impl Fleet {
     /// Number of known devices.
     pub fn len(&self) -> u32 {
         self.count
+    }
+
+    /// Number of devices that count as lost.
+    pub fn lost(&self) -> u32 {
+        self.lost
     }
 
     pub fn is_empty(&self) -> bool {
@@ -98,12 +104,14 @@ impl Fleet {
                 used: facts.used,
                 placements: facts.placements,
                 taints: facts.taints.into_boxed_slice(),
+                is_lost: facts.is_lost,
                 site,
                 runs,
                 hash,
                 labels,
             });
             self.count += 1;
+            self.lost += u32::from(facts.is_lost);
         }
         Ok(())
     }
@@ -121,6 +129,7 @@ impl Fleet {
             return;
         };
         self.count -= 1;
+        self.lost -= u32::from(device.is_lost);
         self.labels.remove(index, &device.labels);
         if let Some(site) = device.site {
             self.sites.remove(index, &[site]);
@@ -155,6 +164,14 @@ impl Fleet {
     pub fn admit(&mut self, index: DeviceIndex, admittance: Admittance) {
         if let Some(device) = self.get_mut(index) {
             device.admittance = admittance;
+        }
+    }
+
+    /// Notes that a device is lost, or is back.
+    pub fn lose(&mut self, index: DeviceIndex, is_lost: bool) {
+        if let Some(device) = self.get_mut(index) {
+            let before = std::mem::replace(&mut device.is_lost, is_lost);
+            self.lost = self.lost + u32::from(is_lost) - u32::from(before);
         }
     }
 
@@ -256,6 +273,7 @@ impl Fleet {
             site: self.site_of(device).map(Into::into),
             taints: device.taints.to_vec(),
             runs: device.runs.clone(),
+            is_lost: device.is_lost,
         })
     }
 

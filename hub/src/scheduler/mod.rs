@@ -52,4 +52,4 @@ pub use taint::{Effect, Taint, Toleration};
 pub use terms::{
     AntiAffinity, Apartness, Near, NearestPer, OnShortfall, OtherWorkload, Spread, SpreadBy, Terms, TermsProblem,
 };
-pub use workload::{CurrentPlacement, Needs, Wanted, WorkloadSpecView};
+pub use workload::{CurrentPlacement, Losses, Needs, Wanted, WorkloadSpecView};

@@ -195,7 +195,8 @@ fn review<'a>(question: &Question<'a>, holdings: &Holdings) -> (Vec<Ranked<'a>>,
             },
         }
     }
-    kept.sort_unstable_by_key(|(key, _)| *key);
+    let is_other = |device: &Device| question.spec.losses.preferred.binary_search(&device.index).is_err();
+    kept.sort_unstable_by_key(|(key, device)| (is_other(device), *key));
     (kept, removed)
 }
 
@@ -207,7 +208,12 @@ fn part(question: &Question<'_>, arrangement: &Arrangement, device: &Device) -> 
     });
     match failing {
         Some((code, figures, subject)) => remove(device, code, figures, subject),
-        None => remove(device, Code::Surplus, Figures::None, None),
+        None => {
+            let mut preferred = question.spec.losses.preferred.iter();
+            let is_displaced = preferred.any(|original| arrangement.chosen.contains(original));
+            let code = if is_displaced { Code::OriginalReturned } else { Code::Surplus };
+            remove(device, code, Figures::None, None)
+        }
     }
 }
 

@@ -60,6 +60,9 @@ pub(super) fn summary(spec: &WorkloadSpecView, code: Code) -> String {
         Code::DeviceGone => "no longer in the fleet".to_owned(),
         Code::Surplus => "more than the wanted replicas".to_owned(),
         Code::NoBootClock => "no clock that goes on while it sleeps (partition.exclusive needs one)".to_owned(),
+        Code::DeviceLost => "lost: not heard of".to_owned(),
+        Code::OriginalReturned => "the device that had it before is back".to_owned(),
+        Code::Withheld => "taken back with `fulmar queue cancel`".to_owned(),
     }
 }
 
@@ -141,6 +144,7 @@ pub(super) fn success(spec: &WorkloadSpecView, check: &Check) -> Option<String> 
         (Code::SetTooLarge, Figures::Amount { free, .. }) => Some(format!("desired set (room {})", bytes(free))),
         (Code::NotApproved, _) => Some("approved".to_owned()),
         (Code::Taint, _) => Some("taints tolerated".to_owned()),
+        (Code::DeviceLost, _) => Some("lost, and not given up".to_owned()),
         (Code::AntiAffinity, _) => Some("no workload to stay away from".to_owned()),
         (Code::NotNearest, Figures::Anchor { km, .. }) => {
             Some(format!("nearest to {} ({} km)", check.subject.as_deref().unwrap_or("a device"), km_short(km)))
@@ -170,7 +174,9 @@ pub(super) fn success(spec: &WorkloadSpecView, check: &Check) -> Option<String> 
             | Code::NoDomain
             | Code::NotNearest
             | Code::MinDistance
-            | Code::Spread,
+            | Code::Spread
+            | Code::OriginalReturned
+            | Code::Withheld,
             _,
         ) => None,
     }

@@ -6,7 +6,7 @@ use super::filters::Code;
 
 impl Code {
     /// As declared: the order of the first release, then what was added.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::NotApproved,
         Self::Cordoned,
         Self::Draining,
@@ -32,6 +32,9 @@ impl Code {
         Self::MinDistance,
         Self::Spread,
         Self::NoBootClock,
+        Self::DeviceLost,
+        Self::OriginalReturned,
+        Self::Withheld,
     ];
 
     /// One sentence.
@@ -64,6 +67,9 @@ impl Code {
             Self::NoBootClock => {
                 "The workload is exclusive, and the device has no clock that goes on while it sleeps, to stop in time by."
             }
+            Self::DeviceLost => "The device has not been heard of for so long that the workload runs elsewhere.",
+            Self::OriginalReturned => "The device that had the workload before it was lost is back, and has it again.",
+            Self::Withheld => "An operator took it back before the device heard of it, until the workload changes.",
         }
     }
 
@@ -89,7 +95,11 @@ impl Code {
             }
             Self::InsufficientSlots => "move or delete workloads of the device",
             Self::SetTooLarge => "shorten the workload's configuration, or move others off the device",
-            Self::DeviceGone | Self::Surplus | Self::NotNearest => "nothing: another device has it",
+            Self::DeviceGone | Self::Surplus | Self::NotNearest | Self::OriginalReturned => {
+                "nothing: another device has it"
+            }
+            Self::Withheld => "fulmar queue restore ID, with the id that fulmar describe device NAME tells",
+            Self::DeviceLost => "bring the device back: fulmar describe device NAME tells when it was last heard of",
             Self::StaleLocation => "look why the device does not report: fulmar describe device NAME",
             Self::Taint => "add a toleration to the workload, or take the taint off the device",
             Self::NoDomain => "give the device a site: spec.site",
@@ -111,6 +121,6 @@ mod tests {
             assert_eq!(*code as usize, number);
             assert!(code.meaning().ends_with('.') && !code.next().is_empty(), "{code:?}");
         }
-        assert_eq!(Code::ALL.len(), Code::NoBootClock as usize + 1);
+        assert_eq!(Code::ALL.len(), Code::Withheld as usize + 1);
     }
 }

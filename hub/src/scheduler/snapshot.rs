@@ -150,6 +150,8 @@ pub struct DeviceFacts {
     pub taints: Vec<Taint>,
     /// The workloads placed on it, in any order.
     pub runs: Vec<WorkloadNumber>,
+    /// It was silent for so long that it counts as lost.
+    pub is_lost: bool,
 }
 
 /// A device that nothing is known of and that nobody approved.
@@ -171,6 +173,7 @@ impl Default for DeviceFacts {
             site: None,
             taints: Vec::new(),
             runs: Vec::new(),
+            is_lost: false,
         }
     }
 }
@@ -191,6 +194,7 @@ pub struct Device {
     pub used: Resources,
     pub placements: u32,
     pub taints: Box<[Taint]>,
+    pub is_lost: bool,
     pub(super) site: Option<LabelId>,
     /// Sorted.
     pub(super) runs: Vec<WorkloadNumber>,

@@ -24,6 +24,19 @@ pub struct Needs {
     pub resources: Resources,
 }
 
+/// What a workload does about devices that are away. The lists are sorted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Losses {
+    /// Takes no lost device that does not have it already.
+    pub avoids_lost: bool,
+    /// Lost devices that have it, and from which it is to be moved now.
+    pub given_up: Vec<DeviceIndex>,
+    /// Devices that had it before they were lost, and that get it back if they can take it.
+    pub preferred: Vec<DeviceIndex>,
+    /// Devices of which an operator took it back before they heard of it.
+    pub withheld: Vec<DeviceIndex>,
+}
+
 /// One workload to plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkloadSpecView {
@@ -34,6 +47,7 @@ pub struct WorkloadSpecView {
     pub terms: Terms,
     pub wanted: Wanted,
     pub needs: Needs,
+    pub losses: Losses,
 }
 
 /// A committed placement of the planned workload.

@@ -407,6 +407,7 @@ impl World<'_> {
             Answer::Events(lines) => lines.into_iter().for_each(|line| self.event_told(line.sequence)),
             Answer::Explanation(_)
             | Answer::Plan(_)
+            | Answer::Report(_)
             | Answer::Body(_)
             | Answer::Status(_)
             | Answer::Watching
@@ -449,7 +450,10 @@ impl World<'_> {
                 self.say(|_| format!("event: {} {} {}", line.reason, line.object, line.message));
                 self.event_told(line.sequence);
                 // In a world without faults nobody is lost.
-                if line.reason == "Unknown" && self.options.allowed == Allowed::NONE && self.phase == Phase::Safety {
+                if matches!(line.reason.as_str(), "Suspect" | "Lost")
+                    && self.options.allowed == Allowed::NONE
+                    && self.phase == Phase::Safety
+                {
                     self.fail(|| format!("{} is called lost: {}", line.object, line.message));
                 }
             }

@@ -5,8 +5,8 @@
 use super::parts::reference;
 use crate::engine::port::{EventLine, HubStatus, LogLine};
 use crate::model::{
-    API_VERSION, ArtifactSpec, DeviceSpec, DeviceStatus, FieldError, Kind, Metadata, NamespaceSpec, PlacedSpec,
-    PlacedStatus, RegionSpec, TokenSpec, TokenStatus, WorkloadSpec, WorkloadStatus,
+    API_VERSION, ArtifactSpec, DeviceSnapshot, DeviceSpec, DeviceStatus, FieldError, Kind, Metadata, NamespaceSpec,
+    PlacedSpec, PlacedStatus, Queue, RegionSpec, TokenSpec, TokenStatus, WorkloadSpec, WorkloadStatus,
 };
 use crate::problem_code::ProblemCode;
 use schemars::SchemaGenerator;
@@ -130,6 +130,8 @@ pub(super) fn all() -> Map<String, Value> {
     shown.subschema_for::<LogLine>();
     shown.subschema_for::<EventLine>();
     shown.subschema_for::<HubStatus>();
+    shown.subschema_for::<Queue>();
+    shown.subschema_for::<DeviceSnapshot>();
     let mut all = shown.take_definitions(true);
     let mut written = generator(Contract::Deserialize);
     written.subschema_for::<NamespaceSpec>();
@@ -164,7 +166,7 @@ pub(super) fn all() -> Map<String, Value> {
     all
 }
 
-fn by_hand() -> [(&'static str, Value); 15] {
+fn by_hand() -> [(&'static str, Value); 17] {
     let string = || json!({"type": "string"});
     [
         (
@@ -264,6 +266,23 @@ fn by_hand() -> [(&'static str, Value); 15] {
             json!({
                 "type": "object", "additionalProperties": false,
                 "properties": {"force": {"type": "boolean", "description": "Do not wait for the device"}},
+            }),
+        ),
+        (
+            "QueuedId",
+            json!({
+                "type": "object", "required": ["id"], "additionalProperties": false,
+                "properties": {"id": {"type": "string", "description": "As the queue shows it"}},
+            }),
+        ),
+        (
+            "ConfirmedLoss",
+            json!({
+                "type": "object", "required": ["confirmed", "devices"],
+                "properties": {
+                    "confirmed": {"type": "boolean", "description": "False: no verdict was held back, and nothing was done"},
+                    "devices": {"type": "integer"},
+                },
             }),
         ),
         (

@@ -72,6 +72,22 @@ pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
         ("POST", "/v1/devices/{name}/uncordon") => device_change("Lets new work onto a device again"),
         ("POST", "/v1/devices/{name}/drain") => device_change("Takes all work off a device"),
         ("POST", "/v1/devices/{name}/undrain") => device_change("Ends a drain"),
+        ("GET", "/v1/devices/{name}/snapshot") => Operation::new("The last word of a device, with its age")
+            .answer("200", json_answer("What it said", reference("DeviceSnapshot"))),
+        ("GET", "/v1/queue") => Operation::new("What waits for devices that are away")
+            .parameter(query("device", named(), "For this device alone"))
+            .answer("200", json_answer("By device", reference("Queue"))),
+        ("POST", "/v1/queue/cancel") => {
+            device_change("Takes an addition back that a device has not heard of: withheld until the workload changes")
+                .body(json_body(reference("QueuedId")))
+        }
+        ("POST", "/v1/queue/restore") => {
+            device_change("No longer withholds a workload from a device").body(json_body(reference("QueuedId")))
+        }
+        ("POST", "/v1/hub/confirm-loss") => {
+            Operation::new("Says that devices which vanished together are lost: their work is moved as each workload says")
+                .answer("200", json_answer("How many", reference("ConfirmedLoss")))
+        }
         ("POST", "/v1/plans") => Operation::new("Tells what documents would change and where workloads would go")
             .parameter(query("fieldManager", json!({"type": "string"}), "Who would apply them; fulmar unless said"))
             .parameter(flag("force", "Take fields over that others own"))

@@ -101,7 +101,7 @@ fn a_will_of_another_boot_is_ignored() {
     assert_eq!(state(&mut world), "Online");
     device.will(&mut world, device.boot);
     assert_eq!(state(&mut world), "Unknown");
-    assert_eq!(world.events("Unknown").len(), 1);
+    assert_eq!(world.events("Suspect").len(), 1);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn c5_a_link_that_flaps_for_an_hour_moves_nothing_and_makes_no_storm() {
     let status = &world.get(&ObjectKey::workload("default", "hello"))["status"];
     assert_eq!((&status["placed"], &status["running"]), (&json!(1), &json!(1)));
     assert!(world.batches.len() - batches < 40, "{} batches", world.batches.len() - batches);
-    let told = ["Unknown", "Flapping", "Online"].map(|reason| world.events(reason).len());
+    let told = ["Suspect", "Flapping", "Online"].map(|reason| world.events(reason).len());
     assert_eq!(told, [3, 1, 5], "two devices came online, one of them again and again");
     // It stays for a while: the next time counts again.
     for _ in 0..24 {
@@ -312,5 +312,5 @@ fn c5_a_link_that_flaps_for_an_hour_moves_nothing_and_makes_no_storm() {
         world.pass(Duration::from_secs(30));
     }
     device.will(&mut world, device.boot);
-    assert_eq!(world.events("Unknown").len(), 4);
+    assert_eq!(world.events("Suspect").len(), 4);
 }

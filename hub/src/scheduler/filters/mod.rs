@@ -52,6 +52,12 @@ pub enum Code {
     Spread,
     /// A lease cannot be measured there.
     NoBootClock,
+    /// Not heard of for too long.
+    DeviceLost,
+    /// Not a filter: the device that had it before is back.
+    OriginalReturned,
+    /// An operator took back that the device gets this version.
+    Withheld,
 }
 
 impl Code {
@@ -83,6 +89,9 @@ impl Code {
             Code::MinDistance => "MIN_DISTANCE",
             Code::Spread => "SPREAD",
             Code::NoBootClock => "NO_BOOT_CLOCK",
+            Code::DeviceLost => "DEVICE_LOST",
+            Code::OriginalReturned => "ORIGINAL_RETURNED",
+            Code::Withheld => "WITHHELD",
         }
     }
 }
@@ -158,7 +167,7 @@ pub struct Filter {
 pub type Held = Option<Resources>;
 
 /// In order of evaluation. The summary counts a device under the first that fails.
-pub const FILTERS: [Filter; 20] = [
+pub const FILTERS: [Filter; 22] = [
     Filter { code: Code::NotApproved, ask: state::approved },
     Filter { code: Code::ClassMismatch, ask: selection::class },
     Filter { code: Code::LabelMismatch, ask: selection::labels },
@@ -171,6 +180,8 @@ pub const FILTERS: [Filter; 20] = [
     Filter { code: Code::NoDomain, ask: selection::domain },
     Filter { code: Code::Cordoned, ask: state::open },
     Filter { code: Code::Draining, ask: state::staying },
+    Filter { code: Code::DeviceLost, ask: state::heard },
+    Filter { code: Code::Withheld, ask: state::granted },
     Filter { code: Code::Taint, ask: state::tolerated },
     Filter { code: Code::NoRuntime, ask: capability::runtime },
     Filter { code: Code::NoBootClock, ask: capability::boot_clock },
@@ -231,7 +242,10 @@ pub(super) fn subject(question: &Question<'_>, device: &Device, held: Held, code
         | Code::NotNearest
         | Code::MinDistance
         | Code::Spread
-        | Code::NoBootClock => None,
+        | Code::NoBootClock
+        | Code::DeviceLost
+        | Code::OriginalReturned
+        | Code::Withheld => None,
     }
 }
 

@@ -21,6 +21,27 @@ pub(super) fn staying(_: &Question<'_>, device: &Device, _: Held) -> Verdict {
     admittance_allows(device.admittance, Admittance::Draining)
 }
 
+/// A lost device keeps what it has until the workload gives it up, and gets nothing that could run elsewhere.
+pub(super) fn heard(question: &Question<'_>, device: &Device, held: Held) -> Verdict {
+    if !device.is_lost {
+        return Verdict::NotAsked;
+    }
+    let losses = &question.spec.losses;
+    let is_kept = match held {
+        Some(_) => losses.given_up.binary_search(&device.index).is_err(),
+        None => !losses.avoids_lost,
+    };
+    pass_if(is_kept, Figures::None)
+}
+
+/// Whether the device may have this version, as far as operators have said so.
+pub(super) fn granted(question: &Question<'_>, device: &Device, _: Held) -> Verdict {
+    match question.spec.losses.withheld.as_slice() {
+        [] => Verdict::NotAsked,
+        withheld => pass_if(withheld.binary_search(&device.index).is_err(), Figures::None),
+    }
+}
+
 pub(super) fn tolerated(question: &Question<'_>, device: &Device, held: Held) -> Verdict {
     if device.taints.is_empty() {
         return Verdict::NotAsked;

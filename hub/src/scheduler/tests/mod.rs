@@ -78,6 +78,7 @@ fn workload(name: &str, wanted: Wanted, terms: Terms) -> WorkloadSpecView {
         terms,
         wanted,
         needs: Needs { runtime: Runtime::Function, boot_clock: false, wire_min: 1, resources: resources(24, 1, 120) },
+        losses: Losses::default(),
     }
 }
 

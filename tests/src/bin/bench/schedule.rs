@@ -6,7 +6,7 @@ use hub::commit::{AuditEntry, Batch, DeviceKeysRow, Write};
 use hub::geo::{Distance, Point};
 use hub::keys::Keys;
 use hub::scheduler::{
-    Admittance, AntiAffinity, Apartness, Decision, DeviceFacts, DeviceIndex, Fleet, Near, Needs, OtherWorkload,
+    Admittance, AntiAffinity, Apartness, Decision, DeviceFacts, DeviceIndex, Fleet, Losses, Near, Needs, OtherWorkload,
     Position, PositionSource, Regions, Resources, Runtime, Runtimes, Snapshot, Standing, Terms, Wanted, WireRange,
     WorkloadNumber, WorkloadSpecView, place,
 };
@@ -68,6 +68,7 @@ fn workload(number: usize, replicas: u32, terms: Terms) -> WorkloadSpecView {
         terms,
         wanted: Wanted::Replicas(replicas),
         needs: Needs { runtime: Runtime::Function, boot_clock: false, wire_min: 1, resources },
+        losses: Losses::default(),
     }
 }
 
