@@ -26,6 +26,8 @@ pub struct Snapshot {
     /// Of the accepted set; `None`: the hub has not sent one yet.
     pub revision: Option<String>,
     pub uptime_s: u64,
+    /// Since the hub was last asked with success, over restarts of the agent; `None`: not known.
+    pub unheard_s: Option<u64>,
     pub agent: About,
     pub memory: Room,
     pub artifacts: Cache,
@@ -91,6 +93,20 @@ pub struct Component {
     pub reason: String,
     pub restarts: u32,
     pub detail: String,
+    /// Of exclusive work that runs.
+    pub lease: Option<Lease>,
+    /// Until it has to stop if the hub is not heard; `None`: it runs on.
+    pub stops_in_s: Option<u64>,
+    pub is_degraded: bool,
+}
+
+/// The right under which exclusive work runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lease {
+    pub fence: String,
+    /// Unless it is renewed.
+    pub left_s: u64,
 }
 
 /// Thrown away because a limit was reached, since the start.
@@ -161,6 +177,15 @@ fn span(seconds: u64) -> String {
     }
 }
 
+/// How long it may go on, and as what.
+fn terms(component: &Component) -> String {
+    let lease =
+        component.lease.as_ref().map(|Lease { fence, left_s }| format!(", granted for {left_s} s with fence {fence}"));
+    let stops = component.stops_in_s.map(|left| format!(", stops in {} without the hub", span(left)));
+    let degraded = component.is_degraded.then(|| ", degraded".to_owned());
+    [lease, stops, degraded].into_iter().flatten().collect()
+}
+
 /// For people; what it prints holds no control characters.
 pub fn text(snapshot: &Snapshot) -> String {
     let Snapshot { connection, agent, memory, artifacts, losses, .. } = snapshot;
@@ -173,6 +198,7 @@ pub fn text(snapshot: &Snapshot) -> String {
     line("device", format!("{} ({}) of fleet {}", snapshot.name, snapshot.device, snapshot.fleet));
     line("broker", snapshot.broker.clone());
     line("connection", format!("{} for {}", connection.state, span(connection.since_s)));
+    line("hub", snapshot.unheard_s.map_or_else(|| "never heard".to_owned(), |age| format!("heard {} ago", span(age))));
     line("revision", snapshot.revision.clone().unwrap_or_else(|| "none yet".to_owned()));
     let position = snapshot.position.as_ref().map_or_else(
         || "not known".to_owned(),
@@ -188,11 +214,13 @@ pub fn text(snapshot: &Snapshot) -> String {
     line("features", features.join(", "));
     line("workloads", snapshot.workloads.len().to_string());
     for component in &snapshot.workloads {
-        let Component { workload, component: part, running, generation, state, reason, restarts, detail } = component;
+        let Component { workload, component: part, running, generation, state, reason, restarts, detail, .. } =
+            component;
         let reason = if reason == "NONE" { String::new() } else { format!(" {reason}") };
         let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
         let text = format!(
-            "{workload}/{part} {state}{reason} generation {running} of {generation}, {restarts} restarts{detail}"
+            "{workload}/{part} {state}{reason} generation {running} of {generation}, {restarts} restarts{detail}{}",
+            terms(component)
         );
         line("", text);
     }
@@ -205,6 +233,27 @@ mod tests {
     use super::*;
     use std::io::Write;
     use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn the_terms_of_a_component_are_told_in_words() {
+        let plain = Component {
+            workload: "w".to_owned(),
+            component: 0,
+            generation: 1,
+            running: 1,
+            state: "Running".to_owned(),
+            reason: "NONE".to_owned(),
+            restarts: 0,
+            detail: String::new(),
+            lease: None,
+            stops_in_s: None,
+            is_degraded: false,
+        };
+        assert_eq!(terms(&plain), "");
+        let lease = Some(Lease { fence: "1.7".to_owned(), left_s: 40 });
+        let all = Component { lease, stops_in_s: Some(600), is_degraded: true, ..plain };
+        assert_eq!(terms(&all), ", granted for 40 s with fence 1.7, stops in 10 min without the hub, degraded");
+    }
 
     #[test]
     fn an_agent_that_does_not_run_is_told_from_one_that_cannot_be_asked() {

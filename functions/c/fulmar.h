@@ -69,6 +69,16 @@ FULMAR_IMPORT(time_wall_ms) int64_t fulmar_time_wall_ms(void);
 /* Fills with random bytes and returns `len`. Needs the capability `random`. */
 FULMAR_IMPORT(random) int32_t fulmar_random(void *out, uint32_t len);
 
+/* The fence of the right under which exclusive work runs, or 0: it is not exclusive. Whatever the function acts on should keep the
+ * highest one that it has seen and refuse a lower one. */
+FULMAR_IMPORT(fence) int64_t fulmar_fence(void);
+
+/* Milliseconds since the hub was last asked with success, or FULMAR_ERR_UNKNOWN: not since the device started. */
+FULMAR_IMPORT(freshness) int64_t fulmar_freshness(void);
+
+/* 1: the hub was not heard for so long that the function is to do less than usual; else 0. */
+FULMAR_IMPORT(degraded) int32_t fulmar_degraded(void);
+
 /* The same for string literals and arrays, whose length the compiler knows. */
 #define fulmar_log_text(level, literal) fulmar_log((level), "" literal, sizeof(literal) - 1)
 #define fulmar_emit_text(topic, literal) fulmar_emit("" topic, sizeof(topic) - 1, "" literal, sizeof(literal) - 1)

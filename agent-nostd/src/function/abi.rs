@@ -64,6 +64,12 @@ pub enum Import {
     TimeWallMs,
     /// `random(ptr, len)`
     Random,
+    /// `fence() -> i64`
+    Fence,
+    /// `freshness() -> i64`
+    Freshness,
+    /// `degraded()`
+    Degraded,
 }
 
 /// Most parameters that an import has.
@@ -85,13 +91,13 @@ const fn spec(import: Import, name: &'static str, params: usize, needs: Capabili
     ImportSpec { import, name, params, result: ValType::I32, needs, uses_memory }
 }
 
-/// One row of the table for a clock.
-const fn clock(import: Import, name: &'static str, needs: Capabilities) -> ImportSpec {
+/// One row of the table for a number of 64 bits that takes no arguments.
+const fn wide(import: Import, name: &'static str, needs: Capabilities) -> ImportSpec {
     ImportSpec { import, name, params: 0, result: ValType::I64, needs, uses_memory: false }
 }
 
 /// The whole import surface.
-pub(super) const IMPORTS: [ImportSpec; 14] = [
+pub(super) const IMPORTS: [ImportSpec; 17] = [
     spec(Import::Log, "log", 3, Capabilities::NONE, true),
     spec(Import::Emit, "emit", 4, Capabilities::EMIT, true),
     spec(Import::InputLen, "input_len", 0, Capabilities::NONE, false),
@@ -103,9 +109,12 @@ pub(super) const IMPORTS: [ImportSpec; 14] = [
     spec(Import::StateGet, "state_get", 4, Capabilities::STATE, true),
     spec(Import::StateSet, "state_set", 4, Capabilities::STATE, true),
     spec(Import::StateDelete, "state_delete", 2, Capabilities::STATE, true),
-    clock(Import::TimeMonotonicUs, "time_monotonic_us", Capabilities::NONE),
-    clock(Import::TimeWallMs, "time_wall_ms", Capabilities::WALL_TIME),
+    wide(Import::TimeMonotonicUs, "time_monotonic_us", Capabilities::NONE),
+    wide(Import::TimeWallMs, "time_wall_ms", Capabilities::WALL_TIME),
     spec(Import::Random, "random", 2, Capabilities::RANDOM, true),
+    wide(Import::Fence, "fence", Capabilities::NONE),
+    wide(Import::Freshness, "freshness", Capabilities::NONE),
+    spec(Import::Degraded, "degraded", 0, Capabilities::NONE, false),
 ];
 
 impl ImportSpec {

@@ -173,6 +173,12 @@ impl Ledger {
                 let now = host.wall_ms().ok_or(ERR_UNKNOWN)?;
                 return Ok(i64::try_from(now).unwrap_or(i64::MAX));
             }
+            Import::Fence => return Ok(i64::try_from(host.fence()).unwrap_or(i64::MAX)),
+            Import::Freshness => {
+                let ms = host.freshness_ms().ok_or(ERR_UNKNOWN)?;
+                return Ok(i64::try_from(ms).unwrap_or(i64::MAX));
+            }
+            Import::Degraded => i32::from(host.is_degraded()),
             Import::Random => {
                 let out = bytes_mut(a, b, memory)?;
                 spend(&mut 0, out.len(), limits.random_bytes, limits.random_bytes)?;

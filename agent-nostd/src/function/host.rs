@@ -83,6 +83,19 @@ pub trait Host {
     /// Milliseconds since 1970 in UTC, when the device knows.
     fn wall_ms(&mut self) -> Option<u64>;
 
+    /// The fence of the right under which the function runs, as `wire::Order` packs it; zero: it needs none.
+    fn fence(&mut self) -> u64;
+
+    /// Milliseconds since the hub was last asked with success; `None`: not in this boot.
+    fn freshness_ms(&mut self) -> Option<u64>;
+
+    /// Whether the hub was not heard for so long that the function is to do less than usual.
+    fn is_degraded(&mut self) -> bool;
+
+    /// Whether the function may go on. Asked before each call to the host and before each slice; false ends it there, and what
+    /// it remembered in this activation is lost.
+    fn may_go_on(&mut self) -> bool;
+
     /// Fills `out` with random bytes.
     fn random(&mut self, out: &mut [u8]) -> Result<(), RandomError>;
 }

@@ -56,6 +56,11 @@ pub enum Outcome {
         /// Fuel that the activation burned.
         fuel_used: u64,
     },
+    /// The owner let it go no further: its terms are over, which is no fault. The instance is dead, and its last state is not kept.
+    Ended {
+        /// Fuel that the activation burned.
+        fuel_used: u64,
+    },
     /// The module has no entry point for this activation; nothing ran.
     Ignored,
     /// Nothing ran, and the instance is as it was.
@@ -170,6 +175,9 @@ impl Instance {
             return Outcome::Refused(Refusal::InputTooLong);
         }
         let run = Run { ledger: Ledger::new(topic, input), fuel_left: self.limits.fuel_per_activation };
+        if !host.may_go_on() {
+            return self.end(&run);
+        }
         let grant = self.grant(&run, 0);
         if self.store.set_fuel(grant).is_err() {
             return self.trap(TrapCause::Engine, &run);
@@ -189,6 +197,9 @@ impl Instance {
             }
         };
         let Suspended { call, run } = *suspended;
+        if !host.may_go_on() {
+            return self.end(&run);
+        }
         let grant = self.grant(&run, call.required_fuel());
         if self.store.set_fuel(grant).is_err() {
             return self.trap(TrapCause::Engine, &run);
@@ -218,7 +229,7 @@ impl Instance {
                 }
                 Ok(ResumableCall::Finished) => {
                     self.settle(&mut run, grant);
-                    return self.finish(run, host);
+                    return if host.may_go_on() { self.finish(run, host) } else { self.end(&run) };
                 }
                 Ok(ResumableCall::OutOfFuel(pending)) => {
                     let burned = self.settle(&mut run, grant);
@@ -235,6 +246,10 @@ impl Instance {
                         self.settle(&mut run, grant);
                         return self.trap(TrapCause::Engine, &run);
                     };
+                    if !host.may_go_on() {
+                        self.settle(&mut run, grant);
+                        return self.end(&run);
+                    }
                     match self.serve(&request, &mut run.ledger, host) {
                         Ok(value) => call = pending.resume(&mut self.store, &[value], &mut []),
                         Err(cause) => {
@@ -278,6 +293,12 @@ impl Instance {
             return Outcome::Trapped { cause: TrapCause::StateCommit, fuel_used };
         }
         Outcome::Done { fuel_used }
+    }
+
+    /// The end of an instance that may not go on.
+    fn end(&mut self, run: &Run) -> Outcome {
+        self.phase = Phase::Dead;
+        Outcome::Ended { fuel_used: self.used(run) }
     }
 
     /// The end of the instance.

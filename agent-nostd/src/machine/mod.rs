@@ -217,7 +217,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             Input::Activated { launch, trigger: Trigger::Timer } => self.activated(launch),
             Input::Log { launch, level, text } => self.log(now, launch, level, text),
             Input::AgentLog { level, text } => self.push_log(now, AGENT_WORKLOAD, 0, level, text),
-            Input::Emit { launch, topic, payload } => self.emit(launch, topic, payload),
+            Input::Emit { launch, topic, payload } => self.emit(now, launch, topic, payload),
             Input::Position(position) => {
                 self.report.set_position(now, position);
             }

@@ -342,11 +342,15 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
         self.push_log(now, AGENT_WORKLOAD, AGENT_COMPONENT, level, &line);
     }
 
-    pub(crate) fn emit(&mut self, launch: LaunchId, topic: &str, payload: &[u8]) {
+    pub(crate) fn emit(&mut self, now: Instant, launch: LaunchId, topic: &str, payload: &[u8]) {
         let Some(slot) = self.slot_of(launch).and_then(|at| self.slots.get(at)) else {
             return self.events.count_lost();
         };
         let (workload, component) = slot.key();
+        if slot.live.and_then(|live| live.told.until()).is_some_and(|until| until <= now) {
+            // It was said before the end and is heard after it, or by a shell that was suspended: nobody is to act on it.
+            return self.events.count_lost();
+        }
         let fence: Option<Fence> = slot.live.and_then(|live| live.told.grant).map(|right| right.fence);
         if topic.starts_with(LOCAL_PREFIX) {
             return self.publish_local(topic, payload);

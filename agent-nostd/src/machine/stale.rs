@@ -126,6 +126,12 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         }
     }
 
+    /// For local tools: under which terms a component runs; `None`: it does not.
+    pub fn terms(&self, workload: WorkloadId, component: u8) -> Option<Terms> {
+        let slot = self.slots.iter().find(|slot| slot.key() == (workload, component))?;
+        slot.live.map(|live| live.told)
+    }
+
     /// When the question was sent that the hub answered last in this boot.
     pub fn fresh_at(&self) -> Option<Instant> {
         self.session.fresh_at()

@@ -2,14 +2,14 @@
 //!
 //! `Progress` says where the run is, under a lock that is held for moments; `Cell` holds one instance: its inbox for the loop,
 //! its body for the one thread whose turn it is. Must never report more than one end.
-use super::host::FunctionHost;
+use super::host::{FunctionHost, are_over};
 use super::pool::{Entrance, Pool};
 use super::spec::{Configuration, Spec};
 use super::state::State;
 use super::{Report, Surroundings};
 use crate::clock;
 use agent_nostd::function::{Activation, Instance, LoadError, Module, Outcome, Refusal};
-use agent_nostd::machine::port::{Exit, Failure, LaunchId, Trigger};
+use agent_nostd::machine::port::{Exit, Failure, LaunchId, Terms, Trigger};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -110,6 +110,8 @@ pub struct Component {
     launch: LaunchId,
     spec: Spec,
     surroundings: Arc<Surroundings>,
+    /// The latest ones.
+    terms: Mutex<Terms>,
     loaded: OnceLock<Loaded>,
     progress: Mutex<Progress>,
     cells: Box<[Cell]>,
@@ -128,11 +130,12 @@ fn load_blow(error: &LoadError) -> Blow {
 }
 
 impl Component {
-    pub fn new(launch: LaunchId, spec: Spec, surroundings: Arc<Surroundings>) -> Self {
+    pub fn new(launch: LaunchId, spec: Spec, terms: Terms, surroundings: Arc<Surroundings>) -> Self {
         let cell = |_| Cell { inbox: Mutex::default(), body: Mutex::new(Body::New) };
         let cells = (0..spec.instances).map(cell).collect();
         let progress = Progress { phase: Phase::Loading, timer_left: 0, cut_at: None };
-        Self { launch, spec, surroundings, loaded: OnceLock::new(), progress: Mutex::new(progress), cells }
+        let terms = Mutex::new(terms);
+        Self { launch, spec, surroundings, terms, loaded: OnceLock::new(), progress: Mutex::new(progress), cells }
     }
 
     pub fn key(&self) -> (u32, u8) {
@@ -140,6 +143,10 @@ impl Component {
     }
 
     // ---- orders of the loop
+
+    pub fn extend(&self, terms: Terms) {
+        *lock(&self.terms) = terms;
+    }
 
     pub fn stop(self: &Arc<Self>, cut_at: Duration, pool: &Pool) {
         let mut progress = lock(&self.progress);
@@ -283,6 +290,9 @@ impl Component {
         if matches!(body, Body::Gone) {
             return Turn::Rest;
         }
+        if !cut && are_over(&lock(&self.terms)) {
+            return self.end_of_terms(body);
+        }
         if cut || never_ran {
             *body = Body::Gone;
             self.gone();
@@ -330,6 +340,7 @@ impl Component {
             configuration: &loaded.configuration,
             state,
             surroundings: &self.surroundings,
+            terms: &self.terms,
         };
         let outcome = match (*doing, next, event) {
             (Some(_), ..) => instance.resume(&mut host),
@@ -350,6 +361,7 @@ impl Component {
                 *doing = None;
                 self.returned(body, next)
             }
+            Outcome::Ended { .. } => self.end_of_terms(body),
             Outcome::Refused(Refusal::InputTooLong) => {
                 self.surroundings.losses.inputs.fetch_add(1, Ordering::Relaxed);
                 *doing = None;
@@ -406,6 +418,27 @@ impl Component {
         if ends {
             self.drop_idle();
         }
+    }
+
+    /// It may not go on, which is nobody's fault: all instances are dropped where they are.
+    fn end_of_terms(&self, body: &mut Body) -> Turn {
+        *body = Body::Gone;
+        let mut progress = lock(&self.progress);
+        let first = match progress.phase {
+            Phase::Starting { .. } | Phase::Running => {
+                tracing::warn!(launch = self.launch.0, "a component is cut: what it was granted has come to its end");
+                progress.phase =
+                    Phase::Ending { left: self.spec.instances, report: Report::Stopped { launch: self.launch } };
+                true
+            }
+            Phase::Stopping { .. } | Phase::Loading | Phase::Ending { .. } | Phase::Over => false,
+        };
+        drop(progress);
+        self.gone();
+        if first {
+            self.drop_idle();
+        }
+        Turn::Rest
     }
 
     /// An instance failed: it is dropped, and the others with it.

@@ -5,23 +5,26 @@ use super::state::State;
 use super::{Report, Surroundings};
 use crate::clock;
 use agent_nostd::function::{CommitError, EmitError, Host, Level, RandomError, StateChange};
-use agent_nostd::machine::port::LaunchId;
+use agent_nostd::machine::port::{LaunchId, Terms};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use wire::limits::LOG_TEXT_BYTES_MAX;
 use wire::status::truncate;
 
-/// The time of day, when the hub has told it: an offset to the device's own clock.
+/// What the hub has told of time: the time of day as an offset to the device's own clock, and when it was heard.
 #[derive(Debug)]
 pub struct WallClock {
     offset_ms: AtomicI64,
+    heard_ms: AtomicI64,
 }
 
 const UNKNOWN: i64 = i64::MIN;
 
 impl Default for WallClock {
     fn default() -> Self {
-        Self { offset_ms: AtomicI64::new(UNKNOWN) }
+        Self { offset_ms: AtomicI64::new(UNKNOWN), heard_ms: AtomicI64::new(UNKNOWN) }
     }
 }
 
@@ -35,6 +38,19 @@ impl WallClock {
         let both = wall_ms.and_then(|wall| Some((i64::try_from(wall).ok()?, i64::try_from(boot_ms).ok()?)));
         let offset = both.map_or(UNKNOWN, |(wall, boot)| wall.saturating_sub(boot));
         self.offset_ms.store(offset, Ordering::Relaxed);
+    }
+
+    /// When the question was sent that the hub answered last, on the boot clock; `None`: none in this boot.
+    pub fn set_heard(&self, boot_ms: Option<u64>) {
+        let heard = boot_ms.and_then(|ms| i64::try_from(ms).ok()).unwrap_or(UNKNOWN);
+        self.heard_ms.store(heard, Ordering::Relaxed);
+    }
+
+    pub fn unheard_ms(&self) -> Option<u64> {
+        match self.heard_ms.load(Ordering::Relaxed) {
+            UNKNOWN => None,
+            heard => u64::try_from(boot_ms().saturating_sub(heard)).ok(),
+        }
     }
 
     pub fn now_ms(&self) -> Option<u64> {
@@ -51,6 +67,18 @@ pub struct FunctionHost<'a> {
     pub configuration: &'a [u8],
     pub state: &'a mut State,
     pub surroundings: &'a Surroundings,
+    pub terms: &'a Mutex<Terms>,
+}
+
+impl FunctionHost<'_> {
+    fn terms(&self) -> Terms {
+        *self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether these terms are over, on the clock that goes on while the machine sleeps or a process is stopped.
+pub fn are_over(terms: &Terms) -> bool {
+    terms.until().is_some_and(|until| clock::boot_time() >= Duration::from_millis(until.as_ms()))
 }
 
 const fn level(level: Level) -> wire::event::Level {
@@ -109,6 +137,22 @@ impl Host for FunctionHost<'_> {
 
     fn wall_ms(&mut self) -> Option<u64> {
         self.surroundings.wall.now_ms()
+    }
+
+    fn fence(&mut self) -> u64 {
+        self.terms().grant.map_or(0, |right| right.fence.0.packed())
+    }
+
+    fn freshness_ms(&mut self) -> Option<u64> {
+        self.surroundings.wall.unheard_ms()
+    }
+
+    fn is_degraded(&mut self) -> bool {
+        self.terms().is_degraded
+    }
+
+    fn may_go_on(&mut self) -> bool {
+        !are_over(&self.terms())
     }
 
     fn random(&mut self, out: &mut [u8]) -> Result<(), RandomError> {

@@ -13,7 +13,7 @@ pub use pool::Pool;
 pub use state::collect as state_collect;
 
 use crate::store::Store;
-use agent_nostd::machine::port::{Exit, Failure, LaunchId, Trigger};
+use agent_nostd::machine::port::{Exit, Failure, LaunchId, Terms, Trigger};
 use async_channel::Sender;
 use component::{Component, Event};
 use spec::Spec;
@@ -134,10 +134,10 @@ impl Runtime {
     }
 
     /// Runs a record. Answered by a report.
-    pub fn launch(&mut self, launch: LaunchId, record: &Record<'_>) {
+    pub fn launch(&mut self, launch: LaunchId, record: &Record<'_>, terms: Terms) {
         match record.core.runtime {
             Kind::Function => {
-                let component = Component::new(launch, Spec::of(record), Arc::clone(&self.surroundings));
+                let component = Component::new(launch, Spec::of(record), terms, Arc::clone(&self.surroundings));
                 let component = Arc::new(component);
                 self.components.insert(launch, Arc::clone(&component));
                 self.pool.load(component);
@@ -154,6 +154,13 @@ impl Runtime {
         match self.components.get(&launch) {
             Some(component) => component.stop(crate::clock::boot_time().saturating_add(grace), &self.pool),
             None => self.answer(Report::Stopped { launch }),
+        }
+    }
+
+    /// New terms for what runs.
+    pub fn extend(&mut self, launch: LaunchId, terms: Terms) {
+        if let Some(component) = self.components.get(&launch) {
+            component.extend(terms);
         }
     }
 

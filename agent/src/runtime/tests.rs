@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::pool::WORKERS_MAX;
 use super::*;
+use crate::clock::boot_time;
+use agent_nostd::machine::port::Right;
+use agent_nostd::machine::time::Instant;
 use async_channel::Receiver;
 use futures_lite::FutureExt;
 use std::path::Path;
 use wire::clause::Clause;
 use wire::record::{Body, BodyWriter, CapabilitySet, Core, Role};
-use wire::{Digest, WorkloadId};
+use wire::{Digest, Fence, WorkloadId};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -57,9 +60,22 @@ struct Shape {
     fuel: u32,
     memory_bytes: u32,
     instances: u16,
+    terms: Terms,
 }
 
-const SERVICE: Shape = Shape { workload: 1, role: Role::Service, fuel: 10_000_000, memory_bytes: 65_536, instances: 1 };
+const SERVICE: Shape = Shape {
+    workload: 1,
+    role: Role::Service,
+    fuel: 10_000_000,
+    memory_bytes: 65_536,
+    instances: 1,
+    terms: Terms { grant: None, stop_by: None, is_degraded: false },
+};
+
+fn until(moment: Duration) -> Terms {
+    let until = Instant::from_ms(moment.as_millis() as u64);
+    Terms { grant: Some(Right { fence: Fence::default(), until }), ..Terms::default() }
+}
 
 impl World {
     fn runtime(&mut self) -> &mut Runtime {
@@ -89,7 +105,7 @@ impl World {
         writer.record(&core, &[Clause::Config(config)]).unwrap();
         let body = writer.finish();
         let record = Body::decode(body).unwrap().iter().next().unwrap();
-        self.runtime().launch(LaunchId(launch), &record);
+        self.runtime().launch(LaunchId(launch), &record, shape.terms);
     }
 
     fn next(&mut self) -> Report {
@@ -340,7 +356,7 @@ fn what_cannot_run_is_refused_with_a_reason() {
     let mut writer = BodyWriter::new(&mut buffer, 1).unwrap();
     writer.record(&core, &[]).unwrap();
     let record = Body::decode(writer.finish()).unwrap().iter().next().unwrap();
-    world.runtime().launch(LaunchId(4), &record);
+    world.runtime().launch(LaunchId(4), &record, Terms::default());
     let Report::StartFailed { failure: Failure::LoadRefused, detail, .. } = world.next() else { panic!() };
     assert!(detail.contains("damaged"), "{detail}");
 }
@@ -392,7 +408,7 @@ fn configuration_and_the_time_of_day_reach_the_function() {
     let mut writer = BodyWriter::new(&mut buffer, 1).unwrap();
     writer.record(&core, &[Clause::Config(b"Z")]).unwrap();
     let record = Body::decode(writer.finish()).unwrap().iter().next().unwrap();
-    world.runtime().launch(LaunchId(1), &record);
+    world.runtime().launch(LaunchId(1), &record, Terms::default());
     assert_eq!(world.next(), emitted(1, b'Z'));
     assert_eq!(world.next(), started(1));
     world.timer(1);
@@ -401,4 +417,51 @@ fn configuration_and_the_time_of_day_reach_the_function() {
     world.runtime().surroundings.wall.set(Some(1_800_000_000_000), 0);
     world.timer(1);
     assert_eq!(world.next(), emitted(1, 1));
+}
+
+#[test]
+fn c26_what_was_granted_ends_on_the_clock_without_anybody_asking() {
+    let mut world = world();
+    let shape = Shape { fuel: 2_000_000_000, terms: until(boot_time() + Duration::from_millis(300)), ..SERVICE };
+    world.launch(1, ENDLESS, shape, b"");
+    assert_eq!(world.next(), started(1));
+    world.timer(1);
+    // It never returns, and nobody says stop.
+    assert_eq!(world.next(), stopped(1));
+    assert!(boot_time().as_millis() >= u128::from(shape.terms.until().unwrap().as_ms()));
+    world.nothing_more();
+    assert_eq!(world.runtime().memory_free_bytes(), 1 << 24);
+}
+
+#[test]
+fn c26_a_component_whose_grant_is_over_makes_no_call_more() {
+    let mut world = world();
+    world.launch(
+        1,
+        COUNTER,
+        Shape { terms: until(boot_time() + Duration::from_secs(3600)), instances: 3, ..SERVICE },
+        b"",
+    );
+    assert_eq!(world.next(), started(1));
+    world.runtime().extend(LaunchId(1), until(boot_time() - Duration::from_millis(1)));
+    world.timer(1);
+    // Neither an event nor the line of its stop: all instances are dropped as they are.
+    assert_eq!(world.next(), stopped(1));
+    world.nothing_more();
+    // And one that comes too late never runs.
+    world.launch(2, COUNTER, Shape { terms: until(Duration::from_millis(1)), ..SERVICE }, b"");
+    assert_eq!(world.next(), stopped(2));
+    world.nothing_more();
+}
+
+#[test]
+fn a_renewed_grant_lets_a_component_go_on() {
+    let mut world = world();
+    let shape = Shape { fuel: 2_000_000_000, terms: until(boot_time() + Duration::from_secs(5)), ..SERVICE };
+    world.launch(1, COUNTER, shape, b"");
+    assert_eq!(world.next(), started(1));
+    world.runtime().extend(LaunchId(1), Terms::default());
+    world.timer(1);
+    assert_eq!(world.next(), emitted(1, 1));
+    assert_eq!(world.next(), activated(1));
 }

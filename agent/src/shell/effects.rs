@@ -6,6 +6,7 @@ use agent_nostd::machine::Agent as Machine;
 use agent_nostd::machine::port::{
     Content, Effect, FetchFailure, Input, JournalKey, Quality, Source, Subscription, Ticket,
 };
+use agent_nostd::machine::time::Instant;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
@@ -62,14 +63,14 @@ impl Shell {
             Effect::Publish { topic, payload, quality, ticket } => self.publish(topic, payload, quality, ticket),
             Effect::Persist { ticket, key, value } => self.persist(ticket, key, value),
             Effect::Fetch { content, digest, bytes, source } => self.fetch(content, digest, bytes, source),
-            Effect::Start { launch, record, terms: _ } => {
+            Effect::Start { launch, record, terms } => {
                 tracing::info!(
                     launch = launch.0, workload = record.core.workload.0, component = record.core.component,
                     generation = record.core.generation, artifact = %record.core.artifact, "a component starts"
                 );
-                self.runtime.launch(launch, &record);
+                self.runtime.launch(launch, &record, terms);
             }
-            Effect::Extend { .. } => {}
+            Effect::Extend { launch, terms } => self.runtime.extend(launch, terms),
             Effect::Stop { launch, grace } => {
                 tracing::info!(launch = launch.0, "a component is stopped");
                 self.runtime.stop(launch, grace);
@@ -176,6 +177,7 @@ impl Shell {
     /// The time of day for functions. Differences of a tick are the rounding of two clocks.
     fn tell_time(&mut self, machine: &Machine<'_, SLOTS>) {
         let now = now();
+        self.wall.set_heard(machine.fresh_at().map(Instant::as_ms));
         let Some(unix_ms) = machine.unix_ms(now) else { return };
         let expected = self.wall_ms.map(|(wall, at)| wall.saturating_add(now.as_ms().saturating_sub(at.as_ms())));
         if expected.is_none_or(|expected| expected.abs_diff(unix_ms) > 1) {

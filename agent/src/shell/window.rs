@@ -5,10 +5,10 @@ use super::{Question, SLOTS, Shell, now};
 use crate::config::PositionSource;
 use crate::identity::class_text;
 use crate::status::{
-    About, Cache, Component, Connection, Lost, Place, Room, STATUS_BYTES_MAX, STATUS_SOCKET, Snapshot,
+    About, Cache, Component, Connection, Lease, Lost, Place, Room, STATUS_BYTES_MAX, STATUS_SOCKET, Snapshot,
 };
 use agent_nostd::machine::Agent as Machine;
-use agent_nostd::machine::port::LinkState;
+use agent_nostd::machine::port::{LinkState, Right};
 use async_channel::Sender;
 use futures_lite::{AsyncWriteExt, FutureExt};
 use smol::LocalExecutor;
@@ -167,7 +167,14 @@ impl Shell {
         let name = |entry: &wire::status::Entry<'_>| {
             machine.workload_name(entry.workload).map_or_else(|| format!("#{}", entry.workload.0), str::to_owned)
         };
+        let terms =
+            |entry: &wire::status::Entry<'_>| machine.terms(entry.workload, entry.component).unwrap_or_default();
         let workloads = machine.entries().map(|entry| Component {
+            lease: terms(&entry)
+                .grant
+                .map(|Right { fence, until }| Lease { fence: fence.0.to_string(), left_s: until.since(now).as_secs() }),
+            stops_in_s: terms(&entry).stop_by.map(|at| at.since(now).as_secs()),
+            is_degraded: terms(&entry).is_degraded,
             workload: name(&entry),
             component: entry.component,
             generation: entry.generation,
@@ -189,6 +196,7 @@ impl Shell {
             },
             revision: machine.accepted().map(|(revision, _)| revision.to_string()),
             uptime_s: now.since(self.started_at).as_secs(),
+            unheard_s: machine.unheard_for(now).map(|age| age.as_secs()),
             agent: About {
                 version: capabilities.agent_version.to_owned(),
                 class: class_text(capabilities.class).to_owned(),

@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
+use wire::id::Order;
 
 #[derive(Debug, Subcommand)]
 pub enum Function {
@@ -103,6 +105,26 @@ pub struct Place {
     /// Configuration instead of that of workload.yaml
     #[arg(long, value_name = "TEXT")]
     pub config: Option<String>,
+    /// Fence of its right, as if it were exclusive
+    #[arg(long, value_name = "N.N", value_parser = fence)]
+    pub fence: Option<Order>,
+    /// The hub was last heard so long before, and is not heard again
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub unheard: Option<Duration>,
+    /// It is told to do less, as after onStale
+    #[arg(long)]
+    pub degraded: bool,
+}
+
+/// As the hub shows it: the incarnation and the number within it.
+fn fence(text: &str) -> Result<Order, String> {
+    let parts = text.split_once('.').and_then(|(high, low)| Some((high.parse().ok()?, low.parse().ok()?)));
+    let order = parts.and_then(|(incarnation, counter)| Order::new(incarnation, counter));
+    order.filter(|order| order.packed() > 0).ok_or_else(|| "a fence is two numbers, as in 1.7".to_owned())
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    hub::model::Span::parse(text).map(hub::model::Span::duration).map_err(|error| error.to_string())
 }
 
 #[derive(Clone, Debug, Args)]

@@ -206,6 +206,24 @@ pub fn wall_ms() -> Option<u64> {
     u64::try_from(sys::time_wall_ms()).ok()
 }
 
+/// The fence of the right under which exclusive work runs; `None`: the work is not exclusive.
+///
+/// Whatever the function acts on should keep the highest fence that it has seen and refuse a lower one: that is what keeps an
+/// instance out that has lost its right and does not know it yet. Fences compare as numbers.
+pub fn fence() -> Option<u64> {
+    u64::try_from(sys::fence()).ok().filter(|fence| *fence > 0)
+}
+
+/// Milliseconds since the hub was last asked with success; `None`: not since the device started.
+pub fn freshness_ms() -> Option<u64> {
+    u64::try_from(sys::freshness()).ok()
+}
+
+/// Whether the hub was not heard for so long that the function is to do less than usual.
+pub fn is_degraded() -> bool {
+    sys::degraded() > 0
+}
+
 /// Fills `out` with random bytes.
 pub fn random(out: &mut [u8]) -> Result<(), Error> {
     done(sys::random(out))

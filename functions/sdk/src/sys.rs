@@ -25,6 +25,9 @@ mod raw {
         pub fn time_monotonic_us() -> i64;
         pub fn time_wall_ms() -> i64;
         pub fn random(ptr: *mut u8, len: usize) -> i32;
+        pub fn fence() -> i64;
+        pub fn freshness() -> i64;
+        pub fn degraded() -> i32;
     }
 }
 
@@ -101,4 +104,19 @@ pub(crate) fn time_wall_ms() -> i64 {
 pub(crate) fn random(out: &mut [u8]) -> i32 {
     // SAFETY: pointer and length of one live exclusive slice, written during the call only.
     unsafe { raw::random(out.as_mut_ptr(), out.len()) }
+}
+
+pub(crate) fn fence() -> i64 {
+    // SAFETY: no arguments.
+    unsafe { raw::fence() }
+}
+
+pub(crate) fn freshness() -> i64 {
+    // SAFETY: no arguments.
+    unsafe { raw::freshness() }
+}
+
+pub(crate) fn degraded() -> i32 {
+    // SAFETY: no arguments.
+    unsafe { raw::degraded() }
 }

@@ -68,3 +68,15 @@ pub(crate) fn time_wall_ms() -> i64 {
 pub(crate) fn random(_out: &mut [u8]) -> i32 {
     ERR_UNKNOWN
 }
+
+pub(crate) fn fence() -> i64 {
+    0
+}
+
+pub(crate) fn freshness() -> i64 {
+    i64::from(ERR_UNKNOWN)
+}
+
+pub(crate) fn degraded() -> i32 {
+    0
+}

@@ -2,7 +2,7 @@
 
 use super::super::abi::{ERR_BOUNDS, ERR_CAPABILITY, ERR_INVALID, ERR_NOT_FOUND, ERR_QUOTA, ERR_TOO_LONG, ERR_UNKNOWN};
 use super::super::{Activation, EmitError, Level, Limits, Outcome, TrapCause};
-use super::common::{Probe, World, instance, instance_with, module, run};
+use super::common::{Probe, World, instance, instance_with, module, run, timer};
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -229,4 +229,67 @@ fn w6_host_calls_cost_fuel() {
     let outcome = run(&mut instance, Activation::Timer, &mut world);
     assert!(matches!(outcome, Outcome::Trapped { cause: TrapCause::OutOfFuel, fuel_used: ..=5_000 }), "{outcome:?}");
     assert!(world.logs.len() < 50);
+}
+
+#[test]
+fn the_terms_of_a_function_are_told_to_it() {
+    let bytes = module(
+        "(import \"fulmar\" \"emit\" (func $emit (param i32 i32 i32 i32) (result i32)))
+         (import \"fulmar\" \"fence\" (func $fence (result i64)))
+         (import \"fulmar\" \"freshness\" (func $freshness (result i64)))
+         (import \"fulmar\" \"degraded\" (func $degraded (result i32)))
+         (memory (export \"memory\") 1)
+         (data (i32.const 0) \"t\")
+         (func (export \"fulmar_timer\")
+           (i64.store (i32.const 8) (call $fence))
+           (i64.store (i32.const 16) (call $freshness))
+           (i32.store (i32.const 24) (call $degraded))
+           (drop (call $emit (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 20))))",
+    );
+    let mut instance = instance(&bytes);
+    let mut told = |world: &mut World| {
+        assert!(matches!(run(&mut instance, Activation::Timer, world), Outcome::Done { .. }));
+        let (_, payload) = world.emits.pop().unwrap();
+        let wide = |at: usize| i64::from_le_bytes(payload[at..at + 8].try_into().unwrap());
+        (wide(0), wide(8), payload[16])
+    };
+    assert_eq!(told(&mut World::default()), (0, -1, 0));
+    let fence = wire::id::Order::new(3, 7).unwrap().packed();
+    let mut world = World { fence, freshness_ms: Some(90_000), is_degraded: true, ..World::default() };
+    assert_eq!(told(&mut world), ((3 << 40) + 7, 90_000, 1));
+}
+
+/// Asked once for the slice, once for each call, and once before its state is kept.
+#[test]
+fn a_function_whose_terms_are_over_calls_nothing_more_and_keeps_nothing() {
+    let bytes = module(
+        "(import \"fulmar\" \"emit\" (func $emit (param i32 i32 i32 i32) (result i32)))
+         (import \"fulmar\" \"state_set\" (func $set (param i32 i32 i32 i32) (result i32)))
+         (memory (export \"memory\") 1)
+         (data (i32.const 0) \"t\")
+         (func (export \"fulmar_timer\")
+           (drop (call $set (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 1)))
+           (drop (call $emit (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 1)))
+           (drop (call $emit (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 1))))",
+    );
+    for (answers, emits) in [(0, 0), (1, 0), (2, 0), (3, 1), (4, 2)] {
+        let mut world = World { goes_on_for: Some(answers), ..World::default() };
+        let mut instance = instance(&bytes);
+        assert!(matches!(run(&mut instance, Activation::Timer, &mut world), Outcome::Ended { .. }), "{answers}");
+        assert!(instance.is_dead());
+        assert_eq!((world.emits.len(), world.commits), (emits, 0), "{answers}");
+    }
+    let mut world = World { goes_on_for: Some(5), ..World::default() };
+    assert!(matches!(run(&mut instance(&bytes), Activation::Timer, &mut world), Outcome::Done { .. }));
+    assert_eq!(world.commits, 1);
+}
+
+#[test]
+fn a_loop_whose_terms_are_over_ends_with_its_slice() {
+    let bytes = timer("(loop $again (br $again))");
+    let mut world = World { goes_on_for: Some(3), ..World::default() };
+    let mut instance = instance(&bytes);
+    let outcome = run(&mut instance, Activation::Timer, &mut world);
+    let Outcome::Ended { fuel_used } = outcome else { panic!("{outcome:?}") };
+    assert!(fuel_used <= 3 * Limits::LINUX.fuel_per_slice, "{fuel_used}");
 }

@@ -25,6 +25,11 @@ pub struct World {
     pub no_entropy: bool,
     pub now_us: u64,
     pub wall_ms: Option<u64>,
+    pub fence: u64,
+    pub freshness_ms: Option<u64>,
+    pub is_degraded: bool,
+    /// So many more answers to whether it may go on are yes; `None`: all.
+    pub goes_on_for: Option<u32>,
 }
 
 impl World {
@@ -83,6 +88,25 @@ impl Host for World {
     }
     fn wall_ms(&mut self) -> Option<u64> {
         self.wall_ms
+    }
+    fn fence(&mut self) -> u64 {
+        self.fence
+    }
+    fn freshness_ms(&mut self) -> Option<u64> {
+        self.freshness_ms
+    }
+    fn is_degraded(&mut self) -> bool {
+        self.is_degraded
+    }
+    fn may_go_on(&mut self) -> bool {
+        match &mut self.goes_on_for {
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+            None => true,
+        }
     }
     fn random(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
         if self.no_entropy {

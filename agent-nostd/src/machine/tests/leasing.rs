@@ -442,3 +442,19 @@ fn questions_are_repeated_with_growing_pauses_up_to_half_a_third() {
     assert!(pauses.iter().all(|pause| *pause <= secs(12)), "{pauses:?}");
     assert!(pauses.last().unwrap() >= &secs(8), "{pauses:?}");
 }
+
+#[test]
+fn c26_an_event_that_is_handed_over_after_the_end_of_its_right_goes_nowhere() {
+    let mut rig = holding();
+    let launch = rig.launch_of(1, 0);
+    let until = rig.terms[&launch].until().unwrap();
+    rig.pass(until.before(ms(1)));
+    rig.agent.handle(rig.now, Input::Emit { launch, topic: "t", payload: b"in time" });
+    rig.pass(until);
+    rig.agent.handle(rig.now, Input::Emit { launch, topic: "t", payload: b"late" });
+    rig.agent.handle(rig.now, Input::Emit { launch, topic: "local/t", payload: b"late" });
+    rig.run(secs(120));
+    let payloads: Vec<&[u8]> = rig.events.iter().map(|(_, _, payload)| &payload[..]).collect();
+    assert_eq!(payloads, [&b"in time"[..]]);
+    assert_eq!(rig.agent.lost().events, 2);
+}

@@ -154,7 +154,7 @@ impl<'a> Player<'a> {
             audience,
             module: None,
             alive: None,
-            world: World::new(setup.config.clone()),
+            world: World::new(setup.config.clone(), setup.terms),
             due: None,
             is_stopped: false,
             line: 0,
@@ -296,7 +296,9 @@ impl<'a> Player<'a> {
                 Ended { end: failed(cause.failure(), cause.code(), &cause), fuel: fuel_used, slices }
             }
             // Impossible while one activation is driven to its end before the next.
-            Outcome::Refused(Refusal::Busy | Refusal::Dead | Refusal::NotRunning) | Outcome::Yielded { .. } => {
+            Outcome::Refused(Refusal::Busy | Refusal::Dead | Refusal::NotRunning)
+            | Outcome::Yielded { .. }
+            | Outcome::Ended { .. } => {
                 let detail = "the engine and its player disagree".to_owned();
                 Ended::at_once(End::Failed { reason: Reason::Trapped, detail })
             }

@@ -5,6 +5,7 @@
 use super::super::args::{Class, Place};
 use super::super::project::Project;
 use super::script::{Input, Line, mistake, refused};
+use super::world::Terms;
 use crate::args::Files;
 use crate::artifact;
 use crate::code::Code;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use wire::clause::FunctionLimits;
 use wire::event::topic_matches;
+use wire::id::Order;
 use wire::record::CapabilitySet;
 
 /// What says where a function runs.
@@ -47,6 +49,7 @@ pub struct Setup {
     pub limits: Limits,
     pub granted: Capabilities,
     pub config: Vec<u8>,
+    pub terms: Terms,
     pub triggers: Triggers,
     pub role: Role,
     /// Of a project, whose linker puts the stack first.
@@ -105,6 +108,11 @@ impl Setup {
             config: match &place.config {
                 Some(text) => text.clone().into_bytes(),
                 None => config_bytes(&function.config),
+            },
+            terms: Terms {
+                fence: place.fence.map_or(0, Order::packed),
+                unheard: place.unheard.unwrap_or_default(),
+                is_degraded: place.degraded,
             },
             triggers,
             role: Role::Service,
@@ -236,7 +244,7 @@ mod tests {
     const TWO: &str = "apiVersion: fulmar/v1\nkind: Workload\nmetadata: {name: pair}\nspec:\n  type: function\n  components:\n    - {name: other, artifact: \"file:other.wasm\"}\n    - name: mine\n      artifact: file:./mine.wasm\n      function:\n        triggers: {every: 250ms, topics: [a/#, b]}\n        config: {limit: 3}\n        capabilities: [emit]\n        limits: {memory: 8KiB, fuel: 7000, hostCalls: 12, stateBytes: 5B, logBytes: 6B, emitBytes: 7B}\n  placement: {labels: {site: roof}}\n";
 
     fn place(class: Class) -> Place {
-        Place { class, config: None }
+        Place { class, config: None, fence: None, unheard: None, degraded: false }
     }
 
     fn project(folder: &Path, name: &str) -> Project {
@@ -259,7 +267,7 @@ mod tests {
         assert_eq!((limits.memory_bytes, limits.fuel_per_activation), (8192, 7000));
         let quotas = (limits.host_calls_per_activation, limits.log_bytes_per_activation);
         assert_eq!((quotas, limits.emit_bytes_per_activation, limits.state_bytes), ((12, 6), 7, 5));
-        let own = Place { class: Class::Linux, config: Some("x".to_owned()) };
+        let own = Place { config: Some("x".to_owned()), ..place(Class::Linux) };
         assert_eq!(Setup::of_project(&project, &own, "default").unwrap().config, b"x");
     }
 

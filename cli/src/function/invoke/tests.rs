@@ -4,6 +4,7 @@
 use super::super::args::{Class, Place};
 use super::player::{Audience, Player, RUNS_MAX, Step};
 use super::setup::{Setup, Triggers};
+use super::world::Terms;
 use super::{script, show};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -34,7 +35,7 @@ impl Audience for Notes {
 }
 
 fn setup(class: Class, config: &str) -> Setup {
-    let place = Place { class, config: Some(config.to_owned()) };
+    let place = Place { class, config: Some(config.to_owned()), fence: None, unheard: None, degraded: false };
     Setup::of(Path::new("function.wasm"), &place, "default").unwrap()
 }
 
@@ -201,4 +202,34 @@ fn a_play_has_an_end() {
     let (mut notes, module) = (Notes { leaves: true, ..Notes::default() }, timer("(loop (br 0))"));
     let lines = script::parse("inputs.txt", "tick\n").unwrap();
     assert!(Player::new(&setup, &module, &mut notes).play(&lines).unwrap_err().is_silent());
+}
+
+#[test]
+fn a_play_has_the_terms_that_were_asked_for() {
+    let text = "(module
+        (import \"fulmar\" \"emit\" (func $emit (param i32 i32 i32 i32) (result i32)))
+        (import \"fulmar\" \"fence\" (func $fence (result i64)))
+        (import \"fulmar\" \"freshness\" (func $freshness (result i64)))
+        (import \"fulmar\" \"degraded\" (func $degraded (result i32)))
+        (@custom \"fulmar.abi\" \"\\01\")
+        (memory (export \"memory\") 1)
+        (data (i32.const 0) \"t\")
+        (func (export \"fulmar_timer\")
+          (i64.store (i32.const 8) (call $fence))
+          (i64.store (i32.const 16) (call $freshness))
+          (i32.store (i32.const 24) (call $degraded))
+          (drop (call $emit (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 20)))))";
+    let module = wat::parse_str(text).unwrap();
+    let told = |terms: Terms| {
+        let mut notes = Notes::default();
+        let setup = Setup { terms, ..setup(Class::Linux, "") };
+        Player::new(&setup, &module, &mut notes).play(&script::parse("inputs.txt", "wait 1s\n").unwrap()).unwrap();
+        let payload = notes.steps.last().unwrap().deeds.emits[0].1.clone();
+        let wide = |at: usize| u64::from_le_bytes(payload[at..at + 8].try_into().unwrap());
+        (wide(0), wide(8), payload[16])
+    };
+    assert_eq!(told(Terms::default()), (0, 1000, 0));
+    let fence = wire::id::Order::new(1, 7).unwrap().packed();
+    let unheard = std::time::Duration::from_secs(3600);
+    assert_eq!(told(Terms { fence, unheard, is_degraded: true }), (fence, 3_601_000, 1));
 }

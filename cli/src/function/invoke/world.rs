@@ -22,9 +22,18 @@ pub struct Deeds {
     pub changes: Vec<Change>,
 }
 
+/// Under which terms it runs, and how long the hub was not heard when the run began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    pub fence: u64,
+    pub unheard: Duration,
+    pub is_degraded: bool,
+}
+
 #[derive(Debug, Default)]
 pub struct World {
     pub config: Vec<u8>,
+    pub terms: Terms,
     /// Since the run began.
     pub now: Duration,
     /// When the device was started last.
@@ -35,8 +44,8 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(config: Vec<u8>) -> Self {
-        Self { config, ..Self::default() }
+    pub fn new(config: Vec<u8>, terms: Terms) -> Self {
+        Self { config, terms, ..Self::default() }
     }
 
     /// The device starts again; what is durable stays.
@@ -94,6 +103,23 @@ impl Host for World {
 
     fn wall_ms(&mut self) -> Option<u64> {
         u64::try_from((WALL_BEGIN + self.now).as_millis()).ok()
+    }
+
+    fn fence(&mut self) -> u64 {
+        self.terms.fence
+    }
+
+    fn freshness_ms(&mut self) -> Option<u64> {
+        u64::try_from((self.terms.unheard + self.now).as_millis()).ok()
+    }
+
+    fn is_degraded(&mut self) -> bool {
+        self.terms.is_degraded
+    }
+
+    /// A play has no end but that of its script.
+    fn may_go_on(&mut self) -> bool {
+        true
     }
 
     fn random(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
