@@ -119,8 +119,7 @@ impl World<'_> {
                 match Topic::parse(FLEET, &topic) {
                     Some(Topic::Up(device, topic)) => self.hub_tell(Input::Up { device, topic, payload, retained }),
                     Some(Topic::JoinRequest(token)) => self.hub_tell(Input::Join { token, payload, retained }),
-                    Some(Topic::HubState) if retained => self.hub_tell(Input::HubStateSeen { payload }),
-                    Some(Topic::HubState) => {}
+                    Some(Topic::HubState) => self.hub_tell(Input::HubStateSeen { payload, retained }),
                     Some(Topic::Down(..) | Topic::JoinAnswer(_)) | None => {
                         self.fail(|| format!("the hub received {topic}"));
                     }
@@ -195,7 +194,7 @@ impl World<'_> {
                 AccessChange::DeviceRemove { id } => self.broker.device_remove(id),
                 AccessChange::JoinPut { token, secret_sha256 } => self.broker.token_put(token, secret_sha256),
                 AccessChange::JoinRemove { token } => self.broker.token_remove(token),
-                AccessChange::GrantPut { .. } | AccessChange::GrantRemove { .. } => {}
+                AccessChange::GrantPut { .. } | AccessChange::GrantRemove { .. } | AccessChange::HubPut => {}
             },
         }
     }
