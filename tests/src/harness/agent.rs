@@ -1,14 +1,18 @@
 //! One `fulmar-agent` process.
 
+use super::netns::Network;
 use super::{Hub, program, wait_until};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 /// A joined agent on its own data directory. Killed when dropped.
 pub struct Agent {
     name: String,
     data: PathBuf,
     process: Option<Child>,
+    /// Where it runs, if not here: the number of its network.
+    network: Option<(Arc<Network>, usize)>,
 }
 
 impl Agent {
@@ -21,21 +25,47 @@ impl Agent {
     }
 
     /// Joins without running.
-    pub fn enrol(directory: &Path, token: &str, name: &str, (longitude, latitude): (f64, f64)) -> Self {
+    pub fn enrol(directory: &Path, token: &str, name: &str, place: (f64, f64)) -> Self {
+        Self::enrol_from(None, directory, token, name, place)
+    }
+
+    /// Joins and runs in the network of this number.
+    pub fn join_in(network: &Arc<Network>, number: usize, directory: &Path, hub: &Hub, name: &str) -> Self {
+        let network = Some((Arc::clone(network), number));
+        let mut agent = Self::enrol_from(network, directory, &hub.join_token_for(name), name, (8.6821, 50.1109));
+        agent.run();
+        hub.wait_online(name);
+        agent
+    }
+
+    fn command(network: Option<&(Arc<Network>, usize)>) -> Command {
+        match network {
+            Some((network, number)) => network.device(*number).command(program("fulmar-agent")),
+            None => Command::new(program("fulmar-agent")),
+        }
+    }
+
+    fn enrol_from(
+        network: Option<(Arc<Network>, usize)>,
+        directory: &Path,
+        token: &str,
+        name: &str,
+        (longitude, latitude): (f64, f64),
+    ) -> Self {
         let data = directory.join(name);
-        let output = Command::new(program("fulmar-agent"))
+        let output = Self::command(network.as_ref())
             .args(["join", token, "--name", name, "--at", &format!("{latitude},{longitude}"), "--data"])
             .arg(&data)
             .stdin(Stdio::null())
             .output()
             .unwrap();
         assert!(output.status.success(), "join failed: {}", String::from_utf8_lossy(&output.stderr));
-        Self { name: name.to_owned(), data, process: None }
+        Self { name: name.to_owned(), data, process: None, network }
     }
 
     /// On a directory that holds an identity already.
     pub fn on(name: &str, data: &Path) -> Self {
-        Self { name: name.to_owned(), data: data.to_owned(), process: None }
+        Self { name: name.to_owned(), data: data.to_owned(), process: None, network: None }
     }
 
     pub fn run(&mut self) {
@@ -46,7 +76,7 @@ impl Agent {
     pub fn run_with(&mut self, options: &[&str]) {
         assert!(self.process.is_none(), "the agent runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.data.join("agent.log")).unwrap();
-        let process = Command::new(program("fulmar-agent"))
+        let process = Self::command(self.network.as_ref())
             .args(["run", "--data"])
             .arg(&self.data)
             .args(options)

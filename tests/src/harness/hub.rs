@@ -1,10 +1,12 @@
 //! One `fulmar hub` process and its API.
 
+use super::netns::{HUB_API, HUB_BROKER, Network, Window};
 use super::{Broker, Mosquitto, PATIENCE, free_port, program, wait_until};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 /// A hub on its own data directory and ports. Killed when dropped.
 pub struct Hub {
@@ -15,6 +17,12 @@ pub struct Hub {
     mosquitto: Option<Mosquitto>,
     process: Option<Child>,
     http: ureq::Agent,
+    /// Heartbeats as short as devices follow.
+    is_paced: bool,
+    /// Where it runs, if not here; and how its API is reached from here.
+    network: Option<(Arc<Network>, Window)>,
+    /// In place of the broker's own address: where the hub looks for it, and where its devices do.
+    detour: Option<[String; 2]>,
 }
 
 /// A function workload in the making.
@@ -63,6 +71,11 @@ impl Workload {
         self
     }
 
+    pub fn replicas(mut self, count: usize) -> Self {
+        self.scale = ("replicas", json!(count));
+        self
+    }
+
     pub fn partition(mut self, partition: Value) -> Self {
         self.partition = partition;
         self
@@ -87,6 +100,45 @@ impl Hub {
         hub
     }
 
+    /// With short heartbeats, so that what takes minutes takes seconds.
+    pub fn start_paced(directory: &Path, broker: Broker) -> Self {
+        let mut hub = Self::attach(&directory.join("hub"), free_port(), free_port());
+        hub.mosquitto = (broker == Broker::Mosquitto).then(|| Mosquitto::start(directory));
+        hub.is_paced = true;
+        hub.run();
+        hub
+    }
+
+    /// The same in a network of its own.
+    pub fn start_in(directory: &Path, broker: Broker, network: &Arc<Network>) -> Self {
+        let window = network.window(HUB_API);
+        let mut hub = Self::attach(&directory.join("hub"), window.port(), 0);
+        hub.mosquitto = (broker == Broker::Mosquitto).then(|| Mosquitto::start_in(directory, network));
+        hub.is_paced = true;
+        hub.network = Some((Arc::clone(network), window));
+        hub.run();
+        hub
+    }
+
+    /// The hub finds its broker at the first address from now on, devices that join at the second.
+    pub fn start_with_detour(directory: &Path, broker: Mosquitto, of_hub: String) -> Self {
+        let mut hub = Self::attach(&directory.join("hub"), free_port(), 0);
+        hub.detour = Some([of_hub, broker.url()]);
+        hub.mosquitto = Some(broker);
+        hub.is_paced = true;
+        hub.run();
+        hub
+    }
+
+    pub fn api_port(&self) -> u16 {
+        self.api
+    }
+
+    /// Port of its broker on this machine.
+    pub fn broker_port(&self) -> u16 {
+        self.mosquitto.as_ref().map_or(self.broker, Mosquitto::port)
+    }
+
     /// The broker beside it.
     pub fn mosquitto(&mut self) -> &mut Mosquitto {
         self.mosquitto.as_mut().expect("this hub has its own broker")
@@ -100,7 +152,17 @@ impl Hub {
     /// Speaks to a hub that runs elsewhere, in this process for example.
     pub fn attach(data: &Path, api: u16, broker: u16) -> Self {
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build();
-        Self { data: data.to_owned(), api, broker, mosquitto: None, process: None, http: config.into() }
+        Self {
+            data: data.to_owned(),
+            api,
+            broker,
+            mosquitto: None,
+            process: None,
+            http: config.into(),
+            is_paced: false,
+            network: None,
+            detour: None,
+        }
     }
 
     /// Starts the process again, with the same directory and ports.
@@ -108,15 +170,20 @@ impl Hub {
         assert!(self.process.is_none(), "the hub runs already");
         std::fs::create_dir_all(&self.data).unwrap();
         let log = std::fs::File::options().create(true).append(true).open(self.data.join("hub.log")).unwrap();
-        let address = |port: u16| format!("127.0.0.1:{port}");
-        let mut command = Command::new(program("fulmar"));
-        command.args(["hub", "--data"]).arg(&self.data).args(["--api", &address(self.api)]);
-        match &self.mosquitto {
-            Some(broker) => {
-                command.args(["--broker", &broker.url(), "--broker-password-file"]).arg(broker.password_file())
-            }
-            None => command.args(["--broker", &address(self.broker)]),
+        let hub = program(if self.is_paced { "rig" } else { "fulmar" });
+        let (mut command, [api, broker]) = match &self.network {
+            Some((network, _)) => (network.hub().command(hub), [HUB_API, HUB_BROKER].map(str::to_owned)),
+            None => (Command::new(hub), [self.api, self.broker].map(|port| format!("127.0.0.1:{port}"))),
         };
+        command.args(["hub", "--data"]).arg(&self.data).args(["--api", &api]);
+        match (&self.mosquitto, &self.detour) {
+            (Some(mosquitto), None) => command.args(["--broker", &mosquitto.url()]),
+            (Some(_), Some([of_hub, public])) => command.args(["--broker", of_hub, "--broker-public", public]),
+            (None, _) => command.args(["--broker", &broker]),
+        };
+        if let Some(mosquitto) = &self.mosquitto {
+            command.arg("--broker-password-file").arg(mosquitto.password_file());
+        }
         let process = command
             // Commands of the person at this machine are not to find it.
             .env("XDG_STATE_HOME", &self.data)
@@ -218,6 +285,12 @@ impl Hub {
         assert_eq!(status, 204, "DELETE {path}: {value:#}");
     }
 
+    /// A join token for devices with the label `case=<case>`, approved.
+    pub fn join_token_for(&self, case: &str) -> String {
+        let body = json!({"approve": true, "labels": {"case": case}}).to_string();
+        self.post("/v1/join-tokens", body.as_bytes())["token"].as_str().unwrap().to_owned()
+    }
+
     /// A join token; approved tokens let the device work at once.
     pub fn join_token(&self, approve: bool) -> String {
         let body = json!({"approve": approve, "labels": {"fleet": "test"}}).to_string();
@@ -304,6 +377,13 @@ impl Hub {
         let logs = self.get(&format!("{}/logs?tail=2000", Self::path(name)));
         let items = logs["items"].as_array().unwrap();
         items.iter().map(|line| line["text"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// What a workload said on one device, oldest first.
+    pub fn lines_of(&self, name: &str, device: &str) -> Vec<String> {
+        let logs = self.get(&format!("{}/logs?tail=2000", Self::path(name)));
+        let items = logs["items"].as_array().unwrap().iter().filter(|line| line["device"] == device);
+        items.map(|line| line["text"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     /// Waits until a line holds `part`; returns the line.

@@ -4,12 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod agent;
+mod crowd;
 pub mod guide;
 mod hub;
 mod mosquitto;
+pub mod netns;
+pub mod proxy;
 pub mod site;
 
 pub use agent::Agent;
+pub use crowd::{Crowd, RunningCrowd};
 pub use hub::{Hub, Workload};
 pub use mosquitto::{Broker, Mosquitto};
 

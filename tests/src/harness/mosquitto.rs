@@ -1,5 +1,6 @@
 //! Debian's Mosquitto as a child process, set up as docs/howto/external-broker.md says.
 
+use super::netns::{HUB_BROKER, Network};
 use super::{free_port, wait_until};
 use hub::mqtt::BrokerUrl;
 use hub::provision::ExternalBroker;
@@ -7,6 +8,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 /// Which broker a hub has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct Mosquitto {
     directory: PathBuf,
     port: u16,
     process: Option<Child>,
+    /// Where it runs, if not here.
+    network: Option<Arc<Network>>,
 }
 
 /// The plugin, wherever this architecture keeps it.
@@ -63,12 +67,26 @@ impl Mosquitto {
 
     /// With these lines instead of the plugin's; they are told where the file of accounts is.
     pub fn with(directory: &Path, lines: impl FnOnce(&Path) -> String) -> Self {
-        let mut broker = Self { directory: directory.join("mosquitto"), port: free_port(), process: None };
+        Self::placed(directory, None, lines)
+    }
+
+    /// In the network of a hub.
+    pub fn start_in(directory: &Path, network: &Arc<Network>) -> Self {
+        Self::placed(directory, Some(Arc::clone(network)), Self::plugin_lines)
+    }
+
+    fn placed(directory: &Path, network: Option<Arc<Network>>, lines: impl FnOnce(&Path) -> String) -> Self {
+        let (host, port) = match &network {
+            Some(_) => HUB_BROKER.split_once(':').unwrap(),
+            None => ("127.0.0.1", ""),
+        };
+        let port = port.parse().unwrap_or_else(|_| free_port());
+        let mut broker = Self { directory: directory.join("mosquitto"), port, process: None, network };
         std::fs::create_dir_all(&broker.directory).unwrap();
         let lines = lines(&broker.accounts());
         // `user` counts for a test that runs as root only: the directory is nobody else's.
         let text = format!(
-            "user root\nlistener {} 127.0.0.1\nallow_anonymous false\npersistence false\nset_tcp_nodelay true\n\
+            "user root\nlistener {} {host}\nallow_anonymous false\npersistence false\nset_tcp_nodelay true\n\
              max_inflight_messages 0\nmax_queued_messages 100000\n{lines}",
             broker.port
         );
@@ -104,7 +122,11 @@ impl Mosquitto {
         assert!(self.process.is_none(), "the broker runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.directory.join("log")).unwrap();
         // In /usr/sbin, which is not on everybody's path; and not to outlive a test that is killed.
-        let process = Command::new("setpriv")
+        let mut command = match &self.network {
+            Some(network) => network.hub().command("setpriv"),
+            None => Command::new("setpriv"),
+        };
+        let process = command
             .args(["--pdeathsig", "KILL", "mosquitto", "-c"])
             .arg(self.directory.join("mosquitto.conf"))
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -118,7 +140,14 @@ impl Mosquitto {
             if let Some(status) = self.process.as_mut().unwrap().try_wait().unwrap() {
                 panic!("Mosquitto ended with {status}:\n{}", self.log());
             }
-            TcpStream::connect(("127.0.0.1", self.port)).map(drop)
+            match &self.network {
+                Some(network) => {
+                    let script = format!("exec 3<>/dev/tcp/{}", HUB_BROKER.replace(':', "/"));
+                    let tried = network.hub().command("bash").args(["-c", &script]).output().unwrap();
+                    tried.status.success().then_some(()).ok_or(format!("{tried:?}"))
+                }
+                None => TcpStream::connect(("127.0.0.1", self.port)).map(drop).map_err(|error| error.to_string()),
+            }
         });
     }
 
@@ -146,7 +175,10 @@ impl Mosquitto {
     }
 
     pub fn url(&self) -> String {
-        format!("mqtt://127.0.0.1:{}", self.port)
+        match &self.network {
+            Some(_) => format!("mqtt://{HUB_BROKER}"),
+            None => format!("mqtt://127.0.0.1:{}", self.port),
+        }
     }
 
     pub fn log(&self) -> String {

@@ -41,6 +41,14 @@ impl Crowds {
         }
     }
 
+    /// As `kill` does, to every process.
+    pub fn signal(&self, signal: &str) {
+        for child in &self.0 {
+            let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+            assert!(sent.success(), "kill {signal}");
+        }
+    }
+
     pub fn rss_kib(&self) -> f64 {
         self.0.iter().map(|child| crate::process::rss_kib(child.id())).sum()
     }

@@ -25,7 +25,7 @@ const REQUEST_PACE: Duration = Duration::from_millis(10);
 pub const COUNTED: Duration = Duration::from_secs(20);
 
 /// The value of a series of the hub.
-fn metric(hub: &Hub, series: &str) -> f64 {
+pub fn metric(hub: &Hub, series: &str) -> f64 {
     let text = hub.get("/metrics");
     let text = text.as_str().unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));

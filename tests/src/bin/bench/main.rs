@@ -10,6 +10,7 @@ mod fleet;
 mod process;
 mod schedule;
 mod single;
+mod site;
 mod swarm;
 mod table;
 
@@ -25,7 +26,7 @@ Usage: bench [--json] [--agents N] [--only PART,...]
 
   --agents N   simulated agents of the part `fleet` (default 10000)
   --only       parts: schedule (P1-P3), single (P11, P14, P15), swarm (P11's anchor), fleet (P8, P9, P12),
-               mosquitto (P9 with the broker beside the hub)
+               mosquitto (P9 with the broker beside the hub), site (P19)
 ";
 
 struct Options {
@@ -56,12 +57,13 @@ fn usage<T>() -> T {
 /// A part by its name, and what measures it.
 type Part = (&'static str, fn(&Path, &Options) -> Vec<Row>);
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     ("schedule", |directory, _| schedule::measure(directory)),
     ("single", |directory, _| single::measure(directory)),
     ("swarm", |directory, _| swarm::measure(directory)),
     ("fleet", |directory, options| fleet::measure(directory, options.agents)),
     ("mosquitto", |directory, _| beside::measure(directory)),
+    ("site", |directory, _| site::measure(directory)),
 ];
 
 fn main() {
