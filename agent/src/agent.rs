@@ -3,6 +3,7 @@
 //! Must never start on a directory that another agent has, nor before everything that can fail at once has been tried.
 use crate::config::{Config, PositionSource};
 use crate::disk;
+use crate::faults::Faults;
 use crate::gpsd::Rules;
 use crate::identity::{Identity, IdentityError};
 use crate::journal::Journal;
@@ -50,6 +51,8 @@ pub struct AgentConfig {
     pub position_rules: Rules,
     /// Whether `fulmar-agent status` is answered.
     pub is_visible: bool,
+    /// What whoever runs the agent in its own process can make go wrong; `fulmar-agent` has none.
+    pub faults: Option<Arc<Faults>>,
 }
 
 impl AgentConfig {
@@ -69,6 +72,7 @@ impl AgentConfig {
                 stale_after: Duration::from_secs(300),
             },
             is_visible: false,
+            faults: None,
         }
     }
 
@@ -154,9 +158,10 @@ pub fn open(
     let endpoint = Endpoint::parse(config.broker.as_ref().unwrap_or(&membership.broker))?;
     let tls = match (endpoint.security, &membership.authority) {
         (Security::Plain, _) => None,
-        (Security::Tls, Some(authority)) => {
-            Some(tls::client(Trust::Kept(authority.clone())).map_err(|error| AgentError::Tls(tls::explain(&error)))?)
-        }
+        (Security::Tls, Some(authority)) => Some(
+            tls::client(Trust::Kept(authority.clone()), config.faults.clone())
+                .map_err(|error| AgentError::Tls(tls::explain(&error)))?,
+        ),
         (Security::Tls, None) => return Err(AgentError::Tls("the identity holds no authority".to_owned())),
     };
     let pair_key = identity.pair_key().ok_or(AgentError::HubKey)?;
@@ -178,7 +183,7 @@ pub fn open(
         }
         Shared::With { pool, shelf } => (Arc::clone(pool), Store::on(shelf, config.storage_bytes, account)),
     };
-    let store = Arc::new(store);
+    let store = Arc::new(store.with_faults(config.faults.clone()));
     disk::directory_create(&state).map_err(at(&state))?;
     let wall = Arc::default();
     let (sender, reports) = async_channel::bounded(REPORTS_MAX);

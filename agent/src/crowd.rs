@@ -79,6 +79,11 @@ impl Member {
         let _ = self.orders.try_send(Order::Stop);
     }
 
+    /// Asks it to leave everything as it is, as a reset would; what is being written to the journal is written. Returns at once.
+    pub fn request_abandon(&self) {
+        let _ = self.orders.try_send(Order::Abandon);
+    }
+
     /// Waits for its end.
     pub async fn ended(self) -> Result<(), AgentError> {
         self.task.await.map(|_| ())

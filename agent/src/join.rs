@@ -194,7 +194,7 @@ async fn ask(
     getrandom::fill(&mut nonce).map_err(IdentityError::Entropy)?;
     let user = format!("join:{}", token.id);
     let broker = endpoint.to_string();
-    let tls = pin.map(|pin| tls::client(Trust::Pinned(pin))).transpose();
+    let tls = pin.map(|pin| tls::client(Trust::Pinned(pin), None)).transpose();
     let tls = tls.map_err(|error| JoinError::NotTrusted { broker: broker.clone(), why: tls::explain(&error) })?;
     let settings = Settings {
         tls,

@@ -9,6 +9,7 @@ mod clock;
 pub mod config;
 mod crowd;
 mod disk;
+mod faults;
 mod gpsd;
 pub mod identity;
 mod install;
@@ -26,6 +27,7 @@ pub mod tls;
 
 pub use agent::{Agent, AgentConfig, AgentError, FUNCTION_MEMORY_BYTES};
 pub use crowd::{Crowd, Member};
+pub use faults::Faults;
 pub use gpsd::Rules;
 pub use install::{InstallError, UNIT, install};
 pub use join::{JoinError, JoinOptions, Joined, join};

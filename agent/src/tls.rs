@@ -2,6 +2,7 @@
 //!
 //! A join token names the SHA-256 of that authority's certificate; the server shows the certificate itself, and from then on it is
 //! kept with the membership. Nothing may ever be trusted because the system trusts it, nor a check be left out.
+use crate::faults::Faults;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
@@ -11,6 +12,7 @@ use rustls::{
 };
 use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use wire::Digest;
 
 /// Before this moment (2026-01-01) no clock is right: a board without a battery begins in 1970. The hub's fresh time is what
@@ -59,6 +61,8 @@ pub enum Trust {
 #[derive(Debug)]
 struct Verifier {
     trust: Trust,
+    /// What the clock shows, if somebody has set it wrong.
+    faults: Option<Arc<Faults>>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -68,9 +72,9 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 /// What a connection with this trust does.
-pub fn client(trust: Trust) -> Result<Arc<ClientConfig>, Error> {
+pub fn client(trust: Trust, faults: Option<Arc<Faults>>) -> Result<Arc<ClientConfig>, Error> {
     let provider = provider();
-    let verifier = Arc::new(Verifier { trust, provider: Arc::clone(&provider) });
+    let verifier = Arc::new(Verifier { trust, faults, provider: Arc::clone(&provider) });
     let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
@@ -88,6 +92,10 @@ impl ServerCertVerifier for Verifier {
         stapled: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let now = match &self.faults {
+            Some(faults) => UnixTime::since_unix_epoch(faults.wall(Duration::from_secs(now.as_secs()))),
+            None => now,
+        };
         let authority = match &self.trust {
             Trust::Kept(authority) => authority.clone(),
             Trust::Pinned(pin) => {
@@ -190,7 +198,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    use std::time::Duration;
 
     /// An authority and a server's certificate for `hub.example`, valid for a year from 2026-06-01.
     struct House {
@@ -216,7 +223,7 @@ mod tests {
     impl House {
         /// As in a handshake at this time, where the server shows both certificates.
         fn shown_to(&self, trust: Trust, name: &'static str, now_s: u64) -> Result<(), Error> {
-            let verifier = Verifier { trust, provider: provider() };
+            let verifier = Verifier { trust, faults: None, provider: provider() };
             let name = ServerName::try_from(name).unwrap();
             let now = UnixTime::since_unix_epoch(Duration::from_secs(now_s));
             let between = [self.authority.clone()];

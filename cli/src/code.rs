@@ -32,9 +32,13 @@ pub enum Code {
     NoAgent,
     NoCompiler,
     NoContext,
+    NoDemo,
+    NoFault,
     NoFleet,
     NoFunction,
     NoHub,
+    NoRelay,
+    NoSimulated,
     NoWorkload,
     NotAHub,
     NotStarted,
@@ -54,6 +58,7 @@ pub enum Code {
     Tls,
     Tokens,
     TooMany,
+    TooManyFaults,
     Unreachable,
     Untrusted,
     Usage,
@@ -84,7 +89,7 @@ const fn row(text: &'static str, exit: Exit, meaning: &'static str, next: &'stat
 
 impl Code {
     /// By name.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 55] = [
         Self::Address,
         Self::Artifact,
         Self::Broker,
@@ -109,9 +114,13 @@ impl Code {
         Self::NoAgent,
         Self::NoCompiler,
         Self::NoContext,
+        Self::NoDemo,
+        Self::NoFault,
         Self::NoFleet,
         Self::NoFunction,
         Self::NoHub,
+        Self::NoRelay,
+        Self::NoSimulated,
         Self::NoWorkload,
         Self::NotAHub,
         Self::NotStarted,
@@ -131,6 +140,7 @@ impl Code {
         Self::Tls,
         Self::Tokens,
         Self::TooMany,
+        Self::TooManyFaults,
         Self::Unreachable,
         Self::Untrusted,
         Self::Usage,
@@ -278,6 +288,15 @@ impl Code {
             Self::NoContext => {
                 row("NO_CONTEXT", Exit::NotFound, "There is no context of this name.", "fulmar ctx list")
             }
+            Self::NoDemo => row(
+                "NO_DEMO",
+                Exit::Failure,
+                "`chaos` found no simulated devices: it plays faults to those of `fulmar up --demo` alone.",
+                "fulmar up --demo",
+            ),
+            Self::NoFault => {
+                row("NO_FAULT", Exit::NotFound, "No fault of this number is going on.", "fulmar chaos list")
+            }
             Self::NoFleet => row(
                 "NO_FLEET",
                 Exit::Failure,
@@ -295,6 +314,18 @@ impl Code {
                 Exit::Failure,
                 "Nothing says which hub is meant, and none runs here.",
                 "fulmar up starts one; --server, --context or fulmar login name another",
+            ),
+            Self::NoRelay => row(
+                "NO_RELAY",
+                Exit::Conflict,
+                "The links of the simulated devices cannot be touched, because their broker's certificate is not for this machine.",
+                "start the demonstration without --tls-cert, or play another fault",
+            ),
+            Self::NoSimulated => row(
+                "NO_SIMULATED",
+                Exit::NotFound,
+                "No simulated device is meant by what was asked for.",
+                "fulmar get devices -l simulated=true",
             ),
             Self::NoWorkload => row(
                 "NO_WORKLOAD",
@@ -397,6 +428,12 @@ impl Code {
                 Exit::Failure,
                 "There is more than can be listed at once.",
                 "select fewer with -l or --field-selector, or --limit 500",
+            ),
+            Self::TooManyFaults => row(
+                "TOO_MANY_FAULTS",
+                Exit::Conflict,
+                "As many faults as are possible are going on.",
+                "fulmar chaos stop",
             ),
             Self::Unreachable => row(
                 "UNREACHABLE",

@@ -9,6 +9,7 @@ mod away;
 mod backup;
 mod capacity;
 mod changes;
+mod chaos;
 mod client;
 mod code;
 mod columns;
@@ -195,6 +196,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Map(args) => map::run(global, args),
         Verb::Top(args) => capacity::top(global, args),
         Verb::Capacity(args) => capacity::run(global, args),
+        Verb::Chaos(verb) => chaos::run(global, verb),
         Verb::Doctor => doctor::run(global),
         Verb::Ctx { verb } => ctx::run(global, verb.as_ref()),
         Verb::Login(args) => ctx::login(global, args),

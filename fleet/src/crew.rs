@@ -1,15 +1,21 @@
 //! The devices at work: who has joined is started, who has a token joins first, all stop together.
 //!
 //! A device that cannot join or start is reported and costs the others nothing. Must never use a token twice for two devices.
+use crate::chaos::{Chaos, Weather};
+use crate::door::{Door, Wish, refusal, shown, too_many};
 use crate::place::Place;
+use crate::road::Road;
 use crate::roster::{Roster, RosterError, device_directory, read_tokens};
-use agent::{AgentConfig, AgentError, Crowd, JoinError, JoinOptions, Joined, Member};
+use agent::identity::Identity;
+use agent::{AgentConfig, AgentError, Crowd, Faults, JoinError, JoinOptions, Joined, Member};
 use futures_lite::{FutureExt, Stream, StreamExt};
+use serde_json::{Value, json};
 use smol::lock::Semaphore;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wire::hello::DeviceClass;
 use wire::join::JoinRefusal;
 
@@ -33,10 +39,30 @@ pub enum CrewError {
     Nobody,
 }
 
+/// One device, and what it meets.
+struct Device {
+    place: Place,
+    /// `None`: its broker's certificate is for a name that a relay here cannot have.
+    road: Option<Road>,
+    faults: Arc<Faults>,
+    weather: Weather,
+    power: Power,
+}
+
+enum Power {
+    On(Member),
+    /// Until its fault is over.
+    Off,
+    /// It did not start; its log says why.
+    Broken,
+}
+
 /// All devices of a data directory.
 pub struct Crew {
     data: PathBuf,
     crowd: Crowd,
+    devices: RefCell<BTreeMap<String, Device>>,
+    chaos: RefCell<Chaos>,
 }
 
 /// Memory for functions and bytes for artifacts that a device of this class announces.
@@ -47,14 +73,35 @@ const fn capacity(class: DeviceClass) -> (u32, u64) {
     }
 }
 
-fn config(data: &Path, place: &Place) -> AgentConfig {
-    let (memory_bytes, storage_bytes) = capacity(place.class);
-    AgentConfig { memory_bytes, storage_bytes, ..AgentConfig::new(device_directory(data, &place.name)) }
+impl Device {
+    fn config(&self, data: &Path) -> AgentConfig {
+        let (memory_bytes, storage_bytes) = capacity(self.place.class);
+        AgentConfig {
+            memory_bytes,
+            storage_bytes,
+            broker: self.road.as_ref().map(|road| road.url().to_owned()),
+            faults: Some(Arc::clone(&self.faults)),
+            ..AgentConfig::new(device_directory(data, &self.place.name))
+        }
+    }
+
+    fn meet(&mut self, weather: Weather) {
+        if let Some(road) = &self.road
+            && (weather.is_cut, weather.delay) != (self.weather.is_cut, self.weather.delay)
+        {
+            road.set(weather.is_cut, weather.delay);
+        }
+        self.faults.cut_off(weather.is_cut);
+        self.faults.fill_disk(weather.is_disk_full);
+        self.faults.skew_clock(weather.skew_ms);
+        self.weather = weather;
+    }
 }
 
 impl Crew {
     pub fn new(data: &Path) -> Result<Self, CrewError> {
-        Ok(Self { data: data.to_owned(), crowd: Crowd::new(&data.join(ARTIFACTS_DIRECTORY))? })
+        let crowd = Crowd::new(&data.join(ARTIFACTS_DIRECTORY))?;
+        Ok(Self { data: data.to_owned(), crowd, devices: RefCell::default(), chaos: RefCell::default() })
     }
 
     /// Runs until the first of `orders` comes, then stops every device in order; the second one ends it at once.
@@ -67,21 +114,39 @@ impl Crew {
         if joined.is_empty() && waiting.is_empty() {
             return Err(CrewError::Nobody);
         }
+        let door = Door::open(&self.data).map_err(|error| {
+            tracing::warn!(%error, "`fulmar chaos` will find nobody: its socket cannot be opened");
+        });
         self.crowd.run(async {
-            let mut members: Vec<Member> = joined.iter().filter_map(|place| self.start(place)).collect();
-            tracing::info!(devices = members.len(), "devices that had joined are started");
+            for place in joined {
+                self.admit(place).await;
+            }
+            tracing::info!(devices = self.devices.borrow().len(), "devices that had joined are started");
             let enrolment = async {
-                let complete = self.enrol(waiting, &mut members).await;
+                let complete = self.enrol(waiting).await;
                 if complete && let Some(path) = tokens {
                     // Every one of them is used up.
                     let _ = std::fs::remove_file(path);
                 }
                 std::future::pending().await
             };
+            let trouble = async {
+                match &door {
+                    Ok(door) => self.make_trouble(door).await,
+                    Err(()) => std::future::pending().await,
+                }
+            };
             let stop = async {
                 orders.next().await;
             };
-            stop.or(enrolment).await;
+            stop.or(enrolment).or(trouble).await;
+            let powers = std::mem::take(&mut *self.devices.borrow_mut()).into_values().map(|device| device.power);
+            let members: Vec<Member> = powers
+                .filter_map(|power| match power {
+                    Power::On(member) => Some(member),
+                    Power::Off | Power::Broken => None,
+                })
+                .collect();
             tracing::info!(devices = members.len(), "asked to stop");
             members.iter().for_each(Member::request_stop);
             let ended = async {
@@ -100,18 +165,133 @@ impl Crew {
         Ok(())
     }
 
-    fn start(&self, place: &Place) -> Option<Member> {
-        match self.crowd.start(&config(&self.data, place)) {
-            Ok(member) => Some(member),
-            Err(error) => {
-                tracing::error!(name = place.name, %error, "a device does not start");
+    /// Takes up a device that has joined, and starts it.
+    async fn admit(&self, place: Place) {
+        let (name, directory) = (place.name.clone(), device_directory(&self.data, &place.name));
+        let broker = Identity::load(&directory).ok().flatten().and_then(|identity| identity.membership);
+        let road = match broker {
+            Some(membership) => Road::open(&membership.broker).await.unwrap_or_else(|error| {
+                tracing::warn!(name, %error, "the link of a device cannot be made to fail: no relay");
                 None
+            }),
+            None => None,
+        };
+        let weather = self.chaos.borrow().weather(&name);
+        let mut device = Device { place, road, faults: Arc::default(), weather: Weather::default(), power: Power::Off };
+        device.meet(weather);
+        if !weather.is_off {
+            device.power = self.start(&device);
+        }
+        self.devices.borrow_mut().insert(name, device);
+    }
+
+    fn start(&self, device: &Device) -> Power {
+        match self.crowd.start(&device.config(&self.data)) {
+            Ok(member) => Power::On(member),
+            Err(error) => {
+                tracing::error!(name = device.place.name, %error, "a device does not start");
+                Power::Broken
+            }
+        }
+    }
+
+    /// Hears what is to go wrong, makes it come true, and ends it in time.
+    async fn make_trouble(&self, door: &Door) {
+        loop {
+            let due = self.chaos.borrow().due();
+            let asked = async { Some(door.next().await) };
+            let over = async {
+                match due {
+                    Some(due) => smol::Timer::at(due).await,
+                    None => std::future::pending().await,
+                };
+                None
+            };
+            let question = asked.or(over).await;
+            let answer = question.as_ref().map(|question| self.answer(&question.wish));
+            self.change_weather().await;
+            if let (Some(question), Some(answer)) = (question, answer) {
+                // When the answer is there, it is so.
+                let _ = question.reply.send(answer).await;
+            }
+        }
+    }
+
+    fn answer(&self, wish: &Wish) -> Value {
+        let now = Instant::now();
+        let mut chaos = self.chaos.borrow_mut();
+        match wish {
+            Wish::List => {
+                let faults: Vec<Value> = chaos.active().iter().map(|active| shown(active, now)).collect();
+                json!({"faults": faults, "devices": self.devices.borrow().keys().collect::<Vec<_>>()})
+            }
+            Wish::Stop { id } => {
+                let stopped = chaos.stop(*id);
+                tracing::info!(?stopped, "faults are ended");
+                json!({"stopped": stopped})
+            }
+            Wish::Start { fault, devices, lasts } => {
+                let known = self.devices.borrow();
+                if let Some(name) = devices.iter().find(|name| !known.contains_key(*name)) {
+                    return refusal("UNKNOWN", format!("there is no simulated device {name}"));
+                }
+                let has_road = |name: &&String| known.get(*name).is_some_and(|device| device.road.is_some());
+                if fault.needs_road()
+                    && let Some(name) = devices.iter().find(|name| !has_road(name))
+                {
+                    let text = format!(
+                        "the link of {name} cannot be touched: its broker's certificate is for another name than that of this machine"
+                    );
+                    return refusal("NO_ROAD", text);
+                }
+                match chaos.start(now, *fault, devices.clone(), *lasts) {
+                    Some(active) => {
+                        tracing::info!(id = active.id, fault = fault.name(), devices = devices.len(), "a fault begins");
+                        shown(active, now)
+                    }
+                    None => too_many(),
+                }
+            }
+        }
+    }
+
+    /// Gives every device what it has to meet now.
+    async fn change_weather(&self) {
+        let now = Instant::now();
+        let resets = {
+            let mut chaos = self.chaos.borrow_mut();
+            let over = chaos.expire(now);
+            if !over.is_empty() {
+                tracing::info!(?over, "faults are over");
+            }
+            chaos.resets(now)
+        };
+        let mut leaving = Vec::new();
+        for (name, device) in self.devices.borrow_mut().iter_mut() {
+            let weather = self.chaos.borrow().weather(name);
+            device.meet(weather);
+            if (weather.is_off || resets.contains(name)) && matches!(device.power, Power::On(_)) {
+                leaving.push(std::mem::replace(&mut device.power, Power::Off));
+            }
+        }
+        for power in leaving {
+            if let Power::On(member) = power {
+                member.request_abandon();
+                let name = member.name().to_owned();
+                if let Err(error) = member.ended().await {
+                    tracing::error!(name, %error, "a device broke down when it was reset");
+                }
+            }
+        }
+        for device in self.devices.borrow_mut().values_mut() {
+            if matches!(device.power, Power::Off) && !device.weather.is_off {
+                device.power = self.start(device);
             }
         }
     }
 
     /// Joins and starts one device after the other, some at the same time. True: all have joined.
-    async fn enrol(&self, waiting: BTreeMap<String, String>, members: &mut Vec<Member>) -> bool {
+    async fn enrol(&self, waiting: BTreeMap<String, String>) -> bool {
         // With room for every outcome.
         let (done, outcomes) = smol::channel::bounded(waiting.len().max(1));
         let permits = Arc::new(Semaphore::new(JOINS_MAX));
@@ -132,7 +312,7 @@ impl Crew {
         let mut all = true;
         while let Ok((place, outcome)) = outcomes.recv().await {
             match outcome {
-                Ok(_) => members.extend(self.start(&place)),
+                Ok(_) => self.admit(place).await,
                 Err(error) => {
                     all = false;
                     tracing::error!(name = place.name, %error, "a device could not join");
@@ -206,10 +386,9 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let crew = Crew::new(data.path()).unwrap();
         let waiting = BTreeMap::from([("sim-fra-01".to_owned(), "nonsense".to_owned())]);
-        let mut members = Vec::new();
-        assert!(!crew.crowd.run(crew.enrol(waiting, &mut members)));
-        assert!(members.is_empty());
-        assert!(crew.crowd.run(crew.enrol(BTreeMap::new(), &mut members)));
+        assert!(!crew.crowd.run(crew.enrol(waiting)));
+        assert!(crew.devices.borrow().is_empty());
+        assert!(crew.crowd.run(crew.enrol(BTreeMap::new())));
     }
 
     #[test]

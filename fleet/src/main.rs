@@ -5,6 +5,7 @@ use anyhow::{Context as _, bail};
 use async_signal::{Signal, Signals};
 use fleet::{Crew, DEVICES_MAX, Roster};
 use lexopt::{Arg, Parser, ValueExt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -101,6 +102,17 @@ fn plan(data: &Path, devices: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A device takes about ten descriptors, those of its relay included, and the usual soft limit is 1,024: as many as this user
+/// may have are taken.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, current = limit.current, "the limit of open files stays: it bounds how many devices can run");
+    }
+}
+
 fn run(options: &Options) -> anyhow::Result<()> {
     let level = match std::env::var(LOG_VARIABLE) {
         Ok(text) => text
@@ -116,6 +128,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     if options.stop_at_end_of_input {
         agent::stop_at_end_of_input().context("cannot start a thread: check the limit of processes")?;
     }
+    raise_open_files();
     let crew = Crew::new(&options.data)?;
     crew.run(options.tokens.as_deref(), signals)?;
     Ok(())

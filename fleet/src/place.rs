@@ -4,7 +4,7 @@
 use wire::hello::DeviceClass;
 use wire::position::Position;
 
-/// Devices of one process: each has a socket, a timer and a locked file, and 1024 open files are a usual limit.
+/// Devices of one process: each has about ten open files and sockets, and room in memory for its machine.
 pub const DEVICES_MAX: usize = 250;
 /// Of a simulated receiver.
 const UNCERTAINTY_M: u32 = 25;

@@ -38,9 +38,7 @@ fn side_by_side(cases: &[(&str, &(dyn Fn() + Sync))]) {
     std::thread::scope(|scope| {
         let running: Vec<_> = cases
             .iter()
-            .map(|(name, case)| {
-                std::thread::Builder::new().name((*name).to_owned()).spawn_scoped(scope, || case()).unwrap()
-            })
+            .map(|(name, case)| std::thread::Builder::new().name((*name).to_owned()).spawn_scoped(scope, case).unwrap())
             .collect();
         let failed: Vec<String> = running
             .into_iter()

@@ -125,7 +125,11 @@ impl Host for FunctionHost<'_> {
     }
 
     fn state_commit(&mut self, changes: &[StateChange<'_>]) -> Result<(), CommitError> {
-        self.state.commit(changes).map_err(|error| {
+        let written = match self.surroundings.store.takes_nothing() {
+            true => Err(std::io::ErrorKind::StorageFull.into()),
+            false => self.state.commit(changes),
+        };
+        written.map_err(|error| {
             tracing::error!(launch = self.launch.0, %error, "what a function remembers cannot be written");
             CommitError
         })

@@ -4,7 +4,7 @@ use crate::link::{Delivery, Will};
 use crate::runtime::{Losses, state_collect};
 use agent_nostd::machine::Agent as Machine;
 use agent_nostd::machine::port::{
-    Content, Effect, FetchFailure, Input, JournalKey, Quality, Source, Subscription, Ticket,
+    Content, Effect, FetchFailure, Input, JournalKey, PersistFailure, Quality, Source, Subscription, Ticket,
 };
 use agent_nostd::machine::time::Instant;
 use std::collections::BTreeSet;
@@ -141,7 +141,11 @@ impl Shell {
         }
         self.writes += 1;
         let (journal, value) = (Arc::clone(&self.journal), value.to_vec());
-        let write = move || journal.lock().unwrap_or_else(PoisonError::into_inner).persist(key, &value);
+        let is_full = self.store.takes_nothing();
+        let write = move || match is_full {
+            true => Err(PersistFailure::NoSpace),
+            false => journal.lock().unwrap_or_else(PoisonError::into_inner).persist(key, &value),
+        };
         let permits = Arc::clone(&self.commons.writes);
         let work = async move {
             let _permit = permits.acquire_arc().await;

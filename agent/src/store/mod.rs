@@ -9,6 +9,7 @@ pub use download::Account;
 pub use shelf::{Shelf, Spare, Usage};
 
 use crate::disk;
+use crate::faults::Faults;
 use agent_nostd::machine::port::{FetchFailure, Source};
 use download::{Download, Range};
 use sha2::{Digest as _, Sha256};
@@ -35,6 +36,7 @@ pub struct Store {
     bytes_max: u64,
     download: Option<Download>,
     stopped: AtomicBool,
+    faults: Option<Arc<Faults>>,
 }
 
 /// Why a fetch ended early.
@@ -127,6 +129,23 @@ impl Store {
             bytes_max,
             download: account.map(Download::new),
             stopped: AtomicBool::new(false),
+            faults: None,
+        }
+    }
+
+    pub fn with_faults(self, faults: Option<Arc<Faults>>) -> Self {
+        Self { faults, ..self }
+    }
+
+    /// Whether the disk is said to be full. What is stored stays readable.
+    pub fn takes_nothing(&self) -> bool {
+        self.faults.as_ref().is_some_and(|faults| faults.is_disk_full())
+    }
+
+    fn source(&self) -> Result<&Download, FetchFailure> {
+        match &self.faults {
+            Some(faults) if faults.is_cut_off() => Err(FetchFailure::Unreachable),
+            Some(_) | None => self.download.as_ref().ok_or(FetchFailure::Unreachable),
         }
     }
 
@@ -173,7 +192,7 @@ impl Store {
     pub fn fetch_body(&self, digest: &Digest, bytes: u32, source: Source) -> Result<Vec<u8>, FetchFailure> {
         let download = match source {
             Source::Store => return Err(FetchFailure::Absent),
-            Source::Anywhere => self.download.as_ref().ok_or(FetchFailure::Unreachable)?,
+            Source::Anywhere => self.source()?,
         };
         let bytes = u64::from(bytes);
         let (mut reader, _) = download.body(digest)?;
@@ -201,6 +220,10 @@ impl Store {
     }
 
     fn fetch_inner(&self, digest: &Digest, bytes: u64, source: Source) -> Result<(), Cut> {
+        // On a shelf that is shared it may be there already, and this device's own disk would not have it.
+        if self.takes_nothing() && !self.shelf.is_held_by(self.holder, digest) {
+            return Err(FetchFailure::NoSpace.into());
+        }
         self.shelf.hold(self.holder, digest);
         let path = self.path(digest);
         if self.is_whole(&path, digest, bytes)? {
@@ -209,7 +232,8 @@ impl Store {
         }
         let download = match source {
             Source::Store => return Err(FetchFailure::Absent.into()),
-            Source::Anywhere => self.download.as_ref().ok_or(FetchFailure::Unreachable)?,
+            Source::Anywhere if self.takes_nothing() => return Err(FetchFailure::NoSpace.into()),
+            Source::Anywhere => self.source()?,
         };
         // One fetch at a time: who waited finds what the other one brought.
         let _flight = self.shelf.fly(digest);

@@ -150,6 +150,10 @@ impl Shelf {
         self.ledger().holders.entry(*digest).or_default().insert(holder);
     }
 
+    pub fn is_held_by(&self, holder: Holder, digest: &Digest) -> bool {
+        self.ledger().holders.get(digest).is_some_and(|holders| holders.contains(&holder))
+    }
+
     /// Waits until nobody else fetches the artifact.
     pub fn fly(&self, digest: &Digest) -> Flight<'_> {
         let mut ledger = self.ledger();

@@ -65,6 +65,9 @@ pub enum Verb {
     Top(Top),
     /// Show what is free and used, by class, region or site
     Capacity(Capacity),
+    /// Let simulated devices of `up --demo` lose their network, power, disk or time for a while
+    #[command(subcommand)]
+    Chaos(crate::chaos::Chaos),
     /// Check this program's way to the hub, the hub and its devices, and say what to do
     Doctor,
     /// Keep hubs by name, and choose one

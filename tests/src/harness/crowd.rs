@@ -105,8 +105,8 @@ impl Drop for RunningCrowd {
     fn drop(&mut self) {
         drop(self.stop.take());
         let ended = self.thread.take().map(JoinHandle::join);
-        if !std::thread::panicking() {
-            ended.map(|ended| ended.expect("the agents ended in order"));
+        if let (Some(ended), false) = (ended, std::thread::panicking()) {
+            ended.expect("the agents ended in order");
         }
     }
 }
