@@ -1,90 +1,30 @@
-//! The fleet simulator over many seeds, and the seeds that once found a bug.
+//! The fleet simulator over many short runs, and the seeds that once found a bug. The suite of whole weeks is `scripts/sim --suite`.
 //!
 //! `FULMAR_SIM_SEEDS=5000 cargo test -p fulmar-tests --test sim` runs more; a failure prints the command that shows it again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
-use tests::sim::{Allowed, Counts, Fault, Options, Outcome, Plant, Story, run, shrink};
+use tests::sim::suite::run_all;
+use tests::sim::{Allowed, Fault, Options, Plant, Story, run, shrink};
 
-/// Seeds of the default run: about a minute on two cores without optimisation.
-const SEEDS: u64 = 150;
-/// Lines of the story that a failure shows.
-const LINES_SHOWN: usize = 40;
+/// Seeds of the default run: less than a minute on two cores without optimisation.
+const SEEDS: u64 = 100;
+/// Of these, so many run twice.
+const TWICE: u64 = 4;
 
 fn seeds() -> u64 {
     std::env::var("FULMAR_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS)
 }
 
-/// Runs all seeds on all cores, in no particular order: a run knows nothing of the others.
-fn run_all(count: u64) -> Vec<Outcome> {
-    let next = AtomicU64::new(1);
-    let outcomes = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed > count {
-                        break;
-                    }
-                    let outcome = run(Options::of_seed(seed));
-                    outcomes.lock().unwrap().push(outcome);
-                }
-            });
-        }
-    });
-    outcomes.into_inner().unwrap()
-}
-
-/// What a person needs to begin: the smallest run found that fails, its last lines, and the command.
-fn report(failed: &Outcome) -> String {
-    let small = shrink(failed);
-    let begin = small.lines.len().saturating_sub(LINES_SHOWN);
-    format!(
-        "seed {}: {}\n  again: {}\nsmaller: {}\n  again: {}\n{}",
-        failed.options.seed,
-        failed.violation.as_deref().unwrap_or_default(),
-        failed.command(),
-        small.violation.as_deref().unwrap_or_default(),
-        small.command(),
-        small.lines[begin..].join("\n")
-    )
-}
-
 #[test]
 fn a_fleet_survives_every_kind_of_fault_and_becomes_right_again() {
-    let began = Instant::now();
-    let outcomes = run_all(seeds());
-    let mut counts = Counts::default();
-    outcomes.iter().for_each(|outcome| counts.add(&outcome.counts));
-    let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
-    println!(
-        "{} seeds, {} devices, {} virtual hours, {} events, {} boots, {} faults, {} writes acknowledged, {:.1} s",
-        outcomes.len(),
-        sum(|outcome| outcome.options.devices as u64),
-        sum(|outcome| outcome.virtual_ms) / 3_600_000,
-        sum(|outcome| outcome.events),
-        sum(|outcome| outcome.boots as u64),
-        counts.total(),
-        sum(|outcome| outcome.acknowledged),
-        began.elapsed().as_secs_f64()
-    );
-    for fault in Fault::ALL {
-        println!("  {fault:?}: {}", counts.of(fault));
+    let last = seeds();
+    let mut total = run_all(1, |seed| (seed <= last).then(|| Options::of_seed(seed)), TWICE, |_| {});
+    println!("{}\n{}{}", total.summary(), total.faults(), total.coverage.summary());
+    if let Some(report) = total.report() {
+        panic!("{report}");
     }
-    let slowest = outcomes.iter().filter_map(|outcome| outcome.converged_after_ms).max().unwrap_or(0);
-    let bytes = outcomes.iter().map(|outcome| outcome.reconnect_bytes).max().unwrap_or(0);
-    println!("  slowest to become right: {} s; most bytes to come back: {bytes}", slowest / 1000);
-    let mut failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.violation.is_some()).collect();
-    failed.sort_by_key(|outcome| outcome.options.seed);
-    if let Some(first) = failed.first() {
-        let seeds: Vec<u64> = failed.iter().map(|outcome| outcome.options.seed).collect();
-        panic!("{} of {} seeds failed: {seeds:?}\n{}", failed.len(), outcomes.len(), report(first));
-    }
-    let missed: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| counts.of(*fault) == 0).collect();
+    let missed = total.seldom(1);
     assert!(missed.is_empty(), "faults that never hit anybody: {missed:?}");
+    assert_eq!(total.coverage.missing_verbs(), [], "what was never asked of the hub");
 }
 
 #[test]
@@ -122,14 +62,54 @@ fn a_device_that_waits_for_its_approval_is_not_called_lost() {
 /// No event is counted twice, no component starts twice, no set goes back: the oracles look after every step.
 #[test]
 fn c11_messages_that_come_twice_or_overtake_each_other_have_no_effect_twice() {
-    let allowed = Allowed::NONE.with(Fault::LinkChaos).with(Fault::Replay);
+    let kinds = [Fault::LinkChaos, Fault::LinkTwice, Fault::Replay, Fault::ReplayLive];
+    let allowed = kinds.into_iter().fold(Allowed::NONE, Allowed::with);
     let mut hits = 0;
-    for seed in 1..=12 {
+    for seed in 1..=24 {
         let outcome = run(Options { allowed, ..Options::of_seed(seed) });
         assert_eq!(outcome.violation, None, "{}", outcome.command());
-        hits += outcome.counts.of(Fault::LinkChaos);
+        hits += kinds.into_iter().map(|kind| outcome.counts.of(kind)).sum::<u64>();
     }
-    assert!(hits > 1_000, "only {hits} messages were out of order or came twice");
+    assert!(hits > 200, "only {hits} messages were out of order or came twice");
+}
+
+/// A process that stood still was never woken again: its alarm had passed meanwhile and was taken for another one's.
+#[test]
+fn a_device_that_was_paused_goes_on() {
+    let allowed = Allowed::NONE.with(Fault::DevicePause).with(Fault::HubPause);
+    for seed in 1..=6 {
+        let outcome = run(Options { allowed, ..Options::of_seed(seed) });
+        assert_eq!(outcome.violation, None, "{}", outcome.command());
+    }
+}
+
+#[test]
+fn a_smaller_run_that_fails_alike_is_found() {
+    let failed = run(Options { devices: 6, minutes: 40, plant: Plant::DiskLies, ..Options::of_seed(5) });
+    let small = shrink(&failed);
+    assert!(small.violation.as_deref().is_some_and(|what| what.starts_with("[I5]")), "{:?}", small.violation);
+    assert!(small.options.devices < 6 && small.options.minutes < 40, "{}", small.command());
+    assert_eq!(small.options.allowed, Allowed::NONE, "no fault was needed: {}", small.command());
+    assert!(!small.lines.is_empty(), "its story is told");
+}
+
+/// The mistakes that `scripts/mutants` lets the simulator look for are those of the code as it is now.
+#[test]
+fn every_mutant_applies() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let patches: Vec<_> =
+        std::fs::read_dir(root.join("tests/mutants")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(patches.len() >= 5, "{patches:?}");
+    for patch in patches {
+        let git = std::process::Command::new("git")
+            .args(["apply", "--check"])
+            .arg(&patch)
+            .current_dir(root)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&git.stderr);
+        assert!(git.status.success(), "{}: {said}make the same mistake in the code as it is now", patch.display());
+    }
 }
 
 /// What the oracles say of a world in which one double breaks its contract.

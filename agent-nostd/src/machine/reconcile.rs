@@ -7,7 +7,7 @@ use super::slot::{
     ACTIVATION_DEADLINE, FETCH_DEADLINE, Fetch, From, Goal, HEALTHY_AFTER, Live, Rest, SETTLED_AFTER, START_DEADLINE,
     STOP_MARGIN, Slot, Stage, StandIn, Streak,
 };
-use super::time::{Instant, earliest};
+use super::time::{Duration, Instant, earliest};
 use super::{Agent, Todo};
 use wire::WorkloadId;
 use wire::clause::Clause;
@@ -16,6 +16,13 @@ use wire::status::Reason;
 
 /// Distinct artifacts that are fetched at the same time.
 pub const FETCHES_IN_FLIGHT_MAX: usize = 4;
+
+/// A deadline that is noticed so long after it was not watched: the process stood still, and so did whoever was to answer.
+pub const LATE: Duration = Duration::from_secs(5);
+
+fn was_asleep(deadline: Instant, now: Instant) -> bool {
+    now >= deadline.after(LATE)
+}
 
 impl<const SLOTS: usize> Agent<'_, SLOTS> {
     pub(crate) fn poll_slots(&mut self, now: Instant) -> Option<Todo> {
@@ -84,6 +91,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         let slot = self.slots.get(at)?;
         let (live, goal) = (slot.live?, slot.goal);
         match live.stage {
+            Stage::Starting { deadline } if was_asleep(deadline, now) => self.wait_again(at, now),
             Stage::Starting { deadline } if deadline <= now => {
                 self.give_up_waiting(live.launch, at, now, "start gave no answer in time")
             }
@@ -94,6 +102,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             Stage::Running { activation, .. } => match goal {
                 None => self.stop(at, now),
                 Some(goal) if goal.print != live.print && self.is_ready(at, now) => self.stop(at, now),
+                Some(_) if activation.is_some_and(|deadline| was_asleep(deadline, now)) => self.wait_again(at, now),
                 Some(_) if activation.is_some_and(|deadline| deadline <= now) => {
                     self.give_up_waiting(live.launch, at, now, "an activation gave no answer in time")
                 }
@@ -126,6 +135,16 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             self.slots.get_mut(at)?.explain(reason, "");
             self.stop(at, now)
         })
+    }
+
+    /// The answer may come now: as much time as when it was asked for.
+    fn wait_again(&mut self, at: usize, now: Instant) -> Option<Todo> {
+        match &mut self.slots.get_mut(at)?.live.as_mut()?.stage {
+            Stage::Starting { deadline } => *deadline = now.after(START_DEADLINE),
+            Stage::Running { activation, .. } => *activation = Some(now.after(ACTIVATION_DEADLINE)),
+            Stage::Stopping { .. } => {}
+        }
+        None
     }
 
     fn give_up_waiting(&mut self, launch: LaunchId, at: usize, now: Instant, detail: &str) -> Option<Todo> {

@@ -93,6 +93,8 @@ struct Connection {
     hello_tries: u32,
     hello_acknowledgement: Option<(Ticket, Instant)>,
     fresh_at: Option<Instant>,
+    /// Of the first Fresh; later ones may come more often than anything waits for.
+    first_fresh_at: Option<Instant>,
     /// When to look whether what Fresh announced has come.
     recheck_at: Option<Instant>,
     rechecks: u32,
@@ -180,7 +182,7 @@ impl Session {
                 let recheck =
                     earliest(retained, connection.recheck_at).filter(|_| connection.desired == Subscribed::Yes);
                 let suppressed =
-                    connection.fresh_at.filter(|_| self.is_desired_suppressed).map(|at| at.after(SUPPRESSED_FOR));
+                    connection.first_fresh_at.filter(|_| self.is_desired_suppressed).map(|at| at.after(SUPPRESSED_FOR));
                 let acknowledgement = connection.hello_acknowledgement.map(|(_, deadline)| deadline);
                 [suback(connection.live), suback(connection.desired), hello, recheck, suppressed, acknowledgement]
                     .into_iter()
@@ -389,7 +391,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         let session = &mut self.session;
         let connection = &mut session.connection;
         if session.is_desired_suppressed {
-            if connection.fresh_at.is_none_or(|at| at.after(SUPPRESSED_FOR) > now) {
+            if connection.first_fresh_at.is_none_or(|at| at.after(SUPPRESSED_FOR) > now) {
                 return;
             }
             session.is_desired_suppressed = false;
@@ -495,6 +497,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         let again = self.random.about(self.fresh_every * 5 / 6);
         let connection = &mut self.session.connection;
         connection.fresh_at = Some(now);
+        connection.first_fresh_at.get_or_insert(now);
         connection.hello_tries = 0;
         connection.hello_at = now.after(again);
         connection.rechecks = 0;

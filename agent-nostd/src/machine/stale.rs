@@ -28,10 +28,12 @@ pub const STEPS_AHEAD: u32 = 3;
 pub const FLOOR_EVERY: Duration = Duration::from_secs(3600);
 /// A hub whose time is off by so much from what the device expects is worth a line.
 pub const JUMP: Duration = Duration::from_secs(300);
+/// While nothing runs down nobody counts, and so any time may have passed before the next boot.
+const UNCOUNTED: Duration = Duration::from_millis(u64::MAX);
 const FORMAT: u8 = 1;
 
 /// What is kept over resets.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept {
     /// Time without the hub that may have passed before this boot; `None`: not known, so it may be anything.
     before: Option<Duration>,
@@ -46,6 +48,12 @@ pub(crate) struct Kept {
     floor_ms: u64,
 }
 
+impl Default for Kept {
+    fn default() -> Self {
+        Self { before: None, covered: UNCOUNTED, epoch: 0, durable: UNCOUNTED, step: None, floor_ms: 0 }
+    }
+}
+
 impl Kept {
     pub fn read(value: Option<&[u8]>) -> Self {
         let read = |value: &[u8]| {
@@ -57,7 +65,8 @@ impl Kept {
         };
         let Some((floor_ms, covered_ms)) = value.and_then(read) else { return Self::default() };
         let covered = Duration::from_millis(covered_ms);
-        Self { before: Some(covered), covered, durable: covered, floor_ms, ..Self::default() }
+        let before = Some(covered).filter(|covered| *covered != UNCOUNTED);
+        Self { before, covered, durable: covered, floor_ms, ..Self::default() }
     }
 }
 
@@ -242,7 +251,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
     fn wanted_cover(&self, step: Duration, now: Instant) -> Option<Duration> {
         let age = self.unheard_for(now)?;
         let covered = self.kept.covered;
-        let runs_out = covered <= age + step / STEPS_LEFT;
+        let runs_out = covered == UNCOUNTED || covered <= age + step / STEPS_LEFT;
         if self.session.is_fresh_this_boot() && age < step {
             let ahead = step * STEPS_AHEAD;
             // Heard again: what was written in silence would count against the next boot.
@@ -252,16 +261,17 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
     }
 
     pub(crate) fn poll_cover(&mut self, now: Instant) {
-        if !self.has_terms {
-            self.kept.step = None;
-            return;
-        }
         // So that a quarter of it is a moment of the clock.
         let whole = |stop: Duration| {
             Duration::from_millis(millis(stop) / u64::from(STEPS * STEPS_LEFT) * u64::from(STEPS_LEFT))
         };
-        self.kept.step = self.running_down(now).map(|stop| whole(stop).max(STEP_MIN));
-        let wanted = self.kept.step.and_then(|step| self.wanted_cover(step, now));
+        let running_down = if self.has_terms { self.running_down(now) } else { None };
+        self.kept.step = running_down.map(|stop| whole(stop).max(STEP_MIN));
+        let wanted = match self.kept.step {
+            Some(step) => self.wanted_cover(step, now),
+            // What was written for work that is gone would be believed by the next work after a reset.
+            None => Some(UNCOUNTED),
+        };
         let Some(wanted) = wanted.filter(|wanted| *wanted != self.kept.covered) else { return };
         self.change_clock();
         self.kept.durable = self.kept.durable.min(wanted);

@@ -211,12 +211,7 @@ impl Engine {
                 | Write::CapabilitiesDelete { .. }
                 | Write::WorkloadIdNext { .. }
                 | Write::LeasePut(_)
-                | Write::LeaseDelete { .. }
-                | Write::IncarnationRaise { .. }
-                | Write::RecoveryPut(_)
-                | Write::RecoveryDelete
-                | Write::HoldPut { .. }
-                | Write::HoldDelete { .. } => {}
+                | Write::LeaseDelete { .. } => {}
             }
         }
         done

@@ -86,8 +86,7 @@ impl Engine {
     }
 
     pub(super) fn presence_run(&mut self, now: Now) {
-        // Who says nothing hears nothing either: the silence is this hub's own.
-        if !self.link.is_up || self.rivals.is_stopped() {
+        if !self.link.is_up {
             return;
         }
         self.silence_run(now);

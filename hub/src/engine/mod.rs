@@ -30,11 +30,9 @@ pub mod port;
 mod problem;
 mod quarantine;
 mod queue;
-mod recovery;
 mod rejection;
 mod replacement;
 mod request;
-mod rival;
 mod route;
 mod selection;
 mod session;
@@ -59,17 +57,15 @@ pub use log::{LINES_MAX as LOG_LINES_MAX, LOG_BYTES_MAX};
 pub use pending::{ANSWERS_PARKED_MAX, BATCHES_PENDING_MAX};
 pub use plan::PLAN_DOCUMENTS_MAX;
 pub(crate) use problem::refused;
-pub use recovery::{AHEAD_SHOWN_MAX, GRANTS_PAUSE, PROOF_ASKED_MAX};
-pub use rival::{ANNOUNCE_PAUSE, RIVAL_JUMP_MAX, RIVAL_SILENCE, RIVALS_MAX};
 pub use stored::timestamp;
 pub use token::{API_TOKENS_MAX, loaded_grants};
 pub use watcher::{WATCHER_CREDIT_MAX, WATCHER_LAG_MAX, WATCHERS_MAX};
 pub use what_if::OVERRIDES_MAX;
 
 pub use port::{
-    AccessChange, AheadDevice, Answer, ChangeKind, DeviceChange, Effect, EngineConfig, EventLine, Exchange, Follow,
-    HubStatus, Input, Instant, LogLine, Measures, Mode, Now, Outcome, Place, Position, Problem, Publication,
-    RecoveryStatus, Request, Selection, Severity, StreamItem, Ticket,
+    AccessChange, Answer, ChangeKind, DeviceChange, Effect, EngineConfig, EventLine, Exchange, Follow, HubStatus,
+    Input, Instant, LogLine, Measures, Mode, Now, Outcome, Place, Position, Problem, Publication, Request, Selection,
+    Severity, StreamItem, Ticket, WhatIf,
 };
 
 use crate::commit::{Loaded, Write};
@@ -85,14 +81,11 @@ use namespace::Namespaces;
 use pending::Pipeline;
 use placement::Placement;
 use quarantine::Quarantine;
-use recovery::Recovery;
-use rival::Rivals;
 use session::Waiting;
 use state::State;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use watcher::Watcher;
-use wire::Instance;
 use wire::sign::PublicKey;
 
 /// The engine. Its parts are in the files of this folder, one concern each.
@@ -122,8 +115,6 @@ pub struct Engine {
     /// Devices to look at, because they may be ready to be deleted.
     leaving: BTreeSet<u32>,
     namespaces: Namespaces,
-    rivals: Rivals,
-    recovery: Recovery,
     messages_refused: u64,
 }
 
@@ -138,7 +129,6 @@ struct Settings {
     sweep: Duration,
     republish_per_second: u32,
     lost_after: Duration,
-    instance: Instance,
 }
 
 impl Engine {
@@ -155,14 +145,9 @@ impl Engine {
             sweep,
             republish_per_second,
             lost_after,
-            instance,
         } = config;
         let mut state = State::new(loaded.fleet, exchange);
         state.workload_id_next = loaded.workload_id_next.max(1);
-        state.incarnation = loaded.incarnation;
-        // Before the devices: whether one is held follows from it.
-        state.recovery = loaded.recovery;
-        state.holds = loaded.holds.into_iter().collect();
         for (keys, pair) in loaded.devices {
             state.device_put(keys, pair);
         }
@@ -200,7 +185,6 @@ impl Engine {
                 sweep,
                 republish_per_second,
                 lost_after,
-                instance,
             },
             hub_signing: loaded.hub_signing,
             incarnation: loaded.incarnation,
@@ -224,8 +208,6 @@ impl Engine {
             leases,
             leaving: BTreeSet::new(),
             namespaces,
-            rivals: Rivals::default(),
-            recovery: Recovery::default(),
             messages_refused: 0,
         };
         engine.leaving_mark_all();
@@ -250,8 +232,7 @@ impl Engine {
             Input::PublishRefused { publication } => self.publish_refused(now, publication),
             Input::Committed { sequence, signed } => self.committed(now, sequence, signed),
             Input::Failed { sequence, reason } => self.failed(now, sequence, reason),
-            Input::HubStateSeen { payload, retained } => self.hub_state_seen(now, &payload, retained),
-            Input::AccountTaken => self.account_taken(now),
+            Input::HubStateSeen { payload } => self.hub_state_seen(now, &payload),
         }
     }
 
@@ -263,8 +244,6 @@ impl Engine {
         self.namespaces_run(now);
         // Before placement, which moves what the lost had.
         self.presence_run(now);
-        self.rivals_run(now);
-        self.recovery_run(now);
         self.placement_run(now);
         self.tell_too_large(now);
         self.dispatch_run(now);
@@ -308,8 +287,6 @@ impl Engine {
             self.quarantine_timeout(),
             self.sweep_at,
             self.changes.timeout(),
-            self.rivals_timeout(),
-            self.recovery_timeout(),
             self.namespaces.timeout(),
         ];
         times.into_iter().flatten().min()

@@ -1,11 +1,14 @@
 //! One simulated device: the real agent machine between doubles of clock, flash, artifact store and runtime.
 //!
 //! Only plain state and the translation of effects live here; what the world does about them is in `shell`.
+use super::adversary::Tape;
 use super::flash::Flash;
+use super::lease::Ledger;
 use super::oracle::Seen;
 use super::random::Random;
 use super::record::Kept;
 use super::runtime::Runtime;
+use super::world::Event;
 use agent_nostd::machine::Agent;
 use agent_nostd::machine::port::{
     Buffers, Config, Content, Effect, JournalKey, KEEP_ALIVE, LaunchId, Quality, Restored, SET_OVERHEAD_BYTES, Source,
@@ -18,7 +21,7 @@ use wire::dalek::{Ed25519Key, ExchangeSecret};
 use wire::hello::{Architecture, Capabilities, DeviceClass, Features, ResetCause};
 use wire::position::Position;
 use wire::record::CapabilitySet;
-use wire::sign::{PublicKey, Verify};
+use wire::sign::{PublicKey, Sign, Verify};
 use wire::topic::{TokenId, Up};
 use wire::{DeviceId, Digest, PairKey};
 
@@ -62,8 +65,38 @@ pub struct Trouble {
     pub start_fails: u32,
     pub trap: u32,
     pub hang: u32,
-    /// The next write to flash is the last thing that this boot does.
-    pub cut_in_write: bool,
+    /// After so many more writes to flash, the next one is the last thing that this boot does.
+    pub cut_in_write: Option<u64>,
+    /// The agent dies soon after each of its next starts.
+    pub crashes_to_come: u64,
+    /// Its process stands still.
+    pub paused: u32,
+}
+
+/// A device's own clock, as a line through the true time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    at_ms: u64,
+    shows_ms: u64,
+    drift_ppm: i64,
+}
+
+const PPM: u64 = 1_000_000;
+
+impl Clock {
+    fn rate(self) -> u64 {
+        PPM.saturating_add_signed(self.drift_ppm).max(1)
+    }
+
+    fn read(self, now: u64) -> u64 {
+        self.shows_ms + now.saturating_sub(self.at_ms) * self.rate() / PPM
+    }
+
+    /// The first moment at which it shows at least this.
+    fn when(self, shows_ms: u64) -> u64 {
+        let passed = shows_ms.saturating_sub(self.shows_ms).checked_mul(PPM).map(|passed| passed.div_ceil(self.rate()));
+        passed.map_or(u64::MAX, |passed| self.at_ms.saturating_add(passed))
+    }
 }
 
 /// An effect that outlives the machine's buffers.
@@ -88,13 +121,14 @@ pub struct Device<'g> {
     pub id: DeviceId,
     pub identity: Ed25519Key,
     pub exchange: ExchangeSecret,
-    pub drift_ppm: i64,
+    /// Of its oscillator, without faults.
+    pub own_drift_ppm: i64,
+    clock: Clock,
     pub position: Position,
     pub join: Join,
     pub agent: Option<Agent<'g, SLOTS>>,
     /// Counts power-ons and power-offs: what was under way for an earlier life does not reach the next.
     pub life: u32,
-    pub boot_ms: u64,
     pub wake_ms: Option<u64>,
     pub flash: Flash,
     pub store: BTreeSet<Digest>,
@@ -103,6 +137,10 @@ pub struct Device<'g> {
     pub trouble: Trouble,
     pub random: Random,
     pub seen: Seen,
+    pub tape: Tape,
+    pub ledger: Ledger,
+    /// What it would have been told while its process stood still.
+    pub held: Vec<Event>,
 }
 
 /// What is the same for each boot of a device.
@@ -130,13 +168,51 @@ pub fn capabilities() -> Capabilities<'static> {
 }
 
 impl<'g> Device<'g> {
+    pub fn new(index: usize, identity: &[u8; 32], exchange: [u8; 32], mut random: Random) -> Self {
+        let identity = Ed25519Key::from_seed(identity);
+        let id = DeviceId::of_key(&identity.public_key().0);
+        let longitude_e7 = i32::try_from(random.below(400_000_000)).unwrap_or(0);
+        let latitude_e7 = 400_000_000 + i32::try_from(random.below(200_000_000)).unwrap_or(0);
+        // A crystal, an oscillator as bad as leases allow for, and now and then one that is worse.
+        let most_ppm = match random.below(10) {
+            0 => 200_000,
+            1..=3 => 50_000,
+            _ => 200,
+        };
+        let own_drift_ppm = i64::try_from(random.below(2 * most_ppm)).unwrap_or(0) - most_ppm as i64;
+        Self {
+            name: format!("dev-{index}"),
+            id,
+            identity,
+            exchange: ExchangeSecret::from_seed(exchange),
+            own_drift_ppm,
+            clock: Clock { drift_ppm: own_drift_ppm, ..Clock::default() },
+            position: Position { longitude_e7, latitude_e7, uncertainty_m: 50 },
+            join: Join::Outside,
+            agent: None,
+            life: 0,
+            wake_ms: None,
+            flash: Flash::default(),
+            store: BTreeSet::new(),
+            runtime: Runtime::default(),
+            connection: None,
+            trouble: Trouble::default(),
+            random,
+            seen: Seen::default(),
+            tape: Tape::default(),
+            ledger: Ledger::default(),
+            held: Vec::new(),
+        }
+    }
+
     /// Builds the machine from what the flash holds.
     pub fn power_on(&mut self, now: u64, setting: Setting<'g>, memory: &'g mut [u8], reset: ResetCause) {
         self.life += 1;
-        self.boot_ms = now;
+        self.clock = Clock { at_ms: now, shows_ms: CLOCK_START_MS, drift_ppm: self.clock.drift_ppm };
         self.wake_ms = None;
         self.connection = None;
-        self.trouble.cut_in_write = false;
+        self.trouble.cut_in_write = None;
+        self.ledger.power_on(now);
         self.runtime.clear();
         self.flash.mount();
         let (current, memory) = memory.split_at_mut(SET_BYTES);
@@ -170,7 +246,8 @@ impl<'g> Device<'g> {
         self.agent = Some(Agent::new(self.local(now), config, buffers, restored));
     }
 
-    pub fn power_off(&mut self) {
+    pub fn power_off(&mut self, now: u64) {
+        self.ledger.power_off(now);
         self.life += 1;
         self.agent = None;
         self.wake_ms = None;
@@ -180,21 +257,22 @@ impl<'g> Device<'g> {
 
     /// The device's own clock.
     pub fn local(&self, now: u64) -> Instant {
-        let passed = now.saturating_sub(self.boot_ms);
-        let scaled = i128::from(passed) * i128::from(1_000_000 + self.drift_ppm) / 1_000_000;
-        Instant::from_ms(CLOCK_START_MS + u64::try_from(scaled).unwrap_or(0))
+        Instant::from_ms(self.clock.read(now))
+    }
+
+    pub fn drift_ppm(&self) -> i64 {
+        self.clock.drift_ppm
+    }
+
+    /// From now on it runs faster or slower.
+    pub fn set_drift(&mut self, now: u64, drift_ppm: i64) {
+        self.ledger.clock_changes(now, self.clock.drift_ppm, drift_ppm);
+        self.clock = Clock { at_ms: now, shows_ms: self.clock.read(now), drift_ppm };
     }
 
     /// The first moment at which the device's own clock shows at least `local`.
     pub fn world_ms(&self, local: Instant) -> u64 {
-        let target = local.as_ms().saturating_sub(CLOCK_START_MS);
-        let rate = i128::from(1_000_000 + self.drift_ppm);
-        let passed = (i128::from(target) * 1_000_000 + rate - 1) / rate;
-        let mut at = self.boot_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
-        while self.local(at) < local && at < u64::MAX / 2 {
-            at += 1;
-        }
-        at
+        self.clock.when(local.as_ms())
     }
 
     /// Everything that the machine wants now.

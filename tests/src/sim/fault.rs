@@ -14,8 +14,16 @@ pub enum Fault {
     LinkDownLost,
     /// Seconds of latency.
     LinkSlow,
-    /// Topics overtake each other and QoS 1 messages come twice.
+    /// Topics overtake each other.
     LinkChaos,
+    /// QoS 1 messages come twice.
+    LinkTwice,
+    /// The broker has forgotten a connection that the device still believes in.
+    LinkHalfOpen,
+    /// A link is up for seconds and down for seconds.
+    LinkFlaps,
+    /// Some links are cut one by one and come back in another order.
+    SwizzleClog,
     /// The broker starts again and remembers retained messages.
     BrokerRestart,
     /// The broker starts again with nothing.
@@ -26,18 +34,38 @@ pub enum Fault {
     HubLinkCut,
     /// Nothing passes between hub and broker for a while.
     HubLinkStall,
+    /// Seconds of latency between hub and broker.
+    HubLinkSlow,
     /// The hub ends at once, with or without what was being written.
     HubCrash,
+    /// The hub ends before or after a commit, or before it knows of it.
+    HubKilledAtCommit,
+    /// The hub ends before or after something that it publishes.
+    HubKilledAtPublish,
+    /// The hub ends before or after an answer to its operator.
+    HubKilledAtAnswer,
+    /// The hub's process stands still for a while.
+    HubPause,
+    /// The hub's time of day is another one.
+    HubClockJump,
     /// The hub's disk takes seconds.
     CommitSlow,
     /// The hub's disk takes nothing.
     DiskFull,
     /// The agent's process dies.
     AgentCrash,
+    /// The agent's process dies again and again, soon after it began.
+    AgentCrashLoop,
+    /// A device is reset, by one cause or another.
+    Reset,
     /// A device loses power.
     PowerCut,
     /// A device loses power while it writes its journal.
     PowerCutInWrite,
+    /// A device's process stands still for a while.
+    DevicePause,
+    /// A device's clock runs wrong by up to a fifth.
+    ClockDrift,
     /// A bit of the journal changes.
     FlashRot,
     /// The journal takes nothing for a while.
@@ -50,14 +78,18 @@ pub enum Fault {
     StoreLoss,
     /// Components do not start.
     StartFails,
-    /// Components trap while they run.
+    /// Components of a device trap while they run.
     Trap,
+    /// Components of an artifact trap soon after each start, wherever they are.
+    CrashLoop,
     /// Starts and activations are never answered.
     Hang,
     /// Hundreds of log lines at once.
     LogStorm,
     /// An old desired message is delivered again.
     Replay,
+    /// An old Fresh, grant, command or input is delivered again.
+    ReplayLive,
     /// A second hub with the same key says something else under the same revision.
     Equivocation,
     /// A set that somebody else signed.
@@ -66,7 +98,7 @@ pub enum Fault {
     Moves,
 }
 
-pub const FAULTS: usize = 30;
+pub const FAULTS: usize = 46;
 
 impl Fault {
     pub const ALL: [Self; FAULTS] = [
@@ -76,17 +108,31 @@ impl Fault {
         Self::LinkDownLost,
         Self::LinkSlow,
         Self::LinkChaos,
+        Self::LinkTwice,
+        Self::LinkHalfOpen,
+        Self::LinkFlaps,
+        Self::SwizzleClog,
         Self::BrokerRestart,
         Self::BrokerForgets,
         Self::BrokerOldCopy,
         Self::HubLinkCut,
         Self::HubLinkStall,
+        Self::HubLinkSlow,
         Self::HubCrash,
+        Self::HubKilledAtCommit,
+        Self::HubKilledAtPublish,
+        Self::HubKilledAtAnswer,
+        Self::HubPause,
+        Self::HubClockJump,
         Self::CommitSlow,
         Self::DiskFull,
         Self::AgentCrash,
+        Self::AgentCrashLoop,
+        Self::Reset,
         Self::PowerCut,
         Self::PowerCutInWrite,
+        Self::DevicePause,
+        Self::ClockDrift,
         Self::FlashRot,
         Self::FlashFull,
         Self::FetchFails,
@@ -94,9 +140,11 @@ impl Fault {
         Self::StoreLoss,
         Self::StartFails,
         Self::Trap,
+        Self::CrashLoop,
         Self::Hang,
         Self::LogStorm,
         Self::Replay,
+        Self::ReplayLive,
         Self::Equivocation,
         Self::Forgery,
         Self::Moves,
@@ -107,51 +155,66 @@ impl Fault {
     }
 }
 
-/// Which kinds may come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowed(u32);
+/// A set of kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowed(u64);
 
 impl Allowed {
     pub const ALL: Self = Self((1 << FAULTS) - 1);
     pub const NONE: Self = Self(0);
 
     pub fn contains(self, fault: Fault) -> bool {
-        self.0 & (1 << fault as u32) != 0
+        self.0 & (1 << fault as u64) != 0
     }
 
     #[must_use]
     pub fn with(self, fault: Fault) -> Self {
-        Self(self.0 | 1 << fault as u32)
+        Self(self.0 | 1 << fault as u64)
     }
 
     #[must_use]
     pub fn without(self, fault: Fault) -> Self {
-        Self(self.0 & !(1 << fault as u32))
+        Self(self.0 & !(1 << fault as u64))
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Fault> {
+        Fault::ALL.into_iter().filter(move |fault| self.contains(*fault))
     }
 
     pub fn list(self) -> Vec<Fault> {
-        Fault::ALL.into_iter().filter(|fault| self.contains(*fault)).collect()
+        self.iter().collect()
     }
 }
 
 /// How often each kind really did something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts(pub [u32; FAULTS]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    pub hits: [u64; FAULTS],
+    /// Faults that were sent out, of any kind; some found nobody to hit, some hit many times.
+    pub strikes: u64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { hits: [0; FAULTS], strikes: 0 }
+    }
+}
 
 impl Counts {
     pub fn hit(&mut self, fault: Fault) {
-        self.0[fault as usize] += 1;
+        self.hits[fault as usize] += 1;
     }
 
-    pub fn of(&self, fault: Fault) -> u32 {
-        self.0[fault as usize]
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.hits[fault as usize]
     }
 
     pub fn add(&mut self, other: &Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
+        self.hits.iter_mut().zip(other.hits).for_each(|(sum, count)| *sum += count);
+        self.strikes += other.strikes;
     }
 
-    pub fn total(&self) -> u32 {
-        self.0.iter().sum()
+    pub fn total(&self) -> u64 {
+        self.hits.iter().sum()
     }
 }

@@ -11,6 +11,7 @@ const KEYS: usize = JournalKey::ALL.len();
 pub struct Write {
     pub ticket: Ticket,
     pub key: JournalKey,
+    pub since_ms: u64,
     next: Next,
     bytes: Vec<u8>,
 }
@@ -55,11 +56,11 @@ impl Flash {
         }
     }
 
-    pub fn begin(&mut self, ticket: Ticket, key: JournalKey, value: &[u8]) {
+    pub fn begin(&mut self, now: u64, ticket: Ticket, key: JournalKey, value: &[u8]) {
         let next = self.next[at(key)];
         let mut bytes = seal(key, next.sequence, value).to_vec();
         bytes.extend_from_slice(value);
-        self.in_flight = Some(Write { ticket, key, next, bytes });
+        self.in_flight = Some(Write { ticket, key, since_ms: now, next, bytes });
     }
 
     /// The write in flight is durable.

@@ -2,9 +2,9 @@
 //!
 //! Whether it is right is read from disk, flash and runtimes; what the hub shows has to agree with that, not the other way round.
 use super::device::Join;
-use super::operator::Task;
 use super::runtime::Phase as RunPhase;
-use super::world::{Event, FLEET, Phase, World};
+use super::task::Task;
+use super::world::{Event, Phase, World};
 use agent_nostd::machine::port::{Input, LinkState};
 use hub::engine::DeviceChange;
 use hub::model::Kind;
@@ -20,6 +20,8 @@ use wire::topic::{Down, Topic};
 /// The longest pause that a device may take of itself is an hour (refused too often), and a version that failed too often is
 /// tried again after half an hour; then connecting, fetching and starting.
 pub const CONVERGES_WITHIN_MS: u64 = 75 * 60_000;
+/// A hub whose clock jumped answers no Hello until the new time was steady for a quarter of an hour.
+const CLOCK_BELIEVED_MS: u64 = 16 * 60_000;
 /// How long it has to stay right.
 const QUIET_MS: u64 = 180_000;
 /// All links were cut at once: by then everybody is back.
@@ -204,6 +206,9 @@ impl World<'_> {
         if !self.operator.is_idle() {
             return Some("the operator is not done".to_owned());
         }
+        if self.hub.jumped_ms.is_some_and(|at| self.now - at < CLOCK_BELIEVED_MS) {
+            return Some("the hub does not believe its clock yet".to_owned());
+        }
         if !self.hub.is_linked || !self.hub.queue.waiting.is_empty() {
             return Some("the hub is busy".to_owned());
         }
@@ -257,13 +262,11 @@ impl World<'_> {
         for (device, row) in &self.hub.durable.desired {
             let mut buffer = vec![0; row.body.len() + 256];
             let frame = row.signed.encode(&mut buffer, &row.body).ok()?;
-            let topic = Topic::Down(*device, Down::Desired).print(FLEET).ok()?;
-            if self.broker.retained.get(topic.as_str()).map(Vec::as_slice) != Some(&*frame) {
+            if self.broker.retained(&Topic::Down(*device, Down::Desired)) != Some(&*frame) {
                 return Some(format!("the broker does not keep set {} of {device}", row.signed.header.revision));
             }
         }
-        let topic = Topic::HubState.print(FLEET).ok()?;
-        let state = self.broker.retained.get(topic.as_str()).and_then(|state| decode_plain::<HubState>(state).ok());
+        let state = self.broker.retained(&Topic::HubState).and_then(|state| decode_plain::<HubState>(state).ok());
         let is_ours = state.is_some_and(|state| state.incarnation == self.hub.durable.incarnation);
         (!is_ours).then(|| format!("the broker keeps another state of the hub: {state:?}"))
     }

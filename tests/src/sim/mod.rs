@@ -1,13 +1,17 @@
 //! The deterministic fleet simulator: the real hub engine and real agent machines on a virtual clock, with doubles of everything
 //! that can fail around them.
 //!
-//! A run is a seed. First faults come at random for half an hour to an hour and a half of virtual time while the oracles watch
-//! what must never happen (`oracle`); then they stop, and everything has to become right within a bound (`liveness`). Nothing in
-//! here may read a clock, a thread or any source of chance but `random`.
+//! A run is a seed. First faults come at random, for an hour or for weeks of virtual time, while the oracles watch what must never
+//! happen (`oracle`, `lease`, `answer`); then they stop, and everything has to become right within a bound (`liveness`). Nothing of a
+//! run may read a clock, a thread or any source of chance but `random`. docs/simulator.md tells the rest.
+pub mod adversary;
+pub mod answer;
+pub mod coverage;
 pub mod device;
 pub mod disk;
 pub mod fault;
 pub mod flash;
+pub mod lease;
 pub mod liveness;
 pub mod network;
 pub mod office;
@@ -17,15 +21,21 @@ pub mod random;
 pub mod record;
 pub mod runtime;
 pub mod shell;
+pub mod shrink;
 pub mod signature;
+pub mod strike;
+pub mod suite;
+pub mod task;
 pub mod trace;
 pub mod transport;
 pub mod trouble;
 pub mod world;
 
+pub use coverage::Coverage;
 pub use fault::{Allowed, Counts, FAULTS, Fault};
+pub use shrink::shrink;
 pub use trace::Story;
-pub use world::{Ground, Options, Plant};
+pub use world::{Ground, Options, Plant, Window};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -43,16 +53,24 @@ pub struct Outcome {
     pub converged_after_ms: Option<u64>,
     pub reconnect_bytes: usize,
     pub acknowledged: u64,
+    /// Starts and renewals of exclusive work, and moves of it to another device or boot.
+    pub rights: u64,
+    pub moves: u64,
+    pub coverage: Coverage,
     pub lines: Vec<String>,
 }
 
 impl Outcome {
     /// The command that shows this run again.
     pub fn command(&self) -> String {
-        let Options { seed, devices, minutes, allowed, .. } = self.options;
-        let mut command = format!(
-            "cargo run -p fulmar-tests --bin fleet-sim -- --seed {seed} --devices {devices} --minutes {minutes} --trace"
-        );
+        let Options { seed, devices, minutes, allowed, window, is_long, .. } = self.options;
+        let mut command = format!("scripts/sim --seed {seed} --devices {devices} --minutes {minutes} --trace");
+        if is_long {
+            command += " --long";
+        }
+        if window != Window::ALL {
+            command += &format!(" --window {}..{}:{:x}", window.from, window.to, window.bits);
+        }
         if allowed != Allowed::ALL {
             let names: Vec<String> = allowed.list().iter().map(|fault| format!("{fault:?}")).collect();
             command += &format!(" --faults {}", if names.is_empty() { "none".to_owned() } else { names.join(",") });
@@ -64,7 +82,7 @@ impl Outcome {
 /// One run from its beginning to its end, or to the first violation. A panic is a violation.
 pub fn run(options: Options) -> Outcome {
     let ground = Ground::new(&options);
-    let mut memory = Ground::memory();
+    let mut memory = Ground::memory(&options);
     let mut world = world::World::new(options, &ground, &mut memory);
     let panicked = catch_unwind(AssertUnwindSafe(|| world.run())).err();
     if let Some(payload) = panicked {
@@ -77,47 +95,15 @@ pub fn run(options: Options) -> Outcome {
         hash: world.trace.hash(),
         events: world.trace.events,
         virtual_ms: world.now,
-        boots: world::BOOTS_MAX - world.memory.len(),
+        boots: options.boots_max() - world.memory.len(),
         counts: world.counts,
+        coverage: std::mem::take(&mut world.coverage),
         violation: world.violation.take(),
         converged_after_ms: world.judge.converged_after_ms,
         reconnect_bytes: world.judge.reconnect_bytes,
         acknowledged: world.operator.acknowledged,
+        rights: world.leases.rights,
+        moves: world.leases.moves,
         lines: world.trace.lines(),
     }
-}
-
-/// What is the same in two violations of one kind: the text without numbers, and not all of it.
-fn kind(violation: &str) -> String {
-    violation.chars().filter(|letter| !letter.is_ascii_digit()).take(24).collect()
-}
-
-/// A smaller run that still fails: without kinds of faults that are not needed, then shorter, then with fewer devices.
-pub fn shrink(failed: &Outcome) -> Outcome {
-    let mut best = failed.clone();
-    let attempt = |best: &mut Outcome, options: Options| {
-        let outcome = run(Options { story: Story::Keep, ..options });
-        if outcome.violation.as_deref().map(kind) == best.violation.as_deref().map(kind) {
-            *best = outcome;
-            return true;
-        }
-        false
-    };
-    for fault in Fault::ALL {
-        let options = Options { allowed: best.options.allowed.without(fault), ..best.options };
-        attempt(&mut best, options);
-    }
-    while best.options.minutes > 5 {
-        let options = Options { minutes: best.options.minutes / 2, ..best.options };
-        if !attempt(&mut best, options) {
-            break;
-        }
-    }
-    while best.options.devices > 1 {
-        let options = Options { devices: best.options.devices - 1, ..best.options };
-        if !attempt(&mut best, options) {
-            break;
-        }
-    }
-    best
 }

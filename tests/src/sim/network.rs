@@ -34,13 +34,13 @@ pub enum Packet {
     // From the client.
     Connect { user: User, will: Option<Vec<u8>> },
     Subscribe(Filter),
-    Publish { topic: String, payload: Vec<u8>, retain: bool, ticket: Option<u64> },
+    Publish { topic: Topic, payload: Vec<u8>, retain: bool, ticket: Option<u64> },
     // From the broker.
     Accepted,
     Refused,
     Subscribed(Filter),
     Acknowledged { ticket: u64 },
-    Message { topic: String, payload: Vec<u8>, retained: bool },
+    Message { topic: Topic, payload: Vec<u8>, retained: bool },
     // From both.
     Closed,
 }
@@ -84,6 +84,7 @@ pub struct Link {
     pub stalled: [u32; 2],
     pub slow: u32,
     pub chaos: u32,
+    pub twice: u32,
     /// Since when the broker has heard nothing, if it has not.
     pub silent_since: Option<u64>,
 }
@@ -91,9 +92,9 @@ pub struct Link {
 #[derive(Debug, Default)]
 pub struct Broker {
     pub is_up: bool,
-    pub retained: BTreeMap<String, Vec<u8>>,
+    pub retained: BTreeMap<TopicOrder, (Topic, Vec<u8>)>,
     /// As the broker last saved them.
-    pub saved: BTreeMap<String, Vec<u8>>,
+    pub saved: BTreeMap<TopicOrder, (Topic, Vec<u8>)>,
     devices: BTreeMap<DeviceId, [u8; 32]>,
     tokens: BTreeMap<TokenId, [u8; 32]>,
 }
@@ -137,12 +138,16 @@ impl Broker {
         }
     }
 
-    pub fn retain(&mut self, topic: &str, payload: &[u8]) {
+    pub fn retain(&mut self, topic: Topic, payload: &[u8]) {
         if payload.is_empty() {
-            self.retained.remove(topic);
+            self.retained.remove(&order(&topic));
         } else {
-            self.retained.insert(topic.to_owned(), payload.to_vec());
+            self.retained.insert(order(&topic), (topic, payload.to_vec()));
         }
+    }
+
+    pub fn retained(&self, topic: &Topic) -> Option<&[u8]> {
+        self.retained.get(&order(topic)).map(|(_, payload)| payload.as_slice())
     }
 }
 
@@ -214,9 +219,29 @@ pub fn latency_ms(link: &Link, random: &mut Random) -> u64 {
 }
 
 /// How much later a topic is than others while topics overtake each other.
-pub fn detour_ms(topic: &str, connection: u32) -> u64 {
-    let sum = topic.bytes().fold(u64::from(connection), |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+pub fn detour_ms(topic: &Topic, connection: u32) -> u64 {
+    let (class, tail, id) = order(topic);
+    let bytes = [class, tail].into_iter().chain(id);
+    let sum = bytes.fold(u64::from(connection), |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
     sum % 4_000
+}
+
+/// What sorts topics the same way in every run.
+pub type TopicOrder = (u8, u8, [u8; 16]);
+
+pub fn order(topic: &Topic) -> TopicOrder {
+    let of_token = |token: &TokenId| {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&token.0);
+        id
+    };
+    match topic {
+        Topic::Down(device, down) => (0, *down as u8, device.0),
+        Topic::Up(device, up) => (1, *up as u8, device.0),
+        Topic::HubState => (2, 0, [0; 16]),
+        Topic::JoinRequest(token) => (3, 0, of_token(token)),
+        Topic::JoinAnswer(token) => (4, 0, of_token(token)),
+    }
 }
 
 /// The topic on which a will is published.

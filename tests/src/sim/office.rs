@@ -24,7 +24,8 @@ impl HubNode {
 
 impl World<'_> {
     pub fn hub_now(&self) -> Now {
-        Now { monotonic: Instant(self.now + 1_000), wall_ms: WALL_START_MS + self.now }
+        let wall_ms = (WALL_START_MS + self.now).saturating_add_signed(self.hub.wall_offset_ms);
+        Now { monotonic: Instant(self.now + 1_000), wall_ms }
     }
 
     pub fn hub_start(&mut self) {
@@ -53,12 +54,32 @@ impl World<'_> {
         self.hub_drive();
     }
 
+    /// Whether the process ends at this moment of a step: before it is 0, 1 and 2 are within, after it is 3.
+    fn is_killed(&mut self, fault: Fault, moment: u64) -> bool {
+        let Some(kill) = self.hub.kill.as_mut().filter(|kill| kill.fault == fault && kill.moment == moment) else {
+            return false;
+        };
+        match kill.after.checked_sub(1) {
+            Some(left) => {
+                kill.after = left;
+                false
+            }
+            None => {
+                self.hub_crash(fault);
+                true
+            }
+        }
+    }
+
     /// The process ends. Of the group that is being written, all, some or nothing became durable.
-    pub fn hub_crash(&mut self) {
+    pub fn hub_crash(&mut self, fault: Fault) {
         if !self.hub.is_up() {
             return;
         }
-        self.counts.hit(Fault::HubCrash);
+        self.counts.hit(fault);
+        self.hub.kill = None;
+        let pause = self.duration_ms();
+        self.after(pause, Event::HubStart);
         let Queue { mut waiting, is_busy, failed_era } = std::mem::take(&mut self.hub.queue);
         let count = if is_busy { self.fate.index(waiting.len() + 1) } else { 0 };
         let mut written = 0;
@@ -71,7 +92,7 @@ impl World<'_> {
                 self.fail(|| what);
             }
         }
-        self.say(|_| format!("hub crashes; {written} batches became durable unseen"));
+        self.say(|_| format!("-- {fault:?}; {written} batches became durable unseen"));
         self.hub.engine = None;
         self.hub.life += 1;
         self.hub.is_linked = false;
@@ -116,13 +137,12 @@ impl World<'_> {
             Packet::Acknowledged { ticket } => self.hub_tell(Input::Acknowledged { publication: ticket }),
             Packet::Message { topic, payload, retained } => {
                 self.trace.mix_bytes(&payload);
-                match Topic::parse(FLEET, &topic) {
-                    Some(Topic::Up(device, topic)) => self.hub_tell(Input::Up { device, topic, payload, retained }),
-                    Some(Topic::JoinRequest(token)) => self.hub_tell(Input::Join { token, payload, retained }),
-                    Some(Topic::HubState) => self.hub_tell(Input::HubStateSeen { payload, retained }),
-                    Some(Topic::Down(..) | Topic::JoinAnswer(_)) | None => {
-                        self.fail(|| format!("the hub received {topic}"));
-                    }
+                match topic {
+                    Topic::Up(device, topic) => self.hub_tell(Input::Up { device, topic, payload, retained }),
+                    Topic::JoinRequest(token) => self.hub_tell(Input::Join { token, payload, retained }),
+                    Topic::HubState if retained => self.hub_tell(Input::HubStateSeen { payload }),
+                    Topic::HubState => {}
+                    Topic::Down(..) | Topic::JoinAnswer(_) => self.fail(|| format!("the hub received {topic:?}")),
                 }
             }
             _ => {}
@@ -151,7 +171,7 @@ impl World<'_> {
     }
 
     pub fn hub_wake(&mut self, life: u32) {
-        if self.hub.life == life && self.hub.wake_ms == Some(self.now) {
+        if self.hub.life == life && self.hub.wake_ms.is_some_and(|at| at <= self.now) {
             self.hub.wake_ms = None;
             self.hub_drive();
         }
@@ -180,28 +200,47 @@ impl World<'_> {
         match effect {
             Effect::Commit(batch) => {
                 self.trace.mix(batch.sequence);
+                if self.is_killed(Fault::HubKilledAtCommit, 0) {
+                    return;
+                }
                 self.hub.queue.waiting.push_back(batch);
                 if self.hub.queue.waiting.len() > BATCHES_MAX {
                     self.fail(|| format!("more than {BATCHES_MAX} batches wait for the writer"));
                 }
                 self.write_next();
             }
-            Effect::Publish(publication) => self.hub_publish(publication),
-            Effect::Answer { ticket, result } => self.answered(ticket, result),
+            Effect::Publish(publication) => {
+                if self.is_killed(Fault::HubKilledAtPublish, 0) || self.is_killed(Fault::HubKilledAtPublish, 1) {
+                    return;
+                }
+                self.hub_publish(publication);
+                // What was sent is on its way; what follows never leaves.
+                let _ = self.is_killed(Fault::HubKilledAtPublish, 2) || self.is_killed(Fault::HubKilledAtPublish, 3);
+            }
+            Effect::Answer { ticket, result } => {
+                if self.is_killed(Fault::HubKilledAtAnswer, 0) || self.is_killed(Fault::HubKilledAtAnswer, 1) {
+                    return;
+                }
+                self.answered(ticket, result);
+                let _ = self.is_killed(Fault::HubKilledAtAnswer, 2) || self.is_killed(Fault::HubKilledAtAnswer, 3);
+            }
             Effect::Stream { ticket, item } => self.streamed(ticket, &item),
             Effect::Access(change) => match change {
                 AccessChange::DevicePut { id, credential_sha256, .. } => self.broker.device_put(id, credential_sha256),
                 AccessChange::DeviceRemove { id } => self.broker.device_remove(id),
                 AccessChange::JoinPut { token, secret_sha256 } => self.broker.token_put(token, secret_sha256),
                 AccessChange::JoinRemove { token } => self.broker.token_remove(token),
-                AccessChange::GrantPut { .. } | AccessChange::GrantRemove { .. } | AccessChange::HubPut => {}
+                AccessChange::GrantPut { .. } | AccessChange::GrantRemove { .. } => {}
             },
         }
     }
 
     fn hub_publish(&mut self, publication: Publication) {
-        self.judge_publication(&publication);
-        let Publication { publication: ticket, topic, payload, retain, qos1 } = publication;
+        let Some(topic) = Topic::parse(FLEET, &publication.topic) else {
+            return self.fail(|| format!("the hub publishes on {}", publication.topic));
+        };
+        self.judge_publication(topic, &publication);
+        let Publication { publication: ticket, topic: _, payload, retain, qos1 } = publication;
         match self.hub.connection.filter(|_| self.hub.is_linked) {
             Some(number) => {
                 self.send(number, Way::Up, Packet::Publish { topic, payload, retain, ticket: qos1.then_some(ticket) });
@@ -241,9 +280,16 @@ impl World<'_> {
         if self.hub.life != life {
             return;
         }
+        if self.is_killed(Fault::HubKilledAtCommit, 1) {
+            return;
+        }
         self.hub.queue.is_busy = false;
         let group: Vec<_> = self.hub.queue.waiting.drain(..).collect();
         for batch in group {
+            // It may have been killed while it was told of the one before.
+            if self.hub.life != life {
+                return;
+            }
             if self.hub.queue.failed_era.is_some_and(|era| era >= batch.era) {
                 continue;
             }
@@ -261,10 +307,19 @@ impl World<'_> {
                 continue;
             }
             match self.hub.durable.apply(batch, FLEET, &*self.ground.signer) {
-                Ok(signed) => self.hub_tell(Input::Committed { sequence, signed }),
+                Ok(signed) => {
+                    // Durable, and nobody knows.
+                    if self.is_killed(Fault::HubKilledAtCommit, 2) {
+                        return;
+                    }
+                    self.hub_tell(Input::Committed { sequence, signed });
+                }
                 Err(what) => return self.fail(|| what),
             }
+            let _ = self.is_killed(Fault::HubKilledAtCommit, 3);
         }
-        self.write_next();
+        if self.hub.life == life {
+            self.write_next();
+        }
     }
 }

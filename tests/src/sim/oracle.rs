@@ -3,7 +3,7 @@
 //! Numbers in brackets are the invariants of the reliability contract.
 use super::device::PACKET_BYTES_MAX;
 use super::network::Client;
-use super::record::{Kept, Key, Set};
+use super::record::{Kept, Key, Policy, Set};
 use super::runtime::Phase;
 use super::world::{FLEET, World};
 use agent_nostd::machine::port::{Inbound, JournalKey, LaunchId};
@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use wire::desired::Desired;
 use wire::event::Log;
 use wire::record::Role;
-use wire::status::Status;
+use wire::status::{State, Status};
 use wire::topic::{Down, Topic, Up};
-use wire::{Digest, Kind, LiveContext, Revision};
+use wire::{Digest, Kind, LiveContext, Revision, WorkloadId};
 
 /// QoS 1 publications of one device without their PUBACK: hellos 2, status, heartbeat, four logs, four events, and repeats
 /// that a new Hello brings.
@@ -67,6 +67,8 @@ pub struct Seen {
     /// Log sequences of this boot that reached the broker, and what the device says it lost.
     logs: BTreeSet<u32>,
     logs_lost: u32,
+    /// What its last status said of each component.
+    pub states: Vec<(WorkloadId, State)>,
 }
 
 impl Seen {
@@ -239,8 +241,12 @@ impl World<'_> {
         let key = instance.kept.key();
         let version = instance.kept.version;
         let is_wanted = node.seen.current().all(|set| set.get(key).is_some_and(|kept| kept.version == version));
-        let has_reason =
-            instance.hangs || instance.phase == Phase::Stopping || self.failures(device, key) >= FAILURES_FOR_ROLL_BACK;
+        // Work that ends without the hub is stopped a little before it would be cut, and when the journal cannot count its time.
+        let ends = instance.kept.policy != Policy::Autonomous;
+        let has_reason = ends
+            || instance.hangs
+            || instance.phase == Phase::Stopping
+            || self.failures(device, key) >= FAILURES_FOR_ROLL_BACK;
         self.say(|_| format!("dev-{device} stops {key:?}"));
         if is_wanted && !has_reason {
             self.fail(|| format!("[I6] dev-{device} stops {key:?}, which runs well and is wanted"));
@@ -261,11 +267,8 @@ impl World<'_> {
         }
     }
 
-    pub fn judge_publication(&mut self, publication: &Publication) {
+    pub fn judge_publication(&mut self, parsed: Topic, publication: &Publication) {
         let Publication { topic, payload, retain, .. } = publication;
-        let Some(parsed) = Topic::parse(FLEET, topic) else {
-            return self.fail(|| format!("the hub publishes on {topic}"));
-        };
         let may_retain = match parsed {
             Topic::Down(_, down) => down.is_retained(),
             Topic::HubState => true,
@@ -302,8 +305,8 @@ impl World<'_> {
     }
 
     /// What the broker took over from a device.
-    pub fn observe_up(&mut self, client: Client, topic: &str, payload: &[u8]) {
-        let (Client::Device(device), Some(Topic::Up(id, up))) = (client, Topic::parse(FLEET, topic)) else { return };
+    pub fn observe_up(&mut self, client: Client, topic: Topic, payload: &[u8]) {
+        let (Client::Device(device), Topic::Up(id, up)) = (client, topic) else { return };
         match up {
             Up::Hello => {
                 let seen = &mut self.devices[device].seen;
@@ -332,6 +335,8 @@ impl World<'_> {
                     && is_of(status.fixed.session)
                 {
                     seen.logs_lost = status.fixed.lost.logs;
+                    seen.states.clear();
+                    seen.states.extend(status.entries().map(|entry| (entry.workload, entry.state)));
                 }
             }
             _ => {}

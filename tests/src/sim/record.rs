@@ -20,6 +20,19 @@ pub struct Kept {
     pub name: String,
     /// Components that come first.
     pub after: Vec<u8>,
+    pub policy: Policy,
+}
+
+/// What ends a component without the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    Autonomous,
+    /// So many milliseconds after the hub was heard.
+    StopAfter(u64),
+    /// As it was written for stale orders; not judged here.
+    Stale,
+    /// The end of a lease of so many milliseconds.
+    Exclusive(u64),
 }
 
 impl Kept {
@@ -28,6 +41,7 @@ impl Kept {
         let mut buffer = [0; 600];
         let mut name = String::new();
         let mut after = Vec::new();
+        let mut policy = Policy::Autonomous;
         for stated in record.clauses.iter() {
             if let Clause::Name(stated) = stated.clause {
                 name = stated.name.to_owned();
@@ -35,10 +49,23 @@ impl Kept {
             if let Clause::After(components) = stated.clause {
                 after = components.to_vec();
             }
+            policy = match (stated.clause, policy) {
+                (Clause::Lease(ms), _) => Policy::Exclusive(ms),
+                (Clause::StopAfter(ms), Policy::Autonomous) => Policy::StopAfter(ms),
+                (Clause::OnStale(_), Policy::Autonomous) => Policy::Stale,
+                (_, policy) => policy,
+            };
             // What only the machine reads may change without a restart.
             let is_policy = matches!(
                 stated.clause,
-                Clause::After(_) | Clause::Retry(_) | Clause::StopGrace(_) | Clause::Unconfirmed | Clause::Trace(_)
+                Clause::After(_)
+                    | Clause::Retry(_)
+                    | Clause::StopGrace(_)
+                    | Clause::Unconfirmed
+                    | Clause::Trace(_)
+                    | Clause::StopAfter(_)
+                    | Clause::Lease(_)
+                    | Clause::OnStale(_)
             );
             if !is_policy && let Ok(encoded) = encode_clauses(&mut buffer, &[stated]) {
                 bytes.extend_from_slice(encoded);
@@ -50,6 +77,7 @@ impl Kept {
             version: Digest::of(&bytes),
             name,
             after,
+            policy,
         }
     }
 

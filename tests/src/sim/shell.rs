@@ -3,10 +3,12 @@
 //! It translates and lets faults happen; what is right or wrong is judged in `oracle`.
 use super::device::{Action, Join};
 use super::fault::Fault;
+use super::lease::payload_of;
 use super::network::{Client, Filter, Packet, User, Way, hexadecimal};
 use super::oracle::Change;
 use super::record::Kept;
 use super::runtime::{Instance, Phase as RunPhase, Step};
+use super::task::Task;
 use super::world::{Event, FLEET, Phase, Plant, World};
 use agent_nostd::machine::port::{
     Content, Exit, Failure, FetchFailure, Inbound, Input, JournalKey, LaunchId, PersistFailure, Quality, Source, Terms,
@@ -22,6 +24,8 @@ use wire::topic::Topic;
 
 /// A joining device tries again after about this.
 const JOIN_AGAIN_MS: u64 = 20_000;
+/// So long at least the machine waits for its journal, on the fastest of clocks.
+const PERSIST_WAITS_MS: u64 = 45_000;
 /// Lines of a storm; the ring holds far fewer.
 const STORM_LINES: u32 = 200;
 
@@ -56,12 +60,12 @@ impl World<'_> {
                 let encoded = claim.sign(&joining.identity, FLEET, id).and_then(|signature| {
                     encode_plain(&mut buffer, &JoinRequest { claim, signature }).map(|frame| frame.to_vec())
                 });
-                match (encoded, Topic::JoinRequest(id).print(FLEET)) {
-                    (Ok(payload), Ok(topic)) => {
-                        let topic = topic.to_string();
+                let topic = Topic::JoinRequest(id);
+                match encoded {
+                    Ok(payload) => {
                         self.send(number, Way::Up, Packet::Publish { topic, payload, retain: false, ticket: Some(0) });
                     }
-                    (encoded, _) => self.fail(|| format!("a join request does not encode: {encoded:?}")),
+                    Err(error) => self.fail(|| format!("a join request does not encode: {error:?}")),
                 }
             }
             Packet::Message { payload, .. } => self.join_answered(device, number, nonce, &payload),
@@ -76,6 +80,11 @@ impl World<'_> {
         };
         match answer {
             JoinAnswer::Refused { reason: JoinRefusal::Busy, .. } => {}
+            // Its token is over before it joined: the hub's clock jumped.
+            JoinAnswer::Refused { nonce: of, reason: JoinRefusal::TokenExpired } if of == nonce => {
+                self.devices[device].join = Join::Outside;
+                self.operator.wish(Task::Token(device));
+            }
             JoinAnswer::Refused { nonce: of, reason } if of == nonce => {
                 self.fail(|| format!("dev-{device} may not join: {reason:?}"));
             }
@@ -108,7 +117,7 @@ impl World<'_> {
             return;
         }
         let Some(memory) = self.memory.next() else {
-            return self.fail(|| "no memory for another boot: raise BOOTS_MAX".to_owned());
+            return self.fail(|| "no memory for another boot: raise BOOTS_PER_DEVICE_DAY".to_owned());
         };
         let setting = self.setting(device);
         let (now, node) = (self.now, &mut self.devices[device]);
@@ -116,6 +125,13 @@ impl World<'_> {
         let position = node.position;
         self.judge_boot(device);
         self.say(|_| format!("dev-{device} boots ({reset:?})"));
+        let node = &mut self.devices[device];
+        if let Some(left) = node.trouble.crashes_to_come.checked_sub(1) {
+            node.trouble.crashes_to_come = left;
+            let life = node.life;
+            let pause = self.fate.between(100, 90_000);
+            self.after(pause, Event::AgentDies { device, life });
+        }
         self.tell(device, Input::Position(Some(position)));
     }
 
@@ -130,7 +146,8 @@ impl World<'_> {
             self.counts.hit(Fault::PowerCutInWrite);
         }
         let connection = self.devices[device].connection;
-        self.devices[device].power_off();
+        let now = self.now;
+        self.devices[device].power_off(now);
         self.judge_flash(device, Change::PowerOff);
         if let Some(number) = connection {
             if is_power { self.vanish(number) } else { self.hang_up(number) }
@@ -159,8 +176,10 @@ impl World<'_> {
     }
 
     pub fn device_wake(&mut self, device: usize, life: u32) {
+        let now = self.now;
         let node = &mut self.devices[device];
-        if node.life == life && node.wake_ms == Some(self.now) {
+        // It may come late, when the process stood still.
+        if node.life == life && node.wake_ms.is_some_and(|at| at <= now) {
             node.wake_ms = None;
             self.drive(device);
         }
@@ -216,10 +235,9 @@ impl World<'_> {
                 let Some(number) = self.devices[device].connection else { return };
                 let ticket = (quality == Quality::AtLeastOnce).then_some(u64::from(ticket.0));
                 self.judge_publish(device, ticket.is_some(), &payload);
-                if let Ok(text) = Topic::Up(self.devices[device].id, topic).print(FLEET) {
-                    let topic = text.to_string();
-                    self.send(number, Way::Up, Packet::Publish { topic, payload, retain: false, ticket });
-                }
+                self.ledger_asks(device, topic, &payload);
+                let topic = Topic::Up(self.devices[device].id, topic);
+                self.send(number, Way::Up, Packet::Publish { topic, payload, retain: false, ticket });
             }
             Action::Persist { ticket, key, value } => self.persist(device, ticket, key, &value),
             Action::Fetch { content, digest, source } => self.fetch(device, content, digest, source),
@@ -227,6 +245,13 @@ impl World<'_> {
             Action::Extend { launch, terms } => {
                 if let Some(instance) = self.devices[device].runtime.instances.get_mut(&launch) {
                     instance.terms = terms;
+                    // The policy may have changed since it was started.
+                    let key = instance.kept.key();
+                    let wanted = self.devices[device].seen.holds().and_then(|set| set.get(key)).map(|kept| kept.policy);
+                    let Some(instance) = self.devices[device].runtime.instances.get_mut(&launch) else { return };
+                    instance.kept.policy = wanted.unwrap_or(instance.kept.policy);
+                    let kept = instance.kept.clone();
+                    self.judge_terms(device, launch, &kept, &terms);
                 }
             }
             Action::Stop { launch, grace } => {
@@ -245,8 +270,9 @@ impl World<'_> {
             Action::Activate { launch } => self.activate(device, launch),
             Action::Deliver { launch, topic, payload } => {
                 if !self.devices[device].runtime.instances.contains_key(&launch) {
-                    self.fail(|| format!("dev-{device} delivers {topic} ({} B) to nothing", payload.len()));
+                    return self.fail(|| format!("dev-{device} delivers {topic} ({} B) to nothing", payload.len()));
                 }
+                self.judge_fence_told(device, &payload);
             }
             Action::Collect => {
                 let Some(agent) = self.devices[device].agent.as_ref() else { return };
@@ -261,23 +287,35 @@ impl World<'_> {
     fn persist(&mut self, device: usize, ticket: Ticket, key: JournalKey, value: &[u8]) {
         let node = &mut self.devices[device];
         let life = node.life;
-        if node.flash.in_flight.is_some() {
-            return self.fail(|| format!("dev-{device} has two writes in flight"));
+        if let Some(write) = &node.flash.in_flight {
+            // The machine gives up waiting after a while, as it must; the write goes on, and the next one comes after it.
+            if self.now - write.since_ms < PERSIST_WAITS_MS {
+                return self.fail(|| format!("dev-{device} has two writes in flight"));
+            }
+            let is_truth = write.key == JournalKey::Accepted;
+            node.flash.finish();
+            if is_truth {
+                self.judge_flash(device, Change::Failed);
+            }
         }
-        node.flash.begin(ticket, key, value);
-        if node.trouble.cut_in_write {
+        let (now, node) = (self.now, &mut self.devices[device]);
+        node.flash.begin(now, ticket, key, value);
+        if let Some(writes) = &mut node.trouble.cut_in_write {
+            *writes = writes.saturating_sub(1);
+        }
+        if node.trouble.cut_in_write == Some(0) {
             let pause = self.fate.between(1, 40);
             self.after(pause, Event::PowerFails { device, life });
             return;
         }
         let fails = node.trouble.flash_full > 0;
         let pause = if self.random.chance(20) { self.random.between(500, 5_000) } else { self.random.between(2, 40) };
-        self.after(pause, Event::FlashDone { device, life, fails });
+        self.after(pause, Event::FlashDone { device, life, ticket, fails });
     }
 
-    pub fn flash_done(&mut self, device: usize, life: u32, fails: bool) {
+    pub fn flash_done(&mut self, device: usize, life: u32, ticket: Ticket, fails: bool) {
         let node = &mut self.devices[device];
-        if node.life != life {
+        if node.life != life || node.flash.in_flight.as_ref().is_none_or(|write| write.ticket != ticket) {
             return;
         }
         if fails {
@@ -316,7 +354,7 @@ impl World<'_> {
         } else if node.trouble.fetch_wrong > 0 {
             self.counts.hit(Fault::FetchWrong);
             (self.random.between(100, 3_000), Some(FetchFailure::HashMismatch))
-        } else if self.hub.engine.is_none() {
+        } else if self.hub.engine.is_none() || self.hub.paused > 0 {
             (self.random.between(10, 3_000), Some(FetchFailure::Unreachable))
         } else {
             (self.random.between(50, 5_000), None)
@@ -360,6 +398,7 @@ impl World<'_> {
 
     fn start(&mut self, device: usize, launch: LaunchId, kept: Kept, terms: Terms) {
         self.judge_start(device, launch, &kept);
+        self.judge_terms(device, launch, &kept, &terms);
         let now = self.now;
         self.say(|_| format!("dev-{device} starts {} {:?} generation {}", kept.name, kept.key(), kept.core.generation));
         let node = &mut self.devices[device];
@@ -419,7 +458,12 @@ impl World<'_> {
             _ if instance.phase == RunPhase::Stopping => {}
             Step::Started => {
                 instance.phase = RunPhase::Running;
+                let is_looping = self.crash_loops.iter().any(|(_, digest)| *digest == instance.kept.core.artifact);
+                if is_looping {
+                    self.counts.hit(Fault::CrashLoop);
+                }
                 let pause = match instance.kept.core.role {
+                    _ if is_looping => Some((Step::Trapped, self.fate.between(10, 2_000))),
                     Role::Init | Role::Job => Some((Step::Completed, self.fate.between(100, 5_000))),
                     Role::Service if trouble.trap > 0 => Some((Step::Trapped, self.fate.between(50, 20_000))),
                     Role::Service => None,
@@ -441,7 +485,9 @@ impl World<'_> {
                 self.tell(device, Input::Exited { launch, exit: Exit::Completed, detail: "" });
             }
             Step::Trapped => {
-                self.counts.hit(Fault::Trap);
+                if trouble.trap > 0 {
+                    self.counts.hit(Fault::Trap);
+                }
                 node.runtime.count_failure(key);
                 node.runtime.instances.remove(&launch);
                 let exit = Exit::Failed(Failure::Trapped);
@@ -454,12 +500,13 @@ impl World<'_> {
             Step::Activated => {
                 instance.is_activated = false;
                 let speaks = self.random.chance(400);
-                let emits = self.random.chance(100);
+                let emits = self.random.chance(if self.options.is_long { 500 } else { 100 });
+                let said = emits.then(|| payload_of(instance.kept.core.workload, &instance.terms));
                 if speaks {
                     self.log_line(device, launch);
                 }
-                if emits {
-                    self.tell(device, Input::Emit { launch, topic: "news/weather", payload: b"sunny" });
+                if let Some(payload) = said {
+                    self.tell(device, Input::Emit { launch, topic: "news/weather", payload: &payload });
                 }
                 self.tell(device, Input::Activated { launch, trigger: Trigger::Timer });
             }
@@ -474,7 +521,11 @@ impl World<'_> {
     }
 
     pub fn log_storm(&mut self, device: usize) {
-        let Some(launch) = self.devices[device].runtime.instances.keys().next().copied() else { return };
+        let node = &self.devices[device];
+        let Some(launch) = node.runtime.instances.keys().next().copied() else { return };
+        if node.trouble.paused > 0 {
+            return;
+        }
         self.counts.hit(Fault::LogStorm);
         for _ in 0..STORM_LINES {
             self.log_line(device, launch);
@@ -496,17 +547,28 @@ impl World<'_> {
                 self.tell(device, Input::Acknowledged { ticket });
             }
             Packet::Message { topic, payload, .. } => {
-                let from = match Topic::parse(FLEET, &topic) {
-                    Some(Topic::Down(_, down)) => Inbound::Down(down),
-                    Some(Topic::HubState) => Inbound::HubState,
-                    _ => return self.fail(|| format!("dev-{device} received {topic}")),
-                };
-                self.trace.mix_bytes(&payload);
-                self.devices[device].seen.received(from, payload.len());
-                self.tell(device, Input::Message { from, payload: &payload });
+                if let Topic::Down(_, down) = topic
+                    && !down.is_retained()
+                {
+                    self.devices[device].tape.record(down, &payload);
+                    self.ledger_hears(device, down, &payload);
+                }
+                self.device_takes(device, topic, &payload);
             }
             _ => {}
         }
+    }
+
+    /// A message as the client library hands it over.
+    pub fn device_takes(&mut self, device: usize, topic: Topic, payload: &[u8]) {
+        let from = match topic {
+            Topic::Down(_, down) => Inbound::Down(down),
+            Topic::HubState => Inbound::HubState,
+            _ => return self.fail(|| format!("dev-{device} received {topic:?}")),
+        };
+        self.trace.mix_bytes(payload);
+        self.devices[device].seen.received(from, payload.len());
+        self.tell(device, Input::Message { from, payload });
     }
 
     pub fn device_link_lost(&mut self, device: usize, number: u32) {

@@ -1,6 +1,6 @@
 //! A keyed hash in the place of ed25519, because most runs are not about curves and a thousand times as many fit into a minute.
 //!
-//! It recognises any change of key or text and proves nothing to an adversary. One seed in ten uses the real thing.
+//! It recognises any change of key or text and proves nothing to an adversary. One seed in twenty uses the real thing.
 use sha2::{Digest as _, Sha256};
 use wire::sign::{PublicKey, SIGNATURE_BYTES, Sign, Signature, Verify};
 

@@ -3,8 +3,8 @@ use super::fault::Fault;
 use super::network::{
     Client, Connection, Filter, Packet, SILENCE_MS, User, Way, detour_ms, latency_ms, may_publish, will_topic,
 };
-use super::world::{Event, FLEET, World};
-use wire::topic::{Down, Topic};
+use super::world::{Event, World};
+use wire::topic::Topic;
 
 /// A broker that is not there refuses after this.
 const REFUSED_MS: u64 = 40;
@@ -40,10 +40,14 @@ impl World<'_> {
             self.counts.hit(Fault::LinkChaos);
         }
         let again = match &packet {
-            Packet::Publish { ticket: Some(_), .. } => link.chaos > 0 && self.random.chance(300),
-            Packet::Message { .. } => link.chaos > 0 && self.random.chance(200),
+            Packet::Publish { ticket: Some(_), .. } | Packet::Message { .. } if link.twice > 0 => {
+                self.random.chance(300)
+            }
             _ => false,
         };
+        if again {
+            self.counts.hit(Fault::LinkTwice);
+        }
         let copy = again.then(|| packet.clone());
         self.schedule(at, Event::Arrives { connection: number, way, packet });
         if let Some(packet) = copy {
@@ -128,6 +132,20 @@ impl World<'_> {
         self.tidy(number);
     }
 
+    /// The broker ends it, and the client never hears of that.
+    pub fn forget_connection(&mut self, number: u32) -> bool {
+        let Some(connection) = self.connections.get_mut(&number) else { return false };
+        if !std::mem::take(&mut connection.at_broker) {
+            return false;
+        }
+        let (client, will) = (connection.client, connection.will.take());
+        if let (Client::Device(device), Some(will)) = (client, will) {
+            self.route(will_topic(self.ids[device]), will, false);
+        }
+        self.tidy(number);
+        true
+    }
+
     /// The client ends the connection.
     pub fn hang_up(&mut self, number: u32) {
         if let Some(connection) = self.connections.get_mut(&number) {
@@ -146,10 +164,8 @@ impl World<'_> {
         if connection.at_client {
             self.send(number, Way::Down, Packet::Closed);
         }
-        if let (Client::Device(device), Some(will)) = (client, will)
-            && let Ok(topic) = will_topic(self.ids[device]).print(FLEET)
-        {
-            self.route(&topic, &will, false);
+        if let (Client::Device(device), Some(will)) = (client, will) {
+            self.route(will_topic(self.ids[device]), will, false);
         }
         self.tidy(number);
     }
@@ -199,16 +215,15 @@ impl World<'_> {
             }
             Packet::Subscribe(filter) if connection.at_broker => self.subscribe(number, filter),
             Packet::Publish { topic, payload, retain, ticket } if connection.at_broker => {
-                let allowed = Topic::parse(FLEET, &topic).is_some_and(|topic| may_publish(client, &topic, &self.ids));
-                if !allowed {
-                    return self.fail(|| format!("{client:?} published on {topic}"));
+                if !may_publish(client, &topic, &self.ids) {
+                    return self.fail(|| format!("{client:?} published on {topic:?}"));
                 }
                 self.trace.mix_bytes(&payload);
-                self.observe_up(client, &topic, &payload);
+                self.observe_up(client, topic, &payload);
                 if let Some(ticket) = ticket {
                     self.send(number, Way::Down, Packet::Acknowledged { ticket });
                 }
-                self.route(&topic, &payload, retain);
+                self.route(topic, payload, retain);
             }
             Packet::Subscribe(_)
             | Packet::Publish { .. }
@@ -224,10 +239,9 @@ impl World<'_> {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         connection.subscribe(filter);
         let mut wanted = Vec::new();
-        for (topic, payload) in &self.broker.retained {
-            let parsed = Topic::parse(FLEET, topic);
-            if parsed.is_some_and(|parsed| connection.wants_retained(filter, &parsed, &self.ids)) {
-                wanted.push((topic.clone(), payload.clone()));
+        for (topic, payload) in self.broker.retained.values() {
+            if connection.wants_retained(filter, topic, &self.ids) {
+                wanted.push((*topic, payload.clone()));
             }
         }
         self.send(number, Way::Down, Packet::Subscribed(filter));
@@ -237,17 +251,21 @@ impl World<'_> {
     }
 
     /// The broker passes a message on.
-    pub fn route(&mut self, topic: &str, payload: &[u8], retain: bool) {
-        let Some(parsed) = Topic::parse(FLEET, topic) else { return };
+    pub fn route(&mut self, topic: Topic, payload: Vec<u8>, retain: bool) {
         if retain {
-            self.broker.retain(topic, payload);
+            self.broker.retain(topic, &payload);
         }
-        let wants = |c: &Connection| c.at_broker && c.wants(&parsed, &self.ids);
-        let numbers: Vec<u32> = self.connections.iter().filter(|(_, c)| wants(c)).map(|(n, _)| *n).collect();
-        for number in numbers {
-            let message = Packet::Message { topic: topic.to_owned(), payload: payload.to_vec(), retained: false };
-            self.send(number, Way::Down, message);
+        let mut numbers = std::mem::take(&mut self.receivers);
+        let wants = |c: &Connection| c.at_broker && c.wants(&topic, &self.ids);
+        numbers.extend(self.connections.iter().filter(|(_, c)| wants(c)).map(|(n, _)| *n));
+        if let Some((last, others)) = numbers.split_last() {
+            for number in others {
+                self.send(*number, Way::Down, Packet::Message { topic, payload: payload.clone(), retained: false });
+            }
+            self.send(*last, Way::Down, Packet::Message { topic, payload, retained: false });
         }
+        numbers.clear();
+        self.receivers = numbers;
     }
 
     /// All connections end; what the broker remembers is up to the kind of restart.
@@ -312,16 +330,5 @@ impl World<'_> {
             Client::Device(device) => self.device_link_lost(device, number),
             Client::Join(_) => {}
         }
-    }
-
-    /// A message straight to a device that listens, past every order and queue.
-    pub fn whisper(&mut self, device: usize, payload: Vec<u8>) -> bool {
-        let Ok(topic) = Topic::Down(self.ids[device], Down::Desired).print(FLEET) else { return false };
-        let Some(number) = self.devices[device].connection else { return false };
-        if !self.connections.get(&number).is_some_and(|c| c.at_broker && c.desired) {
-            return false;
-        }
-        self.device_receives(device, number, Packet::Message { topic: topic.to_string(), payload, retained: false });
-        true
     }
 }

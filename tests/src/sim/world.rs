@@ -2,34 +2,36 @@
 //!
 //! Nothing happens but by an event of the queue, and equal times are taken in the order in which they were asked for, so that
 //! a seed is a run. The parts of the world are in the other files of this folder; here is only what they share.
-use super::device::{BOOT_BYTES, Device, Join, Setting};
+use super::coverage::Coverage;
+use super::device::{BOOT_BYTES, Device, Setting};
 use super::disk::{Durable, Queue};
-use super::fault::{Allowed, Counts, Fault};
-use super::flash::Flash;
-use super::network::{Broker, Client, Connection, Link, Packet};
+use super::fault::{Allowed, Counts, FAULTS, Fault};
+use super::network::{Broker, Client, Connection, Link, Packet, Way};
 use super::operator::Operator;
-use super::oracle::Seen;
 use super::random::Random;
-use super::runtime::{Runtime, Step};
+use super::runtime::Step;
 use super::signature::{HashSigner, HashVerifier};
+use super::strike::Kill;
 use super::trace::{Story, Trace};
-use agent_nostd::machine::port::{Content, FetchFailure, LaunchId};
+use agent_nostd::machine::port::{Content, FetchFailure, LaunchId, Ticket};
 use hub::engine::Engine;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use wire::dalek::{Ed25519, Ed25519Key, ExchangeSecret};
 use wire::hello::ResetCause;
-use wire::position::Position;
 use wire::sign::{PublicKey, Sign, Verify};
 use wire::{DeviceId, Digest, PairKey};
 
 pub const FLEET: &str = "sim";
-/// Boots of all devices in one run; after them no device loses power any more.
-pub const BOOTS_MAX: usize = 512;
+/// Boots of all devices in one run for which there is memory: so many at least, and so many per device and day.
+const BOOTS_MIN: usize = 512;
+const BOOTS_PER_DEVICE_DAY: usize = 40;
 /// 2026-01-01.
 pub const WALL_START_MS: u64 = 1_767_225_600_000;
 /// Events of one run; more is a storm.
-const EVENTS_MAX: u64 = 4_000_000;
+const EVENTS_MIN: u64 = 4_000_000;
+const EVENTS_PER_DEVICE_DAY: u64 = 200_000;
+const MINUTES_PER_DAY: u64 = 24 * 60;
 
 /// A double that breaks its contract on purpose: shows that the oracles look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,25 @@ pub enum Plant {
     RuntimeForgets,
 }
 
+/// Which faults come, by their number in the schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub from: u64,
+    /// Not included.
+    pub to: u64,
+    /// Of a window that is not longer than the bits: which of its faults.
+    pub bits: u64,
+}
+
+impl Window {
+    pub const ALL: Self = Self { from: 0, to: u64::MAX, bits: u64::MAX };
+
+    pub fn contains(&self, number: u64) -> bool {
+        let is_chosen = |bit: u64| self.to - self.from > u64::from(u64::BITS) || self.bits >> bit & 1 == 1;
+        (self.from..self.to).contains(&number) && is_chosen(number - self.from)
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub seed: u64,
@@ -50,17 +71,56 @@ pub struct Options {
     /// How long faults come.
     pub minutes: u64,
     pub allowed: Allowed,
+    /// Days, not minutes: everything that is drawn at random comes less often, and lasts longer now and then.
+    pub is_long: bool,
+    /// Which of the faults that are drawn come.
+    pub window: Window,
     pub story: Story,
     pub plant: Plant,
 }
 
 impl Options {
-    /// Size and length of a run, drawn from its seed.
+    /// A run of the suite: a fleet over a week.
+    pub fn week(seed: u64) -> Self {
+        Self { devices: 20, minutes: 7 * MINUTES_PER_DAY, is_long: true, ..Self::of_seed(seed) }
+    }
+
+    /// A run of a night: larger and longer, drawn from its seed.
+    pub fn night(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x6e69_6768);
+        let devices = 10 + random.index(41);
+        Self { devices, minutes: random.between(5, 30) * MINUTES_PER_DAY, is_long: true, ..Self::of_seed(seed) }
+    }
+
+    /// Devices times days, and one more for each device.
+    fn device_days(&self) -> u64 {
+        self.devices as u64 * (1 + self.minutes / MINUTES_PER_DAY)
+    }
+
+    pub fn boots_max(&self) -> usize {
+        let days = usize::try_from(self.device_days()).unwrap_or(usize::MAX);
+        BOOTS_MIN.max(days.saturating_mul(BOOTS_PER_DEVICE_DAY))
+    }
+
+    pub fn events_max(&self) -> u64 {
+        EVENTS_MIN.max(self.device_days() * EVENTS_PER_DEVICE_DAY)
+    }
+
+    /// Size and length of a short run, drawn from its seed.
     pub fn of_seed(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5151);
         let devices = 3 + random.index(6);
         let minutes = random.between(30, 90);
-        Self { seed, devices, minutes, allowed: Allowed::ALL, story: Story::Off, plant: Plant::Nothing }
+        Self {
+            seed,
+            devices,
+            minutes,
+            allowed: Allowed::ALL,
+            is_long: false,
+            window: Window::ALL,
+            story: Story::Off,
+            plant: Plant::Nothing,
+        }
     }
 }
 
@@ -85,7 +145,7 @@ impl Ground {
             ExchangeSecret::from_seed(*exchange).pair_key(&hub.public_key(), FLEET, id).unwrap_or(PairKey([0; 32]))
         };
         let pair_keys = identities.iter().map(pair).collect();
-        let (signer, verifier): (Box<dyn Sign>, Box<dyn Verify + Sync>) = if options.seed % 10 == 3 {
+        let (signer, verifier): (Box<dyn Sign>, Box<dyn Verify + Sync>) = if options.seed % 20 == 3 {
             (Box::new(Ed25519Key::from_seed(&random.bytes())), Box::new(Ed25519))
         } else {
             (Box::new(HashSigner(PublicKey(random.bytes()))), Box::new(HashVerifier))
@@ -93,9 +153,9 @@ impl Ground {
         Self { pair_keys, verifier, signer, hub_exchange_seed, identities }
     }
 
-    /// Memory for the machines of all boots.
-    pub fn memory() -> Vec<u8> {
-        vec![0; BOOTS_MAX * BOOT_BYTES]
+    /// Memory for the machines of all boots. The system gives only what is used.
+    pub fn memory(options: &Options) -> Vec<u8> {
+        vec![0; options.boots_max() * BOOT_BYTES]
     }
 }
 
@@ -104,9 +164,9 @@ pub enum Event {
     DeviceWake { device: usize, life: u32 },
     PowerOn { device: usize, reset: ResetCause },
     JoinTry { device: usize },
-    Arrives { connection: u32, way: super::network::Way, packet: Packet },
+    Arrives { connection: u32, way: Way, packet: Packet },
     Silence { client: Client, since: u64 },
-    FlashDone { device: usize, life: u32, fails: bool },
+    FlashDone { device: usize, life: u32, ticket: Ticket, fails: bool },
     PowerFails { device: usize, life: u32 },
     Fetched { device: usize, life: u32, content: Content, digest: Digest, failure: Option<FetchFailure> },
     Runtime { device: usize, life: u32, launch: LaunchId, step: Step },
@@ -121,29 +181,44 @@ pub enum Event {
     Operator,
     Fault,
     Heal { number: u32 },
+    Flap { device: usize, until: u64, is_down: bool },
+    Clog { device: usize, ms: u64 },
+    AgentDies { device: usize, life: u32 },
+    ClockSet,
+    GiveUp { life: u32, ticket: u64 },
+    Took { life: u32, ticket: u64 },
     Look,
 }
 
-pub struct Scheduled {
-    at: u64,
-    number: u64,
-    pub event: Event,
+/// What is to happen, by time. The events lie apart, so that sorting moves small things.
+#[derive(Default)]
+struct Agenda {
+    due: BinaryHeap<Reverse<(u64, u64, u32)>>,
+    events: Vec<Option<Event>>,
+    free: Vec<u32>,
+    next_number: u64,
 }
 
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.number) == (other.at, other.number)
+impl Agenda {
+    fn push(&mut self, at: u64, event: Event) {
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.events[place as usize] = Some(event);
+                place
+            }
+            None => {
+                self.events.push(Some(event));
+                (self.events.len() - 1) as u32
+            }
+        };
+        self.due.push(Reverse((at, self.next_number, place)));
+        self.next_number += 1;
     }
-}
-impl Eq for Scheduled {}
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
+
+    fn pop(&mut self) -> Option<(u64, Event)> {
+        let Reverse((at, _, place)) = self.due.pop()?;
+        self.free.push(place);
+        self.events[place as usize].take().map(|event| (at, event))
     }
 }
 
@@ -158,6 +233,14 @@ pub struct HubNode {
     pub wake_ms: Option<u64>,
     pub commit_slow: u32,
     pub disk_full: u32,
+    /// Its process ends at a step of this kind.
+    pub kill: Option<Kill>,
+    /// Its process stands still, and this is what waits for it.
+    pub paused: u32,
+    pub held: Vec<Event>,
+    pub wall_offset_ms: i64,
+    /// When its clock jumped last.
+    pub jumped_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,24 +261,35 @@ pub struct World<'g> {
     pub hub_exchange: ExchangeSecret,
     pub memory: std::slice::ChunksExactMut<'g, u8>,
     pub now: u64,
-    queue: BinaryHeap<Reverse<Scheduled>>,
-    next_number: u64,
+    agenda: Agenda,
     /// Of the network.
     pub random: Random,
     pub fate: Random,
+    /// When which fault comes; nothing else draws from it.
+    pub weather: Random,
     pub trace: Trace,
     pub counts: Counts,
+    pub coverage: Coverage,
     pub devices: Vec<Device<'g>>,
     pub ids: Vec<DeviceId>,
     pub hub: HubNode,
     pub broker: Broker,
     pub connections: BTreeMap<u32, Connection>,
     pub next_connection: u32,
+    /// Room for the numbers of who gets a message, used again and again.
+    pub receivers: Vec<u32>,
     pub links: BTreeMap<Client, Link>,
     pub operator: Operator,
     pub phase: Phase,
     pub active: BTreeMap<u32, (Fault, usize)>,
     pub next_fault: u32,
+    /// When each kind struck last.
+    pub recent: [Option<u64>; FAULTS],
+    /// Processes that stand still.
+    pub paused: u32,
+    /// Artifacts whose components trap soon, by fault.
+    pub leases: super::lease::Leases,
+    pub crash_loops: Vec<(u32, Digest)>,
     pub violation: Option<String>,
     pub judge: super::liveness::Judge,
 }
@@ -207,20 +301,21 @@ impl<'g> World<'g> {
             .identities
             .iter()
             .enumerate()
-            .map(|(index, (identity, exchange))| new_device(index, identity, *exchange, random.fork()))
+            .map(|(index, (identity, exchange))| Device::new(index, identity, *exchange, random.fork()))
             .collect();
         let ids = devices.iter().map(|device| device.id).collect();
-        let operator = Operator::new(random.fork(), options.devices);
+        let operator = Operator::new(random.fork(), options.devices, options.is_long);
         Self {
             hub_exchange: ExchangeSecret::from_seed(ground.hub_exchange_seed),
             memory: memory.chunks_exact_mut(BOOT_BYTES),
             now: 0,
-            queue: BinaryHeap::new(),
-            next_number: 0,
+            agenda: Agenda::default(),
             fate: random.fork(),
+            weather: random.fork(),
             random,
             trace: Trace::new(options.story),
             counts: Counts::default(),
+            coverage: Coverage::default(),
             devices,
             ids,
             hub: HubNode {
@@ -233,15 +328,25 @@ impl<'g> World<'g> {
                 wake_ms: None,
                 commit_slow: 0,
                 disk_full: 0,
+                kill: None,
+                paused: 0,
+                held: Vec::new(),
+                wall_offset_ms: 0,
+                jumped_ms: None,
             },
             broker: Broker::new(),
             connections: BTreeMap::new(),
             next_connection: 1,
+            receivers: Vec::new(),
             links: BTreeMap::new(),
             operator,
             phase: Phase::Safety,
             active: BTreeMap::new(),
             next_fault: 1,
+            recent: [None; FAULTS],
+            paused: 0,
+            leases: super::lease::Leases::default(),
+            crash_loops: Vec::new(),
             violation: None,
             judge: super::liveness::Judge::default(),
             options,
@@ -259,9 +364,7 @@ impl<'g> World<'g> {
     }
 
     pub fn schedule(&mut self, at: u64, event: Event) {
-        let number = self.next_number;
-        self.next_number += 1;
-        self.queue.push(Reverse(Scheduled { at: at.max(self.now), number, event }));
+        self.agenda.push(at.max(self.now), event);
     }
 
     pub fn after(&mut self, ms: u64, event: Event) {
@@ -291,27 +394,65 @@ impl<'g> World<'g> {
         self.schedule(120_000, Event::Fault);
         self.schedule(30_000, Event::BrokerSaves);
         self.schedule(self.options.minutes * 60_000, Event::Look);
-        while let Some(Reverse(scheduled)) = self.queue.pop() {
-            self.now = scheduled.at;
+        while let Some((at, event)) = self.agenda.pop() {
+            self.now = at;
             self.trace.events += 1;
-            if self.trace.events > EVENTS_MAX {
-                self.fail(|| format!("a storm: more than {EVENTS_MAX} events"));
+            let most = self.options.events_max();
+            if self.trace.events > most {
+                self.fail(|| format!("a storm: more than {most} events"));
             }
-            self.take(scheduled.event);
+            self.take(event);
             if self.violation.is_some() || self.judge.is_done {
                 return;
             }
         }
     }
 
+    /// What a process that stands still would have been told waits for it.
+    fn hold(&mut self, event: Event) -> Option<Event> {
+        if self.paused == 0 {
+            return Some(event);
+        }
+        let client = match &event {
+            Event::DeviceWake { device, .. }
+            | Event::PowerOn { device, .. }
+            | Event::FlashDone { device, .. }
+            | Event::Fetched { device, .. }
+            | Event::Runtime { device, .. } => Some(Client::Device(*device)),
+            Event::Arrives { connection, way: Way::Down, .. } => self.connections.get(connection).map(|c| c.client),
+            Event::HubWake { .. }
+            | Event::HubStart
+            | Event::HubConnect { .. }
+            | Event::HubSilence { .. }
+            | Event::HubRefused { .. }
+            | Event::GiveUp { .. }
+            | Event::Took { .. }
+            | Event::Written { .. }
+            | Event::Operator => Some(Client::Hub),
+            _ => None,
+        };
+        match client {
+            Some(Client::Device(device)) if self.devices[device].trouble.paused > 0 => {
+                self.devices[device].held.push(event);
+                None
+            }
+            Some(Client::Hub) if self.hub.paused > 0 => {
+                self.hub.held.push(event);
+                None
+            }
+            _ => Some(event),
+        }
+    }
+
     fn take(&mut self, event: Event) {
+        let Some(event) = self.hold(event) else { return };
         match event {
             Event::DeviceWake { device, life } => self.device_wake(device, life),
             Event::PowerOn { device, reset } => self.device_power_on(device, reset),
             Event::JoinTry { device } => self.join_try(device),
             Event::Arrives { connection, way, packet } => self.arrives(connection, way, packet),
             Event::Silence { client, since } => self.silence(client, since),
-            Event::FlashDone { device, life, fails } => self.flash_done(device, life, fails),
+            Event::FlashDone { device, life, ticket, fails } => self.flash_done(device, life, ticket, fails),
             Event::PowerFails { device, life } => self.power_fails(device, life),
             Event::Fetched { device, life, content, digest, failure } => {
                 self.fetched(device, life, content, digest, failure)
@@ -332,34 +473,14 @@ impl<'g> World<'g> {
             Event::Operator => self.operator_turn(),
             Event::Fault => self.fault_turn(),
             Event::Heal { number } => self.heal(number),
+            Event::Flap { device, until, is_down } => self.flap(device, until, is_down),
+            Event::Clog { device, ms } => self.clog(device, ms),
+            Event::AgentDies { device, life } => self.agent_dies_soon(device, life),
+            Event::ClockSet if self.phase == Phase::Safety => self.clock_shows(0),
+            Event::ClockSet => {}
+            Event::GiveUp { life, ticket } => self.give_up(life, ticket),
+            Event::Took { life, ticket } => self.took(life, ticket),
             Event::Look => self.look(),
         }
-    }
-}
-
-fn new_device<'g>(index: usize, identity: &[u8; 32], exchange: [u8; 32], mut random: Random) -> Device<'g> {
-    let identity = Ed25519Key::from_seed(identity);
-    let id = DeviceId::of_key(&identity.public_key().0);
-    let longitude_e7 = i32::try_from(random.below(400_000_000)).unwrap_or(0);
-    let latitude_e7 = 400_000_000 + i32::try_from(random.below(200_000_000)).unwrap_or(0);
-    Device {
-        name: format!("dev-{index}"),
-        id,
-        identity,
-        exchange: ExchangeSecret::from_seed(exchange),
-        drift_ppm: i64::try_from(random.below(400)).unwrap_or(0) - 200,
-        position: Position { longitude_e7, latitude_e7, uncertainty_m: 50 },
-        join: Join::Outside,
-        agent: None,
-        life: 0,
-        boot_ms: 0,
-        wake_ms: None,
-        flash: Flash::default(),
-        store: BTreeSet::new(),
-        runtime: Runtime::default(),
-        connection: None,
-        trouble: Default::default(),
-        random,
-        seen: Seen::default(),
     }
 }

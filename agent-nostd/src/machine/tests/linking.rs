@@ -220,6 +220,24 @@ fn cut_again_and_again_after_subscribing_it_connects_without_the_desired_set() {
     assert_eq!(rig.accepted(), 2);
 }
 
+/// Found by seed 60 of the simulator: a device with a lease asks for Fresh every few seconds, and each put the next try off.
+#[test]
+fn it_subscribes_again_also_when_fresh_comes_all_the_time() {
+    let mut rig = Rig::new();
+    rig.publish(set(1, &[service(1, 0, "a").with(wire::clause::Clause::StopAfter(60_000))]));
+    rig.run(secs(15));
+    rig.hub_up = false;
+    rig.cuts_after_desired = true;
+    rig.cut();
+    rig.run(secs(200));
+    rig.hub_up = true;
+    rig.cuts_after_desired = false;
+    rig.publish(set(2, &[service(1, 0, "a").with(wire::clause::Clause::StopAfter(60_000)), service(2, 0, "b")]));
+    rig.run(secs(300));
+    assert!(rig.logs.iter().any(|(_, text)| text.contains("connecting without it")));
+    assert_eq!(rig.accepted(), 2);
+}
+
 #[test]
 fn capabilities_and_proof_are_sent_when_asked_for() {
     let mut rig = joined();

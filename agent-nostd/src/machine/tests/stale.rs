@@ -41,6 +41,21 @@ fn writes(rig: &Rig) -> usize {
     rig.count(|done| *done == Done::Persist(JournalKey::Clock))
 }
 
+/// Found by seeds 68 and 100 of the simulator: the record of the time without the hub was written for work that was gone since, or
+/// only for the sake of the wall time, and work that came later believed it after a reset.
+#[test]
+fn time_that_nobody_counted_is_not_believed_after_a_reset() {
+    let mut rig = running(limited("a"));
+    // The work goes, and for an hour nothing counts how long the hub has been away.
+    rig.publish(set(2, &[service(2, 0, "b")]));
+    rig.run(secs(15));
+    cut_off(&mut rig);
+    rig.run(secs(3600));
+    rig.reboot(ResetCause::PowerOn);
+    rig.run(secs(5));
+    assert_eq!(rig.agent.unheard_for(rig.now), None, "it may be anything");
+}
+
 #[test]
 fn work_with_a_limit_stops_when_the_hub_was_not_heard_for_so_long_and_starts_again_when_it_is() {
     let mut rig = running(limited("a"));

@@ -356,6 +356,21 @@ fn a_timer_has_one_activation_in_flight() {
     assert_eq!(rig.starts_of("a"), 2);
 }
 
+/// Found by a simulated device whose process stood still: the answer to an activation was as late as the question was old.
+#[test]
+fn what_runs_is_not_blamed_for_time_in_which_the_whole_process_stood_still() {
+    let mut rig = with(&[service(1, 0, "a").with(Clause::Every(1000))]);
+    rig.artifact_does("a", Behaviour::Sleeps);
+    rig.run(secs(5));
+    rig.now = rig.now.after(secs(300));
+    rig.run(secs(50));
+    assert_eq!(rig.starts_of("a"), 1);
+    // It has as long as ever, and no longer.
+    rig.artifact_does("a", Behaviour::Runs);
+    rig.run(secs(30));
+    assert_eq!(rig.starts_of("a"), 2);
+}
+
 #[test]
 fn an_old_version_keeps_its_timer_until_the_switch() {
     let mut rig = with(&[service(1, 0, "a").with(Clause::Every(1000))]);

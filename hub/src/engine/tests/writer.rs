@@ -1,9 +1,8 @@
 //! A writer in memory: signs like the real one, and can hold, fail or crash. It keeps a database of plain tables.
 use crate::commit::{
-    Batch, CommitFailure, DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RecoveryRow, RejectionRow, TokenRow,
-    Write,
+    Batch, CommitFailure, DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RejectionRow, TokenRow, Write,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use wire::DeviceId;
 use wire::dalek::{Ed25519Key, ExchangeSecret};
 use wire::desired::{Header, SignedHeader};
@@ -33,8 +32,6 @@ pub struct Database {
     pub desired: BTreeMap<DeviceId, DesiredRow>,
     pub capabilities: BTreeMap<DeviceId, Vec<u8>>,
     pub leases: BTreeMap<u32, LeaseRow>,
-    pub recovery: Option<RecoveryRow>,
-    pub holds: BTreeSet<DeviceId>,
 }
 
 impl Database {
@@ -112,14 +109,6 @@ impl Database {
                 Write::LeaseDelete { workload } => {
                     assert!(self.leases.remove(&workload).is_some());
                 }
-                Write::IncarnationRaise { incarnation } => {
-                    assert!(incarnation > self.incarnation);
-                    self.incarnation = incarnation;
-                }
-                Write::RecoveryPut(row) => self.recovery = Some(row),
-                Write::RecoveryDelete => self.recovery = None,
-                Write::HoldPut { device } => drop(self.holds.insert(device)),
-                Write::HoldDelete { device } => drop(self.holds.remove(&device)),
             }
         }
         signed
@@ -138,8 +127,6 @@ impl Database {
             devices: self.devices.values().map(|row| (row.clone(), pair(row))).collect(),
             tokens: self.tokens.values().cloned().collect(),
             rejections: self.rejections.values().cloned().collect(),
-            recovery: self.recovery.clone(),
-            holds: self.holds.iter().copied().collect(),
             desired: self.desired.values().cloned().collect(),
             capabilities: self.capabilities.iter().map(|(id, bytes)| (*id, bytes.clone())).collect(),
             leases: self.leases.values().cloned().collect(),
