@@ -32,6 +32,7 @@ pub fn run(global: &Global, verb: &Device) -> Result<(), Failure> {
         Device::Uncordon { name } => change(global, name, "uncordon", &json!({}), "uncordoned"),
         Device::Drain { name } => change(global, name, "drain", &json!({}), "loses its work"),
         Device::Undrain { name } => change(global, name, "undrain", &json!({}), "takes work again"),
+        Device::Release { name } => change(global, name, "release", &json!({}), "may try again"),
         Device::Reject { name } => end(global, name, "reject", &json!({}), "rejected; its key is refused"),
         Device::Rejected => rejected(global),
         Device::Allow { key } => allow(global, key),

@@ -6,6 +6,7 @@ mod apply;
 mod args;
 mod artifact;
 mod away;
+mod backup;
 mod capacity;
 mod changes;
 mod chaos;
@@ -42,6 +43,7 @@ mod meaning;
 mod output;
 mod plan;
 mod progress;
+mod recovery;
 #[cfg(test)]
 mod reference;
 mod registry;
@@ -134,6 +136,9 @@ const fn needs_hub(verb: &Verb) -> bool {
     if let Verb::Function(verb) = verb {
         return verb.needs_hub();
     }
+    if let Verb::Hub(HubCommand { verb: Some(verb), .. }) = verb {
+        return !verb.is_local();
+    }
     !matches!(
         verb,
         Verb::Up(_)
@@ -149,7 +154,12 @@ const fn needs_hub(verb: &Verb) -> bool {
 /// The hub that was started last, if nothing says which one and none runs in this directory. A file that cannot be read is
 /// a hub here: the verb says what is wrong with it.
 fn look_around(cli: &mut Cli) {
-    let starts_one = matches!(cli.verb, Verb::Up(_) | Verb::Hub(HubCommand { verb: None, .. }));
+    // Nor is anything put in place of the database of a hub that was not named.
+    let starts_one = match &cli.verb {
+        Verb::Up(_) => true,
+        Verb::Hub(args) => matches!(args.verb, None | Some(HubVerb::Restore { .. })),
+        _ => false,
+    };
     let global = &mut cli.global;
     let is_said = global.is_data_given || global.server.is_some() || global.chosen.is_some();
     if !starts_one && !is_said && matches!(endpoint::read_file(&global.data), Ok(None)) {
@@ -162,8 +172,13 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.verb {
         Verb::Up(args) => up::up(global, args),
         Verb::Down => detach::down(global),
-        Verb::Hub(HubCommand { start, verb: None }) => up::hub(global, start),
-        Verb::Hub(HubCommand { verb: Some(HubVerb::ConfirmLoss), .. }) => away::confirm_loss(global),
+        Verb::Hub(args) => match &args.verb {
+            None => up::hub(global, &args.start),
+            Some(HubVerb::ConfirmLoss) => away::confirm_loss(global),
+            Some(HubVerb::Backup { out, no_artifacts }) => backup::backup(global, out, *no_artifacts),
+            Some(HubVerb::Restore { from, yes }) => backup::restore(global, from, *yes),
+            Some(verb) => recovery::run(global, verb),
+        },
         Verb::Queue(args) => away::queue(global, args),
         Verb::Apply(args) => apply::run(global, args),
         Verb::Diff(args) => diff::run(global, args),

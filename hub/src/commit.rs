@@ -4,6 +4,7 @@
 //! their sequence without gaps.
 
 use wire::desired::{ClassLimits, SignedHeader};
+use wire::id::Order;
 use wire::sign::PublicKey;
 use wire::topic::TokenId;
 use wire::{BootId, DeviceId, Digest, Fence, PairKey, Revision};
@@ -81,6 +82,19 @@ pub enum Write {
     LeaseDelete {
         workload: u32,
     },
+    /// This run goes on under a higher incarnation; never goes back.
+    IncarnationRaise {
+        incarnation: u32,
+    },
+    RecoveryPut(RecoveryRow),
+    RecoveryDelete,
+    /// An operator wants this device to keep what it runs, whatever is decided for the others.
+    HoldPut {
+        device: DeviceId,
+    },
+    HoldDelete {
+        device: DeviceId,
+    },
 }
 
 /// An API object. Key: kind, namespace (empty: hub-wide), name.
@@ -157,6 +171,53 @@ pub struct LeaseRow {
     pub ended: bool,
 }
 
+/// Why a database does not know everything that was said in its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryCause {
+    /// It was restored from a backup, and marked so.
+    Restored,
+    /// The file beside it knows a higher incarnation, or is gone.
+    Behind,
+    /// A device proved a set that it does not know.
+    Ahead,
+    /// Another hub ran on a copy of it.
+    SecondHub,
+}
+
+impl RecoveryCause {
+    /// By name.
+    pub const ALL: [Self; 4] = [Self::Restored, Self::Behind, Self::Ahead, Self::SecondHub];
+
+    /// As it is stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Restored => "Restored",
+            Self::Behind => "Behind",
+            Self::Ahead => "Ahead",
+            Self::SecondHub => "SecondHub",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.name() == text)
+    }
+}
+
+/// What was said in this database's name, and is not in it: there is one such gap or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryRow {
+    pub cause: RecoveryCause,
+    pub since_ms: u64,
+    /// The last order before the gap.
+    pub remembered: Order,
+    /// The first incarnation after it: what it says is above everything that was forgotten.
+    pub until_incarnation: u32,
+    /// The operator decided: devices in the gap get this hub's sets.
+    pub is_overruled: bool,
+    /// Somebody may hold a grant that was forgotten.
+    pub holds_grants: bool,
+}
+
 /// Why nothing of a batch (and of all later ones) is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitFailure {
@@ -187,6 +248,9 @@ pub struct Loaded {
     pub devices: Vec<(DeviceKeysRow, Option<PairKey>)>,
     pub tokens: Vec<TokenRow>,
     pub rejections: Vec<RejectionRow>,
+    pub recovery: Option<RecoveryRow>,
+    /// Devices that are to keep what they run.
+    pub holds: Vec<DeviceId>,
     pub desired: Vec<DesiredRow>,
     pub capabilities: Vec<(DeviceId, Vec<u8>)>,
     pub leases: Vec<LeaseRow>,

@@ -218,6 +218,8 @@ impl Hub {
         let mut engine_config = EngineConfig::new(reach.broker, reach.api, exchange);
         engine_config.certificate = authority.or_else(|| front.as_ref().and(tls.as_ref()).map(|tls| tls.authority()));
         engine_config.trust = store.trust().to_vec();
+        getrandom::fill(&mut engine_config.instance.0)
+            .map_err(|error| HubError::System { what: "random bytes", error: io::Error::other(error) })?;
         (config.tune)(&mut engine_config);
 
         let (handle, inbox) = Handle::new();

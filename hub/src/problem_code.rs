@@ -38,6 +38,7 @@ pub enum ProblemCode {
     NotCancellable,
     NotFound,
     NotJson,
+    NotNeeded,
     NotReady,
     NotWasm,
     PlanStale,
@@ -79,7 +80,7 @@ const fn row(text: &'static str, status: u16, title: &'static str, meaning: &'st
 
 impl ProblemCode {
     /// By name.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::AnswerNotKept,
         Self::Approved,
         Self::ArtifactTooLarge,
@@ -110,6 +111,7 @@ impl ProblemCode {
         Self::NotCancellable,
         Self::NotFound,
         Self::NotJson,
+        Self::NotNeeded,
         Self::NotReady,
         Self::NotWasm,
         Self::PlanStale,
@@ -342,6 +344,13 @@ impl ProblemCode {
                 "The body is not acceptable JSON",
                 "The body is not JSON in UTF-8, or it is nested too deeply.",
                 "send a JSON document",
+            ),
+            Self::NotNeeded => row(
+                "NOT_NEEDED",
+                409,
+                "There is nothing to decide",
+                "The request decides something that is not open: no second hub, no device that is ahead or in quarantine.",
+                "fulmar status",
             ),
             Self::NotReady => row(
                 "NOT_READY",

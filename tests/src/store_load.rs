@@ -145,6 +145,12 @@ impl Model {
                 | Write::RejectionDelete { .. }
                 | Write::LeasePut(_)
                 | Write::LeaseDelete { .. } => {}
+                // Nor is its database ever older than what was said in its name.
+                Write::IncarnationRaise { .. }
+                | Write::RecoveryPut(_)
+                | Write::RecoveryDelete
+                | Write::HoldPut { .. }
+                | Write::HoldDelete { .. } => {}
             }
         }
     }

@@ -3,7 +3,7 @@ use crate::codec::{Reader, WireError, Writer, bounded_text};
 use crate::desired::SignedHeader;
 use crate::digest::{Digest, DigestPrefix};
 use crate::frame::{Body, Kind};
-use crate::id::{BootId, CommandId, Fence, Nonce, Order, Revision, Session};
+use crate::id::{BootId, CommandId, Fence, Instance, Nonce, Order, Revision, Session};
 use crate::limits::AGENT_VERSION_BYTES_MAX;
 use crate::version::VersionRange;
 use serde::{Deserialize, Serialize};
@@ -278,6 +278,8 @@ pub struct HubState {
     pub watermark: u64,
     /// Highest fence ever issued: a witness against an older database.
     pub fence: Fence,
+    /// Who says so: two hubs on copies of one database may have the same incarnation.
+    pub instance: Instance,
 }
 
 impl Body for HubState {

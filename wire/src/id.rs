@@ -145,6 +145,10 @@ impl core::fmt::Debug for DeviceId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BootId(pub [u8; 8]);
 
+/// 64 random bits per start of a hub: tells two hubs apart that run on copies of one database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Instance(pub [u8; 8]);
+
 /// Chosen by the device for one question; the answer repeats it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Nonce(pub [u8; 8]);

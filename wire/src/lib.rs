@@ -36,4 +36,4 @@ pub use auth::{LiveContext, PairKey};
 pub use codec::WireError;
 pub use digest::{Digest, DigestPrefix};
 pub use frame::Kind;
-pub use id::{BootId, CommandId, DeviceId, Fence, Nonce, Order, Revision, Session, WorkloadId};
+pub use id::{BootId, CommandId, DeviceId, Fence, Instance, Nonce, Order, Revision, Session, WorkloadId};

@@ -27,7 +27,7 @@ pub enum Verb {
     Up(Up),
     /// End what `up --detach` has started
     Down,
-    /// Start a hub alone, until Ctrl-C; or tell a running one something
+    /// Start a hub alone, until Ctrl-C; or keep, restore and settle one
     Hub(HubCommand),
     /// Show what applying manifests would change in objects and placements, and keep that
     Plan(Plan),
@@ -107,11 +107,54 @@ pub struct HubCommand {
     pub verb: Option<HubVerb>,
 }
 
-/// What a running hub is told.
+/// What a hub is told, or what becomes of its files.
 #[derive(Clone, Debug, Subcommand)]
 pub enum HubVerb {
+    /// Write the database of the hub on this machine into one file, also while it runs; keys are never in it
+    Backup {
+        /// The file; it must not be there yet
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Without artifacts: smaller, and devices that lack one cannot fetch it from a hub restored elsewhere
+        #[arg(long)]
+        no_artifacts: bool,
+    },
+    /// Put a backup in place of the database in --data, whose hub must not run; what was there is kept aside
+    Restore {
+        /// The file that `fulmar hub backup` has written
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// After a restore: let devices keep what they hold and the hub has forgotten
+    Hold {
+        /// These devices, whatever is decided for the others; otherwise all, until it is decided again
+        #[arg(value_name = "DEVICE", add = ArgValueCompleter::new(complete::devices))]
+        devices: Vec<String>,
+    },
+    /// After a restore: give devices this hub's sets, in place of what it has forgotten
+    Apply {
+        /// These devices; otherwise all, also those that are still to come
+        #[arg(value_name = "DEVICE", add = ArgValueCompleter::new(complete::devices))]
+        devices: Vec<String>,
+    },
+    /// With a second hub on a copy of the database: go on here, when that one is ended or is to stay silent
+    Takeover {
+        /// Yes, this hub is the one
+        #[arg(long, required = true)]
+        confirm: bool,
+    },
     /// Say that devices which vanished together are really lost: their work is moved as each workload says
     ConfirmLoss,
+}
+
+impl HubVerb {
+    /// Verbs that are about files of this machine.
+    pub const fn is_local(&self) -> bool {
+        matches!(self, Self::Backup { .. } | Self::Restore { .. })
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -485,6 +528,11 @@ pub enum Device {
     },
     /// Let a drained device take work again
     Undrain {
+        #[arg(add = ArgValueCompleter::new(complete::devices))]
+        name: String,
+    },
+    /// Let a device out of quarantine, for another try
+    Release {
         #[arg(add = ArgValueCompleter::new(complete::devices))]
         name: String,
     },

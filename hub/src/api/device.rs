@@ -64,6 +64,14 @@ pub(super) async fn undrain(
     change(api, caller, name, DeviceChange::Undrain).await
 }
 
+pub(super) async fn release(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result {
+    change(api, caller, name, DeviceChange::Release).await
+}
+
 /// Body: `{point: [longitude, latitude], uncertaintyM?}`, or `{reset: true}`.
 pub(super) async fn relocate(
     State(api): State<Api>,

@@ -10,6 +10,7 @@ mod body;
 mod device;
 mod geojson;
 mod health;
+mod hub;
 mod idempotency;
 mod list;
 mod object;
@@ -26,6 +27,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
+pub use hub::DEVICES_NAMED_MAX;
 pub use idempotency::{Answers, IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_LIFE};
 pub use openapi::text_of_document as openapi_text;
 pub use rate::{Limiter, RATE_CALLERS_MAX, Rate, Rates};

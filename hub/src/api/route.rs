@@ -6,7 +6,7 @@ use super::problem::{Refused, problem};
 use super::rate::{Bucket, too_often};
 use super::serve::Peer;
 use super::{
-    Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, away, device, health, list, object, openapi, plan, rejection,
+    Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, away, device, health, hub, list, object, openapi, plan, rejection,
     stream, token,
 };
 use crate::model::Kind;
@@ -78,6 +78,9 @@ const TOKEN: &str = "/v1/tokens/{name}";
 const WORKLOAD: &str = "/v1/namespaces/{namespace}/workloads/{name}";
 const PLANS: &str = "/v1/plans";
 pub(super) const PLANS_APPLY: &str = "/v1/plans/apply";
+pub(super) const HUB_HOLD: &str = "/v1/hub/hold";
+pub(super) const HUB_APPLY: &str = "/v1/hub/apply";
+pub(super) const HUB_TAKEOVER: &str = "/v1/hub/takeover";
 const WHAT_IF: &str = "/v1/explain/placement";
 const ARTIFACT: &str = "/v1/namespaces/{namespace}/artifacts/{name}";
 
@@ -116,6 +119,10 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, "/v1/queue/cancel", Right::Admin, || routing::post(away::cancel)),
     route(Method::Post, "/v1/queue/restore", Right::Admin, || routing::post(away::restore)),
     route(Method::Post, "/v1/hub/confirm-loss", Right::Admin, || routing::post(away::confirm_loss)),
+    route(Method::Post, "/v1/devices/{name}/release", Right::Admin, || routing::post(device::release)),
+    route(Method::Post, HUB_HOLD, Right::Admin, || routing::post(hub::hold)),
+    route(Method::Post, HUB_APPLY, Right::Admin, || routing::post(hub::apply)),
+    route(Method::Post, HUB_TAKEOVER, Right::Admin, || routing::post(hub::takeover)),
     route(Method::Get, "/v1/rejections", Right::Viewer, || routing::get(rejection::list)),
     route(Method::Delete, "/v1/rejections/{id}", Right::Admin, || routing::delete(rejection::lift)),
     route(Method::Post, "/v1/join-tokens", Right::Admin, || routing::post(device::token_create)),

@@ -73,7 +73,7 @@ fn engine(inbox: Inbox, asked: Arc<Mutex<Vec<String>>>) {
                 board.stream(ticket, StreamItem::Dropped(2));
                 board.stream(ticket, StreamItem::End);
             }
-            Request::Status => {
+            Request::Status | Request::HubHold { .. } | Request::HubApply { .. } | Request::HubTakeover => {
                 let status = HubStatus { link: true, writable: true, ..HubStatus::default() };
                 board.answer(ticket, Ok(Answer::Status(status)));
             }

@@ -211,7 +211,12 @@ impl Engine {
                 | Write::CapabilitiesDelete { .. }
                 | Write::WorkloadIdNext { .. }
                 | Write::LeasePut(_)
-                | Write::LeaseDelete { .. } => {}
+                | Write::LeaseDelete { .. }
+                | Write::IncarnationRaise { .. }
+                | Write::RecoveryPut(_)
+                | Write::RecoveryDelete
+                | Write::HoldPut { .. }
+                | Write::HoldDelete { .. } => {}
             }
         }
         done

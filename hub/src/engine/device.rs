@@ -150,6 +150,17 @@ pub(super) struct Talk {
     pub session: Session,
 }
 
+/// How a device that claims more than the hub has given it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ahead {
+    /// It was asked for the signed header, so many times.
+    Claimed { asked: u8 },
+    /// The hub's own key signed what it holds.
+    Proven { revision: Revision, digest: DigestPrefix },
+    /// It showed nothing, or something else.
+    Unproven,
+}
+
 /// Soft state: everything is learned again after a restart.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
@@ -179,7 +190,8 @@ pub(super) struct Observed {
     pub input_sequence: u32,
     pub bad_tags: u32,
     pub bad_tags_told: Option<Instant>,
-    pub is_ahead: bool,
+    /// It says that it holds a set which is not in this database.
+    pub ahead: Option<Ahead>,
     pub position_stored: Option<Instant>,
     /// When the device was last heard to be where the stored position says; `None`: it has moved, or not said so yet.
     pub position_heard_ms: Option<u64>,

@@ -30,6 +30,7 @@ fn named(change: DeviceChange) -> (&'static str, &'static str, &'static str) {
         DeviceChange::Relocate(None) => ("relocate", "Relocated", "left to its own word of where it is"),
         DeviceChange::Decommission => ("decommission", "Decommissioning", "to be deleted when it holds nothing"),
         DeviceChange::DecommissionNow => ("decommission", "Decommissioned", "deleted with what it held"),
+        DeviceChange::Release => ("release", "Released", "let out of quarantine"),
         DeviceChange::Reject => ("reject", "Rejected", "rejected, and its key with it"),
     }
 }
@@ -59,6 +60,11 @@ impl Engine {
             DeviceChange::Relocate(to) => *position = to,
             DeviceChange::Decommission => (*draining, *decommissioning) = (true, true),
             DeviceChange::Reject if *approved => return Some(Err(problem::approved(&key))),
+            DeviceChange::Release => {
+                if let Some(refused) = self.release(now, name, actor) {
+                    return Some(Err(refused));
+                }
+            }
             DeviceChange::Reject | DeviceChange::DecommissionNow => {
                 return self.device_end(now, ticket, actor, &before, change);
             }

@@ -78,6 +78,7 @@ impl Engine {
         self.link.paused_until = None;
         let wait = if self.link.is_witness_seen { now.monotonic } else { now.monotonic.after(WITNESS_WAIT) };
         self.link.witness_until = Some(wait);
+        self.rivals_link(Some(now));
         self.presence_grace(now);
     }
 
@@ -86,6 +87,7 @@ impl Engine {
         self.link.is_witness_seen = false;
         self.link.witness_until = None;
         self.leases.link_lost();
+        self.rivals_link(None);
         self.forget_flights();
     }
 
@@ -100,7 +102,27 @@ impl Engine {
         self.queue_unacknowledged();
     }
 
-    fn queue_unacknowledged(&mut self) {
+    /// What was published may have been overwritten by another hub.
+    pub(super) fn dispatch_all_again(&mut self) {
+        for index in self.indexes() {
+            if let Some(device) = self.state.devices.get_mut(index) {
+                device.dispatch.acknowledged = None;
+                device.dispatch.sent = None;
+            }
+        }
+        self.link.flights.clear();
+        self.queue_unacknowledged();
+        self.state_again();
+    }
+
+    /// Says `hub/state` at the next opportunity, whatever was said before.
+    pub(super) fn state_again(&mut self) {
+        self.link.state_published = None;
+        self.link.state_at = None;
+        self.link.is_state_stale = true;
+    }
+
+    pub(super) fn queue_unacknowledged(&mut self) {
         for index in self.indexes() {
             if self.state.devices.get(index).is_some_and(|device| !device.is_dispatched()) {
                 self.dispatch_changed(index);
@@ -113,21 +135,23 @@ impl Engine {
     }
 
     /// What the broker kept shows what it lost: sets that were made after its watermark are published again.
-    pub(super) fn hub_state_seen(&mut self, now: Now, payload: &[u8]) {
+    pub(super) fn hub_state_seen(&mut self, now: Now, payload: &[u8], retained: bool) {
+        let state = decode_plain::<HubState>(payload).ok();
+        if let Some(state) = state.as_ref().filter(|state| state.instance != self.config.instance) {
+            self.rival_heard(now, state, retained);
+        }
+        if !retained {
+            return;
+        }
         if self.link.is_witness_seen || (self.link.is_up && self.link.witness_until.is_none()) {
             // Our own words come back; they prove nothing.
             return;
         }
         self.link.is_witness_seen = true;
-        let state = decode_plain::<HubState>(payload).ok();
         if let Some(state) = &state {
             self.witness_seen(now, state.witness());
         }
         let watermark = state.filter(|state| state.watermark <= self.pipeline.durable()).map(|state| state.watermark);
-        if state.is_some_and(|state| state.incarnation > self.incarnation) {
-            let text = "the broker holds the state of a hub with a higher incarnation: does a second hub run?";
-            self.tell(now, Draft::hub("ForeignHub", text));
-        }
         for index in self.indexes() {
             let Some(device) = self.state.devices.get_mut(index) else { continue };
             let Some(durable) = &device.durable else { continue };
@@ -168,7 +192,10 @@ impl Engine {
 
     /// Sends what waits, as far as the budget goes.
     pub(super) fn dispatch_run(&mut self, now: Now) {
-        if !self.link.is_up || self.link.paused_until.is_some_and(|until| until > now.monotonic) {
+        if !self.link.is_up
+            || self.rivals.is_stopped()
+            || self.link.paused_until.is_some_and(|until| until > now.monotonic)
+        {
             return;
         }
         self.link.paused_until = None;
@@ -209,8 +236,12 @@ impl Engine {
     /// True if something was sent.
     fn dispatch_one(&mut self, now: Now, index: u32) -> bool {
         let fleet = self.state.fleet_name.clone();
+        let is_held = self.state.is_held(index);
         let Some(device) = self.state.devices.get_mut(index) else { return false };
         device.dispatch.queued = false;
+        if is_held {
+            return false;
+        }
         let is_done = device.is_dispatched();
         let Some(durable) = &device.durable else { return false };
         let revision = durable.revision();
@@ -363,7 +394,8 @@ impl Engine {
         }
         let (watermark, fence) = said;
         let spread_ms = u32::try_from(self.config.spread.as_millis()).unwrap_or(u32::MAX);
-        let state = HubState { incarnation: self.incarnation, spread_ms, watermark, fence };
+        let state =
+            HubState { incarnation: self.incarnation, spread_ms, watermark, fence, instance: self.config.instance };
         let mut buffer = [0; HUB_STATE_BYTES_MAX];
         let topic = Topic::HubState.print(&self.state.fleet_name);
         if let (Ok(frame), Ok(topic)) = (encode_plain(&mut buffer, &state), topic) {
@@ -388,7 +420,7 @@ impl Engine {
     }
 
     pub(super) fn dispatch_timeout(&self) -> Option<Instant> {
-        if !self.link.is_up {
+        if !self.link.is_up || self.rivals.is_stopped() {
             return None;
         }
         if let Some(until) = self.link.paused_until.or(self.link.witness_until) {

@@ -134,6 +134,10 @@ impl Engine {
             }
             return;
         }
+        if self.rivals.is_stopped() {
+            // The device asks again.
+            return;
+        }
         let Ok(request) = decode_plain::<JoinRequest<'_>>(payload) else {
             // Without a nonce there is nothing to answer to.
             self.messages_refused += 1;

@@ -19,7 +19,7 @@ use wire::grant::{Grant, Released};
 use wire::lease::regrant_ms;
 use wire::topic::Down;
 use wire::transfer::{Need, Want};
-use wire::{BootId, DeviceId, Fence, Nonce, Order, WorkloadId};
+use wire::{BootId, DeviceId, Fence, Nonce, Order, Revision, WorkloadId};
 
 /// Questions of one device that are looked at, per second and at once: a full device on the shortest leases asks less.
 pub const NEEDS_PER_SECOND: u64 = 32;
@@ -91,7 +91,7 @@ pub(super) struct Leases {
     /// Words on their way to the broker.
     flights: BTreeMap<u64, Fence>,
     /// The broker knows a fence that this database does not.
-    is_witness_above: bool,
+    pub is_witness_above: bool,
     /// Somebody waits for `may_grant`.
     is_blocked: bool,
     told: Bucket,
@@ -131,6 +131,18 @@ impl Leases {
         self.flights.remove(&publication).is_some()
     }
 
+    /// The last order that the database knows of the incarnation that the witness speaks of.
+    pub fn remembered(&self) -> Order {
+        Order::new(self.issued.0.incarnation(), self.sequence_loaded).unwrap_or(Order::ZERO)
+    }
+
+    /// Everything that was said of fences before this incarnation is accounted for, so that the next start takes none of it
+    /// for news.
+    pub fn settled(&mut self, incarnation: u32) {
+        let begin = Order::new(incarnation, 0).map_or(self.issued, Fence);
+        self.issued = self.issued.max(begin);
+    }
+
     /// One entry for each workload: the earliest.
     fn wake(&mut self, at: Instant, workload: u32) {
         let soft = self.soft.entry(workload).or_default();
@@ -155,11 +167,6 @@ impl Leases {
 }
 
 impl Engine {
-    /// Whether anything may be granted now: not while the hub does not know what it has granted before.
-    pub(super) fn may_grant(&self, _now: Now) -> bool {
-        self.link.is_settled() && !self.clock.is_in_doubt() && !self.leases.is_witness_above
-    }
-
     /// What the broker has kept of the fences of earlier lives. A word above the database means that it was restored from a
     /// backup: devices may run under fences that it does not know.
     pub(super) fn witness_seen(&mut self, now: Now, witness: Order) {
@@ -168,11 +175,12 @@ impl Engine {
             && (witness.incarnation() >= self.incarnation || witness.counter() > self.leases.sequence_loaded);
         // It is never lowered, or the next start would not see it.
         self.leases.issued = self.leases.issued.max(Fence(witness));
-        if is_above && !self.leases.is_witness_above {
+        let is_known = self.state.recovery.as_ref().is_some_and(|row| row.covers(Revision(witness)));
+        if is_above && !is_known && !self.leases.is_witness_above {
             self.leases.is_witness_above = true;
             let text = format!(
                 "the broker has seen fence {witness}, which this database has not issued: was it restored from a backup? \
-                 Nothing exclusive is granted"
+                 Nothing exclusive is granted for as long as a lease can last"
             );
             self.tell(now, Draft::hub("FenceAhead", text));
         }

@@ -86,7 +86,8 @@ impl Engine {
     }
 
     pub(super) fn presence_run(&mut self, now: Now) {
-        if !self.link.is_up {
+        // Who says nothing hears nothing either: the silence is this hub's own.
+        if !self.link.is_up || self.rivals.is_stopped() {
             return;
         }
         self.silence_run(now);

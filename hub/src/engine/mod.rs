@@ -30,9 +30,11 @@ pub mod port;
 mod problem;
 mod quarantine;
 mod queue;
+mod recovery;
 mod rejection;
 mod replacement;
 mod request;
+mod rival;
 mod route;
 mod selection;
 mod session;
@@ -57,15 +59,17 @@ pub use log::{LINES_MAX as LOG_LINES_MAX, LOG_BYTES_MAX};
 pub use pending::{ANSWERS_PARKED_MAX, BATCHES_PENDING_MAX};
 pub use plan::PLAN_DOCUMENTS_MAX;
 pub(crate) use problem::refused;
+pub use recovery::{AHEAD_SHOWN_MAX, GRANTS_PAUSE, PROOF_ASKED_MAX};
+pub use rival::{ANNOUNCE_PAUSE, RIVAL_JUMP_MAX, RIVAL_SILENCE, RIVALS_MAX};
 pub use stored::timestamp;
 pub use token::{API_TOKENS_MAX, loaded_grants};
 pub use watcher::{WATCHER_CREDIT_MAX, WATCHER_LAG_MAX, WATCHERS_MAX};
 pub use what_if::OVERRIDES_MAX;
 
 pub use port::{
-    AccessChange, Answer, ChangeKind, DeviceChange, Effect, EngineConfig, EventLine, Exchange, Follow, HubStatus,
-    Input, Instant, LogLine, Measures, Mode, Now, Outcome, Place, Position, Problem, Publication, Request, Selection,
-    Severity, StreamItem, Ticket, WhatIf,
+    AccessChange, AheadDevice, Answer, ChangeKind, DeviceChange, Effect, EngineConfig, EventLine, Exchange, Follow,
+    HubStatus, Input, Instant, LogLine, Measures, Mode, Now, Outcome, Place, Position, Problem, Publication,
+    RecoveryStatus, Request, Selection, Severity, StreamItem, Ticket, WhatIf,
 };
 
 use crate::commit::{Loaded, Write};
@@ -81,11 +85,14 @@ use namespace::Namespaces;
 use pending::Pipeline;
 use placement::Placement;
 use quarantine::Quarantine;
+use recovery::Recovery;
+use rival::Rivals;
 use session::Waiting;
 use state::State;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use watcher::Watcher;
+use wire::Instance;
 use wire::sign::PublicKey;
 
 /// The engine. Its parts are in the files of this folder, one concern each.
@@ -115,6 +122,8 @@ pub struct Engine {
     /// Devices to look at, because they may be ready to be deleted.
     leaving: BTreeSet<u32>,
     namespaces: Namespaces,
+    rivals: Rivals,
+    recovery: Recovery,
     messages_refused: u64,
 }
 
@@ -129,6 +138,7 @@ struct Settings {
     sweep: Duration,
     republish_per_second: u32,
     lost_after: Duration,
+    instance: Instance,
 }
 
 impl Engine {
@@ -145,9 +155,14 @@ impl Engine {
             sweep,
             republish_per_second,
             lost_after,
+            instance,
         } = config;
         let mut state = State::new(loaded.fleet, exchange);
         state.workload_id_next = loaded.workload_id_next.max(1);
+        state.incarnation = loaded.incarnation;
+        // Before the devices: whether one is held follows from it.
+        state.recovery = loaded.recovery;
+        state.holds = loaded.holds.into_iter().collect();
         for (keys, pair) in loaded.devices {
             state.device_put(keys, pair);
         }
@@ -185,6 +200,7 @@ impl Engine {
                 sweep,
                 republish_per_second,
                 lost_after,
+                instance,
             },
             hub_signing: loaded.hub_signing,
             incarnation: loaded.incarnation,
@@ -208,6 +224,8 @@ impl Engine {
             leases,
             leaving: BTreeSet::new(),
             namespaces,
+            rivals: Rivals::default(),
+            recovery: Recovery::default(),
             messages_refused: 0,
         };
         engine.leaving_mark_all();
@@ -232,7 +250,8 @@ impl Engine {
             Input::PublishRefused { publication } => self.publish_refused(now, publication),
             Input::Committed { sequence, signed } => self.committed(now, sequence, signed),
             Input::Failed { sequence, reason } => self.failed(now, sequence, reason),
-            Input::HubStateSeen { payload } => self.hub_state_seen(now, &payload),
+            Input::HubStateSeen { payload, retained } => self.hub_state_seen(now, &payload, retained),
+            Input::AccountTaken => self.account_taken(now),
         }
     }
 
@@ -244,6 +263,8 @@ impl Engine {
         self.namespaces_run(now);
         // Before placement, which moves what the lost had.
         self.presence_run(now);
+        self.rivals_run(now);
+        self.recovery_run(now);
         self.placement_run(now);
         self.tell_too_large(now);
         self.dispatch_run(now);
@@ -287,6 +308,8 @@ impl Engine {
             self.quarantine_timeout(),
             self.sweep_at,
             self.changes.timeout(),
+            self.rivals_timeout(),
+            self.recovery_timeout(),
             self.namespaces.timeout(),
         ];
         times.into_iter().flatten().min()

@@ -52,6 +52,7 @@ impl Engine {
         self.tell_transitions(now, index, before.as_ref());
         self.touch_device(now, index);
         self.touch_when_settled(now, index);
+        self.reported_claim(now, index, (status.fixed.revision, status.fixed.digest));
         if let Some(position) = status.fixed.position {
             self.on_position(now, index, position);
         }
@@ -61,6 +62,7 @@ impl Engine {
     fn tell_transitions(&mut self, now: Now, index: u32, before: Option<&Reported>) {
         let Some(device) = self.state.devices.get(index) else { return };
         let name = device.keys.name.clone();
+        let accepted = device.observed.accepted;
         let Some(after) = device.observed.reported.clone() else { return };
         for entry in &after.entries {
             let was = before.and_then(|before| {
@@ -79,6 +81,10 @@ impl Engine {
         if equivocations(&after) > before.map_or(0, equivocations) {
             let text = "saw two different sets with one revision and kept the first";
             self.tell(now, Draft::warning("Equivocation", &ObjectKey::device(&name), text).on(&name));
+            // What it counted before this hub heard of it may be settled long since.
+            if before.is_some() {
+                self.equivocated(now, accepted);
+            }
         }
     }
 

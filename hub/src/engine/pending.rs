@@ -156,6 +156,7 @@ impl Engine {
         let workloads = done.iter().map(|(key, _)| key).filter(|key| key.kind == Kind::Workload);
         let before: Vec<_> = workloads.map(|key| (key.clone(), labels(&self.state, key))).collect();
         open.undo.extend(writes.iter().map(|write| self.state.apply(write)));
+        self.incarnation = self.state.incarnation;
         let is_relabelled = |(key, before): &(ObjectKey, _)| labels(&self.state, key) != *before;
         open.relabelled.extend(before.into_iter().filter(is_relabelled).map(|(key, _)| key));
         open.done.extend(done);
@@ -184,7 +185,12 @@ impl Engine {
                 | Write::CapabilitiesDelete { .. }
                 | Write::WorkloadIdNext { .. }
                 | Write::LeasePut(_)
-                | Write::LeaseDelete { .. } => {}
+                | Write::LeaseDelete { .. }
+                | Write::IncarnationRaise { .. }
+                | Write::RecoveryPut(_)
+                | Write::RecoveryDelete
+                | Write::HoldPut { .. }
+                | Write::HoldDelete { .. } => {}
             }
             open.writes.push(Some(write));
         }
@@ -315,6 +321,8 @@ impl Engine {
             }
             again.push(last.parked);
         }
+        self.incarnation = self.state.incarnation;
+        self.recovery_failed();
         self.placement.failed(now.monotonic);
         self.namespaces.failed(sequence, now.monotonic);
         self.leaving_mark_all();

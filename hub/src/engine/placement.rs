@@ -200,6 +200,7 @@ impl Engine {
     fn plan_removal(&mut self, workload: u32, room: usize) -> Round {
         self.placement.found.remove(&workload);
         let holders: Vec<u32> = self.state.holders.get(&workload).into_iter().flatten().copied().collect();
+        let holders: Vec<u32> = holders.into_iter().filter(|index| !self.state.is_held(*index)).collect();
         let is_cut = holders.len() > room;
         let sets = holders.into_iter().take(room);
         Round { sets: sets.map(|index| (index, self.set_without(index, workload))).collect(), is_cut, ..Round::new() }
@@ -217,7 +218,7 @@ impl Engine {
         let mut waiting = 0;
         for removed in &decision.removed {
             let index = removed.device.0;
-            if self.held(index, body.id).is_none() {
+            if self.held(index, body.id).is_none() || self.state.is_held(index) {
                 continue;
             }
             let is_lost = removed.code == Code::DeviceLost;
@@ -244,7 +245,7 @@ impl Engine {
         for chosen in &decision.chosen {
             let index = chosen.device.0;
             let held = self.held(index, body.id);
-            if held.is_some_and(|held| held.generation == body.record_generation) {
+            if held.is_some_and(|held| held.generation == body.record_generation) || self.state.is_held(index) {
                 continue;
             }
             let mut set = self.set_without(index, body.id);
@@ -335,6 +336,15 @@ impl Engine {
 
     /// The new set of a device; `None` if its bytes are the same.
     pub(super) fn desired_write(&self, index: u32, set: &BTreeSet<u32>) -> Option<Write> {
+        self.desired_of(index, set, false)
+    }
+
+    /// The set of a device under a new revision, even if its bytes are the same.
+    pub(super) fn desired_anew(&self, index: u32, set: &BTreeSet<u32>) -> Option<Write> {
+        self.desired_of(index, set, true)
+    }
+
+    fn desired_of(&self, index: u32, set: &BTreeSet<u32>, is_anew: bool) -> Option<Write> {
         let device = self.state.devices.get(index)?;
         let objects: Vec<Arc<Stored>> =
             set.iter().filter_map(|id| self.state.objects.get(self.state.workloads.get(id)?).cloned()).collect();
@@ -346,7 +356,7 @@ impl Engine {
                 return None;
             }
         };
-        if device.desired.as_ref().is_some_and(|desired| *desired.body == *body) {
+        if !is_anew && device.desired.as_ref().is_some_and(|desired| *desired.body == *body) {
             return None;
         }
         // Numbers of batches never come back within an incarnation, so a revision is never given twice.

@@ -92,6 +92,8 @@ pub struct EngineConfig {
     pub republish_per_second: u32,
     /// A device that was suspect for so long is lost.
     pub lost_after: Duration,
+    /// Random bits of this start, so that it knows its own words on `hub/state`.
+    pub instance: wire::Instance,
 }
 
 impl EngineConfig {
@@ -108,6 +110,7 @@ impl EngineConfig {
             sweep: Duration::from_secs(3600),
             republish_per_second: 500,
             lost_after: Duration::from_secs(1),
+            instance: wire::Instance::default(),
         }
     }
 }
@@ -163,10 +166,14 @@ pub enum Input {
         sequence: u64,
         reason: CommitFailure,
     },
-    /// The retained hub/state as the broker holds it, read at each connect before `LinkUp` or soon after.
+    /// A hub/state: retained as the broker holds it, read at each connect before `LinkUp` or soon after; otherwise as a
+    /// hub, this one or another, has just said it.
     HubStateSeen {
         payload: Vec<u8>,
+        retained: bool,
     },
+    /// The broker's account of this hub was given to another hub.
+    AccountTaken,
 }
 
 /// Everything that the engine can want.
@@ -223,6 +230,8 @@ pub enum AccessChange {
     GrantRemove {
         sha256: [u8; 32],
     },
+    /// This hub's own account at the broker, in place of another hub's.
+    HubPut,
 }
 
 /// What a device's credential follows from, together with the hub's own key. Nothing of it is secret.
@@ -272,6 +281,8 @@ pub enum DeviceChange {
     DecommissionNow,
     /// Deleted before it was approved; its key may not join again.
     Reject,
+    /// Out of quarantine, for another try.
+    Release,
 }
 
 /// A question or an order of an edge.
@@ -403,6 +414,16 @@ pub enum Request {
     Body {
         digest: Digest,
     },
+    /// Devices in recovery keep what they run: the named ones, or all until it is decided otherwise.
+    HubHold {
+        devices: Vec<String>,
+    },
+    /// They get this hub's sets: the named ones, or all, also those that are still to come.
+    HubApply {
+        devices: Vec<String>,
+    },
+    /// This hub is the one; a second one is or will be ended.
+    HubTakeover,
     Status,
     /// The engine's counts, for `/metrics`.
     Measure,
@@ -664,12 +685,47 @@ pub struct HubStatus {
     /// The last batch became durable, or none was tried yet.
     #[serde(default)]
     pub writable: bool,
+    /// Exclusive work may be granted now.
+    #[serde(default)]
+    pub may_grant: bool,
+    /// What was said in this database's name and is not in it, if there is such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryStatus>,
     /// What needs attention.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// Of the API and the broker, if one of them speaks TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateStatus>,
+}
+
+/// A database that is older than what its devices have seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryStatus {
+    /// `Restored`, `Behind`, `Ahead` or `SecondHub`.
+    pub cause: String,
+    pub since: String,
+    /// What devices get that hold more than the hub knows: `hold`, what they have, or `apply`, what the hub knows.
+    pub decision: String,
+    /// Nothing exclusive is granted for so long.
+    pub grants_paused_s: u64,
+    pub devices_ahead: u32,
+    /// Not heard of since this hub started: each of them may be ahead.
+    pub devices_unheard: u32,
+    /// The first of those that are ahead.
+    pub ahead: Vec<AheadDevice>,
+}
+
+/// A device that says that it holds more than the hub knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AheadDevice {
+    pub device: String,
+    /// As it says.
+    pub revision: String,
+    /// `Asked` for its proof, `Held` with one, or `Unproven`.
+    pub state: String,
 }
 
 /// The certificate that the hub shows.

@@ -24,6 +24,10 @@ pub(super) fn not_found(key: &ObjectKey) -> Problem {
     problem(ProblemCode::NotFound, format!("there is no {key}"), next)
 }
 
+pub(super) fn not_needed(detail: &str) -> Problem {
+    problem(ProblemCode::NotNeeded, detail.to_owned(), vec!["fulmar status".to_owned()])
+}
+
 pub(super) fn not_rejected(device: DeviceId) -> Problem {
     problem(ProblemCode::NotFound, format!("no key {device} is rejected"), vec!["fulmar device rejected".to_owned()])
 }

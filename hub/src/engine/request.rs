@@ -24,6 +24,9 @@ impl Engine {
             | Request::LossConfirm
             | Request::QueueChange { .. }
             | Request::PlanApply { .. }
+            | Request::HubHold { .. }
+            | Request::HubApply { .. }
+            | Request::HubTakeover
             | Request::ApiTokenCreate { .. } => return self.write_request(now, ticket, actor, request),
             Request::Get { key } => self.get(now, key),
             Request::Managed { key } => self.managed(now, key),
@@ -64,7 +67,7 @@ impl Engine {
             Request::Rejections { limit, after } => Ok(self.rejections(*limit, *after)),
             Request::Queue { device } => self.queue(now, device.as_deref()),
             Request::Snapshot { name } => self.snapshot_of(now, name),
-            Request::Status => Ok(Answer::Status(self.hub_status())),
+            Request::Status => Ok(Answer::Status(self.hub_status(now))),
             Request::Measure => Ok(Answer::Measures(Box::new(self.measures(now)))),
         };
         self.respond(ticket, actor, request, result);
@@ -98,6 +101,9 @@ impl Engine {
             Request::LossConfirm => self.loss_confirm(now, ticket, actor),
             Request::QueueChange { id, verb } => self.queue_change(now, ticket, actor, id, *verb),
             Request::PlanApply { plan } => self.plan_apply(now, ticket, actor, plan),
+            Request::HubHold { devices } => self.hub_hold(now, ticket, actor, devices),
+            Request::HubApply { devices } => self.hub_apply(now, ticket, actor, devices),
+            Request::HubTakeover => self.takeover(now, ticket, actor),
             Request::Get { .. }
             | Request::Plan { .. }
             | Request::WhatIf(_)
@@ -146,7 +152,7 @@ impl Engine {
         self.effects.push_back(Effect::Answer { ticket, result });
     }
 
-    fn hub_status(&self) -> HubStatus {
+    pub(super) fn hub_status(&self, now: Now) -> HubStatus {
         let count = |kind: Kind| self.state.objects.keys().filter(|key| key.kind == kind).count();
         let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let devices = self.state.objects.values().filter_map(|stored| stored.device());
@@ -166,7 +172,17 @@ impl Engine {
             messages_refused: self.messages_refused,
             commits_pending: narrow(self.pipeline.len()),
             writable: self.pipeline.is_writable(),
-            conditions: self.clock_condition().into_iter().chain(self.guard_condition()).collect(),
+            may_grant: self.may_grant(now),
+            recovery: self.recovery_status(now),
+            conditions: [
+                self.rival_condition(),
+                self.recovery_condition(now),
+                self.clock_condition(),
+                self.guard_condition(),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
             // The edge knows.
             certificate: None,
         }

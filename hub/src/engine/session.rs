@@ -3,7 +3,7 @@
 //! A message of a wrong key, boot or session changes nothing but a counter. What is retained under `up/` is cleared.
 
 use super::Engine;
-use super::device::{Durable, Known, Talk};
+use super::device::{Ahead, Known, Talk};
 use super::event::Draft;
 use super::port::{Instant, Now};
 use crate::commit::{AuditEntry, Write};
@@ -12,7 +12,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::frame::{encode_live, live_body_unchecked, open_live};
 use wire::hello::{Asks, Fresh, Hello, HelloFixed, Refusal, RefusalReason, Report};
-use wire::id::Order;
 use wire::topic::{Down, Topic, Up};
 use wire::version::VersionRange;
 use wire::{BootId, DeviceId, DigestPrefix, Kind, LiveContext, Revision, Session};
@@ -27,6 +26,8 @@ const BAD_TAG_PAUSE: Duration = Duration::from_secs(60);
 /// to come back less often than that.
 pub(super) const NOT_APPROVED_RETRY_S: u32 = 150;
 const VERSION_RETRY_S: u32 = 600;
+/// A device that does not prove what it claims may try again after this.
+const UNPROVEN_RETRY_S: u32 = 600;
 /// A Fresh counts for so long after its nonce was sent.
 const FRESH_WITHIN: Duration = Duration::from_secs(30);
 
@@ -49,6 +50,10 @@ impl Engine {
             }
             return;
         }
+        if self.rivals.is_stopped() {
+            // Of what devices say to two hubs, each would judge half.
+            return;
+        }
         let Some(index) = self.state.devices.index_of(id) else {
             self.messages_refused += 1;
             return;
@@ -69,6 +74,10 @@ impl Engine {
     }
 
     fn heard(&mut self, now: Now, index: u32, topic: Up, payload: &[u8]) {
+        let ahead = self.state.devices.get(index).and_then(|device| device.observed.ahead);
+        if ahead == Some(Ahead::Unproven) && topic != Up::Hello {
+            return;
+        }
         match topic {
             Up::Hello => self.on_hello(now, index, payload),
             Up::Will => self.on_will(now, index, payload),
@@ -157,13 +166,20 @@ impl Engine {
         let Some(device) = self.state.devices.get_mut(index) else { return };
         device.observed.packet_bytes_max = Some(fixed.packet_bytes_max);
         device.observed.lost = fixed.lost;
-        device.observed.accepted = Some((fixed.revision, fixed.digest));
+        let is_first = device.observed.accepted.replace((fixed.revision, fixed.digest)).is_none();
         let key = ObjectKey::device(&device.keys.name);
         self.touch_device(now, index);
         let is_approved =
             self.state.objects.get(&key).and_then(|stored| stored.device()).is_some_and(|body| body.spec.approved);
+        if is_first && self.state.recovery.is_some() {
+            self.held_changed(now, index);
+        }
+        let (may_go_on, is_to_prove) = self.claimed(now, index, (fixed.revision, fixed.digest), hello.proof.as_ref());
+        if !may_go_on {
+            return self.refuse(index, &fixed, RefusalReason::Quarantined, UNPROVEN_RETRY_S);
+        }
         if is_approved {
-            self.welcome(now, index, &fixed);
+            self.welcome(now, index, &fixed, is_to_prove);
         } else {
             self.waiting.insert(index, Waiting { fixed, at: now.monotonic });
             self.refuse(index, &fixed, RefusalReason::NotApproved, NOT_APPROVED_RETRY_S);
@@ -190,7 +206,7 @@ impl Engine {
     }
 
     /// Answers with Fresh and brings the device's set up to date.
-    fn welcome(&mut self, now: Now, index: u32, fixed: &HelloFixed) {
+    fn welcome(&mut self, now: Now, index: u32, fixed: &HelloFixed, is_to_prove: bool) {
         if self.clock.is_in_doubt() {
             // Fresh carries the time. The device repeats its Hello until there is an answer.
             return;
@@ -224,21 +240,12 @@ impl Engine {
         if device.observed.reported.is_none() || known.is_none() {
             asks = asks.union(Asks::STATUS);
         }
-        let is_ahead = self.is_ahead(index, fixed.revision);
-        let Some(device) = self.state.devices.get_mut(index) else { return };
-        let is_news = is_ahead && !device.observed.is_ahead;
-        device.observed.is_ahead = is_ahead;
-        let name = device.keys.name.clone();
+        if is_to_prove {
+            asks = asks.union(Asks::PROOF);
+        }
         let fresh = Fresh { nonce: fixed.nonce, revision, digest, time_ms: now.wall_ms, session, heartbeat_s, asks };
         device.observed.fresh_at = Some(now.monotonic);
         self.send_outside(index, fixed.boot, &fresh);
-        if is_news {
-            let text = format!(
-                "holds revision {}, above the hub's {revision}: was the hub's database restored from a backup?",
-                fixed.revision
-            );
-            self.tell(now, Draft::warning("RevisionAhead", &ObjectKey::device(&name), text).on(&name));
-        }
         self.forget_former(now, index, fixed.revision);
         self.refit(now, index);
         if (fixed.revision, fixed.digest) != (revision, digest) {
@@ -246,22 +253,11 @@ impl Engine {
         }
     }
 
-    /// Whether a device holds what this hub cannot have given it. A device that was deleted and joins again holds a revision
-    /// of its former life, which is none of those.
-    fn is_ahead(&self, index: u32, revision: Revision) -> bool {
-        let Some(device) = self.state.devices.get(index) else { return false };
-        let durable = device.durable.as_ref().map(Durable::revision);
-        match durable.max(device.desired.as_ref().map(|desired| desired.revision)) {
-            Some(newest) => revision > newest,
-            None => Order::new(self.incarnation, self.pipeline.next()).is_none_or(|newest| revision.0 > newest),
-        }
-    }
-
     /// A device that holds something of a former life gets an empty set, or it would go on with it.
     fn forget_former(&mut self, now: Now, index: u32, revision: Revision) {
         let Some(device) = self.state.devices.get(index) else { return };
         let has_set = device.desired.is_some() || device.durable.is_some();
-        if has_set || revision == Revision::default() || device.observed.is_ahead || self.pipeline.is_full() {
+        if has_set || revision == Revision::default() || device.observed.ahead.is_some() || self.pipeline.is_full() {
             return;
         }
         let entry = AuditEntry {
@@ -291,7 +287,7 @@ impl Engine {
         if let Some(waiting) = self.waiting.remove(&index)
             && now.monotonic.since(waiting.at) < FRESH_WITHIN
         {
-            self.welcome(now, index, &waiting.fixed);
+            self.welcome(now, index, &waiting.fixed, false);
         }
     }
 

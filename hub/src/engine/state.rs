@@ -9,7 +9,7 @@ use super::placed::{Placed, placement_key};
 use super::port::Exchange;
 use super::stored::{Body, DeviceBody, Spec, Stored, WorkloadBody};
 use super::terms::taint;
-use crate::commit::{DeviceKeysRow, LeaseRow, ObjectRow, RejectionRow, TokenRow, Write};
+use crate::commit::{DeviceKeysRow, LeaseRow, ObjectRow, RecoveryRow, RejectionRow, TokenRow, Write};
 use crate::geo::{Distance, Region};
 use crate::model::{ArtifactReference, DevicePosition, Kind, ObjectKey};
 use crate::scheduler::{
@@ -37,6 +37,9 @@ pub(super) enum Undo {
     Capabilities(DeviceId, Option<Box<Known>>),
     WorkloadIdNext(u32),
     Lease(u32, Option<LeaseRow>),
+    Incarnation(u32),
+    Recovery(Option<RecoveryRow>),
+    Hold(DeviceId, bool),
     Nothing,
 }
 
@@ -65,6 +68,12 @@ pub(super) struct State {
     pub workload_id_next: u32,
     /// The last right to each exclusive workload, also of those that are gone and may still run.
     pub leases: BTreeMap<u32, LeaseRow>,
+    /// Under which everything is said.
+    pub incarnation: u32,
+    /// What was said in this database's name and is not in it.
+    pub recovery: Option<RecoveryRow>,
+    /// Devices that are to keep what they run.
+    pub holds: BTreeSet<DeviceId>,
 }
 
 impl State {
@@ -86,6 +95,9 @@ impl State {
             withheld: BTreeMap::new(),
             workload_id_next: 1,
             leases: BTreeMap::new(),
+            incarnation: 0,
+            recovery: None,
+            holds: BTreeSet::new(),
         }
     }
 
@@ -122,6 +134,14 @@ impl State {
             }
             Write::LeasePut(row) => Undo::Lease(row.workload, self.leases.insert(row.workload, row.clone())),
             Write::LeaseDelete { workload } => Undo::Lease(*workload, self.leases.remove(workload)),
+            Write::IncarnationRaise { incarnation } => {
+                let raised = self.incarnation.max(*incarnation);
+                Undo::Incarnation(std::mem::replace(&mut self.incarnation, raised))
+            }
+            Write::RecoveryPut(row) => Undo::Recovery(self.recovery.replace(row.clone())),
+            Write::RecoveryDelete => Undo::Recovery(self.recovery.take()),
+            Write::HoldPut { device } => Undo::Hold(*device, !self.holds.insert(*device)),
+            Write::HoldDelete { device } => Undo::Hold(*device, self.holds.remove(device)),
         }
     }
 
@@ -178,6 +198,10 @@ impl State {
                     None => self.leases.remove(&workload),
                 };
             }
+            Undo::Incarnation(incarnation) => self.incarnation = incarnation,
+            Undo::Recovery(before) => self.recovery = before,
+            Undo::Hold(device, true) => drop(self.holds.insert(device)),
+            Undo::Hold(device, false) => drop(self.holds.remove(&device)),
             Undo::Nothing => {}
         }
     }
@@ -404,8 +428,20 @@ impl State {
         }
     }
 
+    /// Whether a device keeps what it runs, because it holds a set that is not in this database, or may hold one. Its own set
+    /// is neither changed nor published then.
+    pub fn is_held(&self, index: u32) -> bool {
+        let Some(device) = self.devices.get(index) else { return false };
+        if device.observed.ahead.is_some() {
+            return true;
+        }
+        let Some(recovery) = &self.recovery else { return false };
+        let is_heard = device.observed.accepted.is_some();
+        !is_heard && (!recovery.is_overruled || self.holds.contains(&device.id()))
+    }
+
     /// Gives the scheduler the present facts of a device.
-    fn refresh(&mut self, index: u32) {
+    pub fn refresh(&mut self, index: u32) {
         let Some(device) = self.devices.get(index) else { return };
         let name = &device.keys.name;
         let stored = self.objects.get(&ObjectKey::device(name)).cloned();
@@ -417,6 +453,8 @@ impl State {
             known_at: known_at(source, body, device),
         });
         let admittance = match body.map(|body| (body.spec.approved, body.spec.is_leaving(), body.spec.cordoned)) {
+            // It runs what this hub does not know, or may: nothing is added to a set that is not to be changed.
+            Some((true, false, false)) if self.is_held(index) => Admittance::Held,
             Some((true, false, false)) => Admittance::Open,
             Some((true, false, true)) => Admittance::Cordoned,
             Some((true, true, _)) => Admittance::Draining,

@@ -2,9 +2,10 @@
 
 use super::Engine;
 use super::alone::{alone, span};
-use super::device::{Device, Entry, Presence, class_name};
+use super::device::{Ahead, Device, Entry, Presence, class_name};
 use super::placement::Found;
 use super::port::Now;
+use super::quarantine::RELEASE;
 use super::stored::{DeviceBody, Spec, Stored, WorkloadBody, timestamp};
 use crate::model::{
     Capacity, ComponentView, Condition, ConditionStatus, DeviceStatus, DeviceWorkload, Fulfilment, ObjectKey, Online,
@@ -216,9 +217,26 @@ impl Engine {
             let text = format!("{lines} lines and {events} events of its workloads were lost");
             out.push(condition("Losses", ConditionStatus::True, "Lost", text));
         }
-        if device.observed.is_ahead {
-            let text = "holds a revision above the hub's: was the database restored from a backup?";
-            out.push(condition("RevisionAhead", ConditionStatus::True, "RevisionAhead", text));
+        match device.observed.ahead {
+            None => {}
+            Some(Ahead::Claimed { .. }) => {
+                let text = "claims a revision that this hub does not know, and was asked to prove it";
+                out.push(condition("RevisionAhead", ConditionStatus::True, "Asked", text));
+            }
+            Some(Ahead::Proven { .. }) => {
+                let name = &device.keys.name;
+                let text =
+                    format!("holds a set that this hub has forgotten, and keeps it until: fulmar hub apply {name}");
+                out.push(condition("RevisionAhead", ConditionStatus::True, "Held", text));
+            }
+            Some(Ahead::Unproven) => {
+                let name = &device.keys.name;
+                let text = format!(
+                    "kept apart, because it claims a revision that this hub does not know and does not prove it; to try again: \
+                     {RELEASE} {name}"
+                );
+                out.push(condition("Quarantined", ConditionStatus::True, "Unproven", text));
+            }
         }
         out
     }

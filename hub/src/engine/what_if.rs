@@ -152,7 +152,7 @@ fn admittance(before: Admittance, field: &str, value: bool) -> Admittance {
     match (value, before) {
         (true, Admittance::Pending) => Admittance::Pending,
         (true, Admittance::Draining) => Admittance::Draining,
-        (true, Admittance::Open | Admittance::Cordoned) => of_field,
+        (true, Admittance::Open | Admittance::Cordoned | Admittance::Held) => of_field,
         (false, before) if before == of_field => Admittance::Open,
         (false, before) => before,
     }

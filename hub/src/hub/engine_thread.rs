@@ -288,6 +288,10 @@ impl Running {
                 let entered = access.join_put(&token.to_string(), secret_sha256);
                 entered.map(|()| self.held.expect(broker.join_put(token, &secret_sha256)))
             }
+            AccessChange::HubPut => {
+                broker.hub_put();
+                Ok(())
+            }
             AccessChange::JoinRemove { token } => {
                 access.join_remove(&token.to_string());
                 broker.join_remove(token);

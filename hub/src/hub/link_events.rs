@@ -60,8 +60,8 @@ impl Translator {
         match Topic::parse(&self.fleet, topic)? {
             Topic::Up(device, topic) => Some(Input::Up { device, topic, payload, retained }),
             Topic::JoinRequest(token) => Some(Input::Join { token, payload, retained }),
-            // The hub hears its own announcement too; what the broker kept from before is what matters.
-            Topic::HubState => retained.then_some(Input::HubStateSeen { payload }),
+            // The hub hears its own announcement too, and the engine knows it by its instance.
+            Topic::HubState => Some(Input::HubStateSeen { payload, retained }),
             Topic::Down(..) | Topic::JoinAnswer(_) => None,
         }
     }
@@ -98,8 +98,10 @@ mod tests {
         assert!(matches!(up, Some(Input::Up { device: d, topic: Up::Status, retained: true, .. }) if d == device));
         let join = translate(&mut translator, Topic::JoinRequest(TokenId([4; 8])), false);
         assert!(matches!(join, Some(Input::Join { token: TokenId([4, ..]), retained: false, .. })));
-        assert!(matches!(translate(&mut translator, Topic::HubState, true), Some(Input::HubStateSeen { .. })));
-        assert!(translate(&mut translator, Topic::HubState, false).is_none());
+        for kept in [true, false] {
+            let seen = translate(&mut translator, Topic::HubState, kept);
+            assert!(matches!(seen, Some(Input::HubStateSeen { retained, .. }) if retained == kept));
+        }
         let mut other = Translator { fleet: "south".to_owned(), is_up: true };
         assert!(translate(&mut other, Topic::HubState, true).is_none());
     }

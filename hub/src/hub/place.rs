@@ -34,6 +34,8 @@ pub(super) struct External {
     pub(super) provisioner: Provisioner,
     pub(super) exchange: Arc<ExchangeSecret>,
     pub(super) fleet: String,
+    /// Of the connection for messages.
+    pub(super) hub_password: String,
 }
 
 /// A broker that can be used, and how the hub's connection for messages gets there.
@@ -92,7 +94,7 @@ pub(super) fn start_external(
     provision::self_test(&endpoint, &credential, &loaded.fleet)?;
     let (exchange, fleet) = (Arc::clone(&keys.exchange), loaded.fleet.clone());
     Ok(Started {
-        place: Place::External(External { provisioner, exchange, fleet }),
+        place: Place::External(External { provisioner, exchange, fleet, hub_password: credential.password.clone() }),
         front: None,
         address: loopback(0),
         endpoint,
@@ -120,7 +122,7 @@ impl Place {
                 }
                 0
             }
-            Self::External(External { provisioner, exchange, fleet }) => {
+            Self::External(External { provisioner, exchange, fleet, .. }) => {
                 let pair = origin.as_ref().and_then(|origin| exchange.pair_key(&origin.exchange, fleet, id));
                 match device_account(pair.as_ref(), origin.map(|origin| origin.nonce), sha256) {
                     Some(password) => provisioner.put(Owner::Device(id), password),
@@ -137,10 +139,20 @@ impl Place {
         }
     }
 
+    /// This hub's own account counts, whoever changed it.
+    pub(super) fn hub_put(&self) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::External(External { provisioner, hub_password, .. }) => {
+                provisioner.put(Owner::Hub, hub_password.clone());
+            }
+        }
+    }
+
     pub(super) fn join_put(&self, token: TokenId, sha256: &[u8; 32]) -> u64 {
         match self {
             Self::Embedded(_) => 0,
-            Self::External(External { provisioner, exchange, fleet }) => {
+            Self::External(External { provisioner, exchange, fleet, .. }) => {
                 let password = join_account(exchange, fleet, token, sha256);
                 password.map_or(0, |password| provisioner.put(Owner::Join(token), password))
             }

@@ -18,6 +18,7 @@ pub(super) fn summary(spec: &WorkloadSpecView, code: Code) -> String {
         Code::NotApproved => "not approved".to_owned(),
         Code::Cordoned => "cordoned".to_owned(),
         Code::Draining => "draining".to_owned(),
+        Code::Held => "held, because it runs or may run what this hub has forgotten".to_owned(),
         Code::ClassMismatch => format!("class is not {}", terms.class.join(" or ")),
         Code::LabelMismatch => format!("without {}", labels(terms)),
         Code::StaleLocation => match terms.position_age_max {
@@ -164,6 +165,7 @@ pub(super) fn success(spec: &WorkloadSpecView, check: &Check) -> Option<String> 
             | Code::TooFar
             | Code::Cordoned
             | Code::Draining
+            | Code::Held
             | Code::AgentTooOld
             | Code::InsufficientRam
             | Code::InsufficientSlots

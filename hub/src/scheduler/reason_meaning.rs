@@ -6,7 +6,7 @@ use super::filters::Code;
 
 impl Code {
     /// As declared: the order of the first release, then what was added.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::NotApproved,
         Self::Cordoned,
         Self::Draining,
@@ -35,6 +35,7 @@ impl Code {
         Self::DeviceLost,
         Self::OriginalReturned,
         Self::Withheld,
+        Self::Held,
     ];
 
     /// One sentence.
@@ -42,6 +43,9 @@ impl Code {
         match self {
             Self::NotApproved => "The device has joined, and nobody has approved it yet.",
             Self::Cordoned => "The device takes no new work; what it has stays.",
+            Self::Held => {
+                "The device runs, or may run, a set that this hub has forgotten: nothing is changed until an operator decides."
+            }
             Self::Draining => "The device is to lose its work and takes no new one.",
             Self::ClassMismatch => "The device is of another class than `placement.class` asks for.",
             Self::LabelMismatch => "The device has not the labels that `placement.labels` or `selector` ask for.",
@@ -107,6 +111,7 @@ impl Code {
             Self::MinDistance => "lower minDistanceKm",
             Self::Spread => "raise spread.maxSkew",
             Self::NoBootClock => "take a device that has one; Linux devices do",
+            Self::Held => "fulmar hub apply NAME gives it this hub's set; fulmar status says why it is held",
         }
     }
 }
@@ -121,6 +126,6 @@ mod tests {
             assert_eq!(*code as usize, number);
             assert!(code.meaning().ends_with('.') && !code.next().is_empty(), "{code:?}");
         }
-        assert_eq!(Code::ALL.len(), Code::Withheld as usize + 1);
+        assert_eq!(Code::ALL.len(), Code::Held as usize + 1);
     }
 }

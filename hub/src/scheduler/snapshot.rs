@@ -64,6 +64,8 @@ pub enum Admittance {
     Cordoned,
     /// Is to lose what it has.
     Draining,
+    /// Runs what the hub has forgotten: its set is not changed until an operator has decided.
+    Held,
 }
 
 /// What a workload runs on.

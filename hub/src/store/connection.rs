@@ -24,11 +24,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Findings of a check that are shown.
 const FINDINGS_MAX: usize = 8;
 
-const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("migration/0001_first.sql"),
     include_str!("migration/0002_rejection.sql"),
     include_str!("migration/0003_join_nonce.sql"),
     include_str!("migration/0004_lease.sql"),
+    include_str!("migration/0005_recovery.sql"),
 ];
 
 /// How thorough a check is.

@@ -46,6 +46,8 @@ pub enum HighWaterError {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Next {
     pub(super) incarnation: u32,
+    /// The database does not know everything that was said in its name.
+    pub(super) is_behind: bool,
     pub(super) warning: Option<String>,
 }
 
@@ -81,7 +83,7 @@ pub(super) fn next(database: u32, file: Option<u32>) -> Result<Next, HighWaterEr
         Some(file) if file > database => {
             let warning = format!(
                 "the database is at incarnation {database} and the high-water file at {file}: this database is an old \
-                 copy. Continuing above both; compare what devices run with what they should run"
+                 copy. Continuing above both; devices that hold newer sets keep them: fulmar status says which"
             );
             (file, Some(warning))
         }
@@ -98,7 +100,7 @@ pub(super) fn next(database: u32, file: Option<u32>) -> Result<Next, HighWaterEr
     if incarnation > Order::INCARNATION_MAX {
         Err(HighWaterError::Exhausted)
     } else {
-        Ok(Next { incarnation, warning })
+        Ok(Next { incarnation, is_behind: warning.is_some(), warning })
     }
 }
 
@@ -109,10 +111,10 @@ mod tests {
 
     #[test]
     fn the_next_incarnation_is_above_the_database_and_the_file() {
-        assert_eq!(next(0, None).unwrap(), Next { incarnation: 1, warning: None });
-        assert_eq!(next(7, Some(7)).unwrap(), Next { incarnation: 8, warning: None });
+        assert_eq!(next(0, None).unwrap(), Next { incarnation: 1, is_behind: false, warning: None });
+        assert_eq!(next(7, Some(7)).unwrap(), Next { incarnation: 8, is_behind: false, warning: None });
         // A crash between the two writes of a start.
-        assert_eq!(next(8, Some(7)).unwrap(), Next { incarnation: 9, warning: None });
+        assert_eq!(next(8, Some(7)).unwrap(), Next { incarnation: 9, is_behind: false, warning: None });
         let restored = next(3, Some(9)).unwrap();
         assert_eq!(restored.incarnation, 10);
         assert!(restored.warning.unwrap().contains("old copy"));

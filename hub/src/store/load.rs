@@ -17,7 +17,9 @@ use wire::{BootId, DeviceId, Fence, Order, PairKey};
 use super::StoreError;
 use super::column::number;
 use super::connection::damaged_or;
-use crate::commit::{DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RejectionRow, TokenRow};
+use crate::commit::{
+    DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RecoveryCause, RecoveryRow, RejectionRow, TokenRow,
+};
 use crate::keys::Keys;
 
 /// Fewer devices than this for each core are not worth a thread.
@@ -44,6 +46,16 @@ pub(super) fn load(path: &Path, connection: &Connection, keys: &Keys) -> Result<
     let rejections = all(connection, "SELECT device, name, rejected_ms FROM rejection", |row| {
         Ok(RejectionRow { device: DeviceId(row.get(0)?), name: row.get(1)?, rejected_ms: number(row.get(2)?) })
     });
+    let recovery = all(
+        connection,
+        "SELECT cause, since_ms, remembered, until_incarnation, is_overruled, holds_grants FROM recovery",
+        recovery,
+    );
+    let holds = all(connection, "SELECT device FROM hold ORDER BY device", |row| Ok(DeviceId(row.get(0)?)));
+    let recovery = recovery.map_err(failed)?.pop().transpose().map_err(|cause| StoreError::Damaged {
+        path: path.to_owned(),
+        detail: format!("nothing is known of a recovery for the cause {cause:?}"),
+    })?;
     let desired = all(connection, "SELECT device, signed, body FROM desired", |row| {
         Ok((DeviceId(row.get(0)?), row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?))
     });
@@ -72,6 +84,8 @@ pub(super) fn load(path: &Path, connection: &Connection, keys: &Keys) -> Result<
         objects: objects.map_err(failed)?,
         tokens: tokens.map_err(failed)?,
         rejections: rejections.map_err(failed)?,
+        recovery,
+        holds: holds.map_err(failed)?,
         desired: desired.collect::<Result<_, _>>()?,
         capabilities: capabilities.map_err(failed)?,
         leases,
@@ -133,6 +147,20 @@ fn lease(row: &Row<'_>) -> rusqlite::Result<Option<LeaseRow>> {
         fence: Fence(fence),
         ms: number(row.get(6)?),
         ended: row.get(7)?,
+    }))
+}
+
+/// `Err`: the text of a cause that is none.
+fn recovery(row: &Row<'_>) -> rusqlite::Result<Result<RecoveryRow, String>> {
+    let cause: String = row.get(0)?;
+    let Some(cause) = RecoveryCause::parse(&cause) else { return Ok(Err(cause)) };
+    Ok(Ok(RecoveryRow {
+        cause,
+        since_ms: number(row.get(1)?),
+        remembered: Order::from_packed(number(row.get(2)?)),
+        until_incarnation: row.get(3)?,
+        is_overruled: row.get(4)?,
+        holds_grants: row.get(5)?,
     }))
 }
 

@@ -5,12 +5,16 @@
 
 mod artifact;
 mod audit;
+mod backup;
+#[cfg(test)]
+mod backup_tests;
 mod column;
 mod connection;
 mod error;
 pub(crate) mod file;
 mod high_water;
 mod load;
+mod restore;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -18,21 +22,25 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rusqlite::Connection;
 use wire::dalek::Ed25519Key;
+use wire::id::Order;
 use wire::limits::TRUST_LINK_BYTES_MAX;
 use wire::sign::{SIGNATURE_BYTES, Sign};
 use wire::trust::Link;
 
 pub use artifact::{ARTIFACT_BYTES_MAX, ArtifactError, ArtifactReader, Artifacts, StoredArtifact, UPLOADS_MAX, Upload};
 pub use audit::{AuditError, Fault as AuditFault, Head as AuditHead};
+pub use backup::{BackupContent, BackupError, Progress, backup};
 pub use connection::{Check, log_path};
 pub use error::StoreError;
 pub use high_water::{HIGH_WATER_FILE, HighWaterError, LOST_FILE_JUMP};
+pub use restore::{REPLACED_PREFIX, Restored, restore};
 pub use writer::{Outcome, QUEUE_BATCHES_MAX, Report, StoreLimits, SubmitError, Writer};
 
-use crate::commit::Loaded;
+use crate::commit::{AuditEntry, Loaded, RecoveryCause, RecoveryRow};
 use crate::keys::Keys;
 use column::number;
 
@@ -42,6 +50,8 @@ pub const DATABASE_FILE: &str = "hub.db";
 pub const LOCK_FILE: &str = "lock";
 /// The fleet's name when the first start names none.
 pub const FLEET_DEFAULT: &str = "default";
+/// Numbers of workloads that a recovery passes over: more than are given between a backup and its restore.
+const WORKLOAD_IDS_SKIPPED: u32 = 65_536;
 /// Version, kind, key id, signature, link.
 const TRUST_FRAME_BYTES_MAX: usize = 6 + SIGNATURE_BYTES + TRUST_LINK_BYTES_MAX;
 
@@ -117,7 +127,7 @@ impl Store {
         let connection = connection::open(&path)?;
         connection::check(&path, &connection, Check::Quick)?;
         establish(&connection, keys, settings)?;
-        let warnings = raise_incarnation(directory.path(), &connection)?;
+        let warnings = raise_incarnation(directory.path(), &connection, now_ms())?;
         let loaded = load::load(&path, &connection, keys)?;
         let head = audit::head(&connection).map_err(StoreError::database("reading"))?;
         let trust = connection
@@ -229,15 +239,65 @@ fn first_link(key: &Ed25519Key, fleet: &str) -> Result<Vec<u8>, wire::WireError>
 }
 
 /// First the database, then the file: a crash between them leaves the file lower, which is no alarm.
-fn raise_incarnation(data: &Path, connection: &Connection) -> Result<Vec<String>, StoreError> {
+///
+/// A database that is older than what was said in its name gets a note of the gap, in the same transaction.
+fn raise_incarnation(data: &Path, connection: &Connection, now_ms: u64) -> Result<Vec<String>, StoreError> {
     let failed = StoreError::database("raising the incarnation");
-    let stored: i64 = connection.query_row("SELECT incarnation FROM meta", [], |row| row.get(0)).map_err(&failed)?;
+    let transaction = connection.unchecked_transaction().map_err(&failed)?;
+    let meta = "SELECT incarnation, sequence, restored_ms FROM meta";
+    let (stored, sequence, restored): (i64, i64, Option<i64>) =
+        transaction.query_row(meta, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(&failed)?;
     let stored = u32::try_from(number(stored)).unwrap_or(u32::MAX);
     let next = high_water::next(stored, high_water::read(data)?)?;
-    connection.execute("UPDATE meta SET incarnation = ?1", [next.incarnation]).map_err(&failed)?;
+    transaction.execute("UPDATE meta SET incarnation = ?1, restored_ms = NULL", [next.incarnation]).map_err(&failed)?;
+    let cause = match (restored, next.is_behind) {
+        (Some(_), _) => Some(RecoveryCause::Restored),
+        (None, true) => Some(RecoveryCause::Behind),
+        (None, false) => None,
+    };
+    if let Some(cause) = cause {
+        let remembered = Order::new(stored, number(sequence)).unwrap_or(Order::ZERO);
+        recovery_begin(&transaction, cause, remembered, next.incarnation, now_ms).map_err(&failed)?;
+    }
+    transaction.commit().map_err(&failed)?;
     high_water::write(data, next.incarnation)?;
     if let Some(warning) = &next.warning {
         tracing::warn!("{warning}");
     }
     Ok(next.warning.into_iter().collect())
+}
+
+/// Notes the gap and who noted it. One that is open already grows.
+fn recovery_begin(
+    connection: &Connection,
+    cause: RecoveryCause,
+    remembered: Order,
+    until_incarnation: u32,
+    now_ms: u64,
+) -> rusqlite::Result<()> {
+    let before: Option<i64> = connection.query_row("SELECT min(remembered) FROM recovery", [], |row| row.get(0))?;
+    let remembered = before.map_or(remembered, |before| remembered.min(Order::from_packed(number(before))));
+    let row =
+        RecoveryRow { cause, since_ms: now_ms, remembered, until_incarnation, is_overruled: false, holds_grants: true };
+    write::recovery_put(connection, &row)?;
+    // Numbers that were given to workloads since are not known: one that is given twice would find another's state on devices.
+    connection.execute("UPDATE meta SET workload_id_next = workload_id_next + ?1", [WORKLOAD_IDS_SKIPPED])?;
+    let entry = AuditEntry {
+        time_ms: now_ms,
+        actor: "system:start".to_owned(),
+        action: "recover",
+        object: "hub".to_owned(),
+        before: None,
+        after: None,
+    };
+    let sequence: i64 = connection.query_row("SELECT sequence FROM meta", [], |row| row.get(0))?;
+    let head = audit::append(connection, audit::head(connection)?, number(sequence), &entry)?;
+    let update = "UPDATE meta SET audit_sequence = ?1, audit_hash = ?2";
+    connection.execute(update, rusqlite::params![column::integer(head.sequence), head.hash.0])?;
+    Ok(())
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

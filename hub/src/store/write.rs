@@ -8,7 +8,7 @@ use wire::desired::{HEADER_BYTES_MAX, Header, SignedHeader};
 use wire::sign::SIGNATURE_BYTES;
 
 use super::column::integer;
-use crate::commit::{Batch, DeviceKeysRow, LeaseRow, ObjectRow, TokenRow, Write};
+use crate::commit::{Batch, DeviceKeysRow, LeaseRow, ObjectRow, RecoveryRow, TokenRow, Write};
 
 /// Key id, signature and header at their longest.
 const SIGNED_BYTES_MAX: usize = 4 + SIGNATURE_BYTES + HEADER_BYTES_MAX;
@@ -34,7 +34,12 @@ pub(super) fn sign(
         | Write::CapabilitiesDelete { .. }
         | Write::WorkloadIdNext { .. }
         | Write::LeasePut(_)
-        | Write::LeaseDelete { .. } => None,
+        | Write::LeaseDelete { .. }
+        | Write::IncarnationRaise { .. }
+        | Write::RecoveryPut(_)
+        | Write::RecoveryDelete
+        | Write::HoldPut { .. }
+        | Write::HoldDelete { .. } => None,
     });
     sets.map(|(device, header)| Ok((device, header?.sign(key, fleet, device)?))).collect()
 }
@@ -93,6 +98,19 @@ pub(super) fn apply(
             Write::LeaseDelete { workload } => {
                 connection.prepare_cached("DELETE FROM lease WHERE workload = ?1")?.execute([workload])?;
             }
+            Write::IncarnationRaise { incarnation } => {
+                let sql = "UPDATE meta SET incarnation = max(incarnation, ?1)";
+                connection.prepare_cached(sql)?.execute([incarnation])?;
+            }
+            Write::RecoveryPut(row) => recovery_put(connection, row)?,
+            Write::RecoveryDelete => {
+                connection.prepare_cached("DELETE FROM recovery")?.execute([])?;
+            }
+            Write::HoldPut { device } => {
+                let sql = "INSERT INTO hold (device) VALUES (?1) ON CONFLICT (device) DO NOTHING";
+                connection.prepare_cached(sql)?.execute([device.0])?;
+            }
+            Write::HoldDelete { device } => delete(connection, "DELETE FROM hold WHERE device = ?1", &device.0)?,
         }
     }
     Ok(())
@@ -123,6 +141,23 @@ fn object_put(connection: &Connection, row: &ObjectRow) -> rusqlite::Result<()> 
         integer(row.resource_version),
         integer(row.created_ms),
         row.json,
+    ])?;
+    Ok(())
+}
+
+pub(super) fn recovery_put(connection: &Connection, row: &RecoveryRow) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO recovery (id, cause, since_ms, remembered, until_incarnation, is_overruled, holds_grants)
+               VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (id) DO UPDATE SET cause = excluded.cause, since_ms = excluded.since_ms,
+               remembered = excluded.remembered, until_incarnation = excluded.until_incarnation,
+               is_overruled = excluded.is_overruled, holds_grants = excluded.holds_grants";
+    connection.prepare_cached(sql)?.execute(params![
+        row.cause.name(),
+        integer(row.since_ms),
+        integer(row.remembered.packed()),
+        row.until_incarnation,
+        row.is_overruled,
+        row.holds_grants,
     ])?;
     Ok(())
 }

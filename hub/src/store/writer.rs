@@ -18,7 +18,7 @@ use wire::desired::SignedHeader;
 use super::audit::{self, Head};
 use super::column::{integer, number};
 use super::file::DirectoryLock;
-use super::{StoreError, connection, write};
+use super::{StoreError, connection, high_water, write};
 use crate::commit::{Batch, CommitFailure, Write};
 
 /// Batches that wait for the writer; the engine makes no more until there is room.
@@ -264,7 +264,12 @@ fn weight(batch: &Batch) -> usize {
             | Write::CapabilitiesDelete { .. }
             | Write::WorkloadIdNext { .. }
             | Write::LeasePut(_)
-            | Write::LeaseDelete { .. } => 0,
+            | Write::LeaseDelete { .. }
+            | Write::IncarnationRaise { .. }
+            | Write::RecoveryPut(_)
+            | Write::RecoveryDelete
+            | Write::HoldPut { .. }
+            | Write::HoldDelete { .. } => 0,
         })
     })
 }
@@ -322,7 +327,22 @@ impl State {
             .prepare_cached("UPDATE meta SET sequence = ?1, audit_sequence = ?2, audit_hash = ?3")?
             .execute(rusqlite::params![integer(sequence), integer(head.sequence), head.hash.0])?;
         transaction.commit()?;
+        self.note_incarnation(group);
         Ok((signed, head))
+    }
+
+    /// The file beside the database follows a raised incarnation before anybody hears of it. The commit stands also if it
+    /// cannot be written: the next start writes it, and until then a backup that is restored knows less.
+    fn note_incarnation(&self, group: &[Batch]) {
+        let writes = group.iter().flat_map(|batch| &batch.writes);
+        let raised = writes.filter_map(|write| match write {
+            Write::IncarnationRaise { incarnation } => Some(*incarnation),
+            _ => None,
+        });
+        let (Some(incarnation), Some(data)) = (raised.max(), self.path.parent()) else { return };
+        if let Err(error) = high_water::write(data, incarnation) {
+            tracing::error!(%error, incarnation, "the raised incarnation is in the database alone until the next start");
+        }
     }
 
     /// Makes sure that a commit that was reported as failed can never come back.

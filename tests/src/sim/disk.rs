@@ -2,8 +2,10 @@
 //!
 //! What is in `Durable` is what a new hub finds after a crash at this moment; everything else in the hub is gone.
 use super::record::Set;
-use hub::commit::{Batch, DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RejectionRow, TokenRow, Write};
-use std::collections::{BTreeMap, VecDeque};
+use hub::commit::{
+    Batch, DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RecoveryRow, RejectionRow, TokenRow, Write,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::dalek::ExchangeSecret;
 use wire::desired::{Header, SignedHeader};
 use wire::join::ExchangeKey;
@@ -24,6 +26,8 @@ pub struct Durable {
     pub desired: BTreeMap<DeviceId, DesiredRow>,
     pub capabilities: BTreeMap<DeviceId, Vec<u8>>,
     pub leases: BTreeMap<u32, LeaseRow>,
+    pub recovery: Option<RecoveryRow>,
+    pub holds: BTreeSet<DeviceId>,
     pub audit: u64,
     /// Every set that was ever signed, for the oracles: the body's hash by device and revision.
     pub signed: BTreeMap<(DeviceId, Revision), Digest>,
@@ -46,6 +50,8 @@ impl Default for Durable {
             desired: BTreeMap::new(),
             capabilities: BTreeMap::new(),
             leases: BTreeMap::new(),
+            recovery: None,
+            holds: BTreeSet::new(),
             audit: 0,
             signed: BTreeMap::new(),
             sets: BTreeMap::new(),
@@ -73,6 +79,8 @@ impl Durable {
             devices: self.devices.values().map(|row| (row.clone(), pair(row))).collect(),
             tokens: self.tokens.values().cloned().collect(),
             rejections: self.rejections.values().cloned().collect(),
+            recovery: self.recovery.clone(),
+            holds: self.holds.iter().copied().collect(),
             desired: self.desired.values().cloned().collect(),
             capabilities: self.capabilities.iter().map(|(device, bytes)| (*device, bytes.clone())).collect(),
             leases: self.leases.values().cloned().collect(),
@@ -186,6 +194,16 @@ impl Durable {
             Write::LeaseDelete { workload } => {
                 self.leases.remove(&workload);
             }
+            Write::IncarnationRaise { incarnation } => {
+                if incarnation <= self.incarnation {
+                    return Err(format!("incarnation {} is not above {}", incarnation, self.incarnation));
+                }
+                self.incarnation = incarnation;
+            }
+            Write::RecoveryPut(row) => self.recovery = Some(row),
+            Write::RecoveryDelete => self.recovery = None,
+            Write::HoldPut { device } => drop(self.holds.insert(device)),
+            Write::HoldDelete { device } => drop(self.holds.remove(&device)),
         }
         Ok(())
     }

@@ -140,8 +140,7 @@ impl World<'_> {
                 match topic {
                     Topic::Up(device, topic) => self.hub_tell(Input::Up { device, topic, payload, retained }),
                     Topic::JoinRequest(token) => self.hub_tell(Input::Join { token, payload, retained }),
-                    Topic::HubState if retained => self.hub_tell(Input::HubStateSeen { payload }),
-                    Topic::HubState => {}
+                    Topic::HubState => self.hub_tell(Input::HubStateSeen { payload, retained }),
                     Topic::Down(..) | Topic::JoinAnswer(_) => self.fail(|| format!("the hub received {topic:?}")),
                 }
             }
@@ -230,7 +229,7 @@ impl World<'_> {
                 AccessChange::DeviceRemove { id } => self.broker.device_remove(id),
                 AccessChange::JoinPut { token, secret_sha256 } => self.broker.token_put(token, secret_sha256),
                 AccessChange::JoinRemove { token } => self.broker.token_remove(token),
-                AccessChange::GrantPut { .. } | AccessChange::GrantRemove { .. } => {}
+                AccessChange::GrantPut { .. } | AccessChange::GrantRemove { .. } | AccessChange::HubPut => {}
             },
         }
     }

@@ -15,7 +15,7 @@ use wire::hello::{
     Architecture, Asks, Capabilities, DeviceClass, Features, Fresh, Heartbeat, Hello, HelloFixed, HubState,
     LossCounters, Refusal, RefusalReason, Report, ResetCause, Will,
 };
-use wire::id::{CommandId, Fence, Nonce, Order, Revision, WorkloadId};
+use wire::id::{CommandId, Fence, Instance, Nonce, Order, Revision, WorkloadId};
 use wire::join::{Accepted, JoinAnswer, JoinClaim, JoinRefusal, JoinRequest, JoinToken, hub_fingerprint};
 use wire::position::Position;
 use wire::record::{BodyWriter, CapabilitySet, Core, Role, Runtime, encode_clauses};
@@ -459,7 +459,13 @@ impl Corpus {
     }
 
     fn plain_messages(&mut self) {
-        let state = HubState { incarnation: 2, spread_ms: 60_000, watermark: 123_456, fence: Fence(order(2, 9)) };
+        let state = HubState {
+            incarnation: 2,
+            spread_ms: 60_000,
+            watermark: 123_456,
+            fence: Fence(order(2, 9)),
+            instance: Instance([0x5a; 8]),
+        };
         self.plain("hub-state", "usual", &state);
         let claim = join_claim();
         let signature = claim.sign(&device_key(), FLEET, TOKEN).unwrap();

@@ -10,7 +10,7 @@ use wire::desired::{ClassLimits, Desired, Header};
 use wire::event::{Event, Input, Level, LogFixed, LogRecord, Sample, write_log};
 use wire::frame::{Body, Kind, encode_plain, peek};
 use wire::hello::{Capabilities, HubState};
-use wire::id::{CommandId, Fence, Order, Revision, Session, WorkloadId};
+use wire::id::{CommandId, Fence, Instance, Order, Revision, Session, WorkloadId};
 use wire::join::{Accepted, JoinAnswer, JoinClaim, JoinRequest, JoinToken};
 use wire::limits::*;
 use wire::position::Position;
@@ -296,7 +296,13 @@ fn an_order_out_of_range_is_malformed() {
 
 #[test]
 fn an_incarnation_of_the_hub_is_24_bits() {
-    let state = |incarnation| HubState { incarnation, spread_ms: 0, watermark: 0, fence: Fence(Order::ZERO) };
+    let state = |incarnation| HubState {
+        incarnation,
+        spread_ms: 0,
+        watermark: 0,
+        fence: Fence(Order::ZERO),
+        instance: Instance([0; 8]),
+    };
     let mut scratch = vec![0; SCRATCH_BYTES];
     assert_eq!(body(Kind::HubState, &raw(&state(Order::INCARNATION_MAX)), &mut scratch), Ok(()));
     let over = state(Order::INCARNATION_MAX + 1);

@@ -329,7 +329,7 @@ proptest! {
         ] {
             survives(&Need { session, want }, &mut room())?;
         }
-        survives(&HubState { incarnation: order.incarnation(), spread_ms: offset, watermark, fence }, &mut room())?;
+        survives(&HubState { incarnation: order.incarnation(), spread_ms: offset, watermark, fence, instance: Instance([3; 8]) }, &mut room())?;
     }
 
     #[test]

@@ -531,7 +531,8 @@ impl Rig {
     }
 
     pub fn hub_state(&mut self, incarnation: u32, spread_ms: u32) {
-        let state = HubState { incarnation, spread_ms, watermark: 1, fence: Default::default() };
+        let state =
+            HubState { incarnation, spread_ms, watermark: 1, fence: Default::default(), instance: Default::default() };
         let mut buffer = [0; 64];
         let frame = wire::frame::encode_plain(&mut buffer, &state).unwrap().to_vec();
         self.later(ms(2), Answer::Message(Inbound::HubState, frame));

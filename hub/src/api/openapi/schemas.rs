@@ -166,7 +166,7 @@ pub(super) fn all() -> Map<String, Value> {
     all
 }
 
-fn by_hand() -> [(&'static str, Value); 17] {
+fn by_hand() -> [(&'static str, Value); 19] {
     let string = || json!({"type": "string"});
     [
         (
@@ -283,6 +283,23 @@ fn by_hand() -> [(&'static str, Value); 17] {
                     "confirmed": {"type": "boolean", "description": "False: no verdict was held back, and nothing was done"},
                     "devices": {"type": "integer"},
                 },
+            }),
+        ),
+        (
+            "HubDecision",
+            json!({
+                "type": "object", "additionalProperties": false,
+                "properties": {"devices": {
+                    "type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": crate::api::DEVICES_NAMED_MAX,
+                    "description": "Names; all devices without it",
+                }},
+            }),
+        ),
+        (
+            "HubTakeover",
+            json!({
+                "type": "object", "required": ["confirm"], "additionalProperties": false,
+                "properties": {"confirm": {"const": true, "description": "The other hub is ended, or is to stay silent"}},
             }),
         ),
         (

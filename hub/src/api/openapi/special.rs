@@ -43,6 +43,12 @@ fn device_change(summary: &str) -> Operation {
     Operation::new(summary).answer("200", document_answer("The device", Kind::Device))
 }
 
+fn hub_decision(summary: &str) -> Operation {
+    Operation::new(summary)
+        .body(json!({"required": false, "content": {"application/json": {"schema": reference("HubDecision")}}}))
+        .answer("200", json_answer("The hub's status", reference("HubStatus")))
+}
+
 /// `None`: the route is what its path looks like.
 pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
     let operation = match (method.name(), path) {
@@ -105,6 +111,12 @@ pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
             Operation::new("Deletes a device that waits for its approval; its key may not join again")
                 .answer("204", json!({"description": "Deleted"}))
         }
+        ("POST", "/v1/devices/{name}/release") => device_change("Lets a device out of quarantine, for another try"),
+        ("POST", "/v1/hub/hold") => hub_decision("Lets devices keep what they hold and the hub has forgotten"),
+        ("POST", "/v1/hub/apply") => hub_decision("Gives devices this hub's sets, in place of what was forgotten"),
+        ("POST", "/v1/hub/takeover") => Operation::new("Lets this hub go on, in place of a second one on a copy")
+            .body(json_body(reference("HubTakeover")))
+            .answer("200", json_answer("The hub's status", reference("HubStatus"))),
         ("GET", "/v1/rejections") => Operation::new("Lists the keys that may not join any more")
             .parameter(query(
                 "limit",

@@ -17,6 +17,29 @@ fn a_page_and_a_tail_are_taken_at_their_limit_and_refused_beyond() {
 }
 
 #[test]
+fn a_decision_names_so_many_devices() {
+    let rig = Rig::start();
+    let limit = DEVICES_NAMED_MAX;
+    for path in ["/v1/hub/hold", "/v1/hub/apply"] {
+        let post = |count: usize| {
+            let names: Vec<String> = (0..count).map(|number| format!("gw-{number}")).collect();
+            rig.admin("POST", path, json!({"devices": names}).to_string().as_bytes()).status
+        };
+        assert_eq!([limit - 1, limit, limit + 1].map(post), [200, 200, 422], "{path}");
+        for (body, status) in
+            [("", 200), ("{}", 200), ("{\"devices\": []}", 422), ("{\"devices\": [1]}", 422), ("{\"x\": 1}", 422)]
+        {
+            assert_eq!(rig.admin("POST", path, body.as_bytes()).status, status, "{path} {body}");
+        }
+    }
+    let takeover = |body: &str| rig.admin("POST", "/v1/hub/takeover", body.as_bytes()).status;
+    assert_eq!(
+        ["{\"confirm\": true}", "{}", "{\"confirm\": false}", "{\"confirm\": 1}"].map(takeover),
+        [200, 422, 422, 422]
+    );
+}
+
+#[test]
 fn an_idempotency_key_has_at_most_its_bytes() {
     let rig = Rig::start();
     let post = |bytes: usize| {
@@ -137,6 +160,13 @@ fn requests() -> Vec<Limit> {
             "413",
             "BODY_TOO_LARGE",
             "h1_a_plan_is_taken_at_its_own_limits_and_refused_beyond",
+        ),
+        limit(
+            "devices of one decision after a restore",
+            DEVICES_NAMED_MAX,
+            "422",
+            "INVALID",
+            "a_decision_names_so_many_devices",
         ),
         limit(
             "documents of a plan",

@@ -4,13 +4,13 @@ use super::writer::{FLEET, hub_exchange, hub_key};
 use crate::engine::port::Input;
 use std::collections::BTreeMap;
 use wire::dalek::{Ed25519, Ed25519Key, ExchangeSecret};
-use wire::desired::{Desired, body_matches};
+use wire::desired::{Desired, SignedHeader, body_matches};
 use wire::event::{Event, Fenced, Level, LogFixed, LogRecord, write_log};
 use wire::frame::{decode_live, decode_plain, encode_live, encode_live_with, encode_plain};
 use wire::grant::{Grant, Released};
 use wire::hello::{
-    Architecture, Capabilities, DeviceClass, Features, Fresh, Heartbeat, Hello, HelloFixed, LossCounters, Refusal,
-    ResetCause, Will,
+    Architecture, Asks, Capabilities, DeviceClass, Features, Fresh, Heartbeat, Hello, HelloFixed, LossCounters,
+    Refusal, ResetCause, Will,
 };
 use wire::join::{JoinAnswer, JoinClaim, JoinRequest, JoinToken, TOKEN_TEXT_BYTES_MAX};
 use wire::position::Position;
@@ -37,6 +37,10 @@ pub struct Double {
     pub memory_bytes: u32,
     pub features: Features,
     pub position: Option<Position>,
+    /// Of the accepted set; shown in a Hello when it was asked for.
+    pub signed: Option<SignedHeader>,
+    pub shows: bool,
+    pub equivocations: u32,
     nonces: u64,
     last_content: DigestPrefix,
 }
@@ -65,6 +69,9 @@ impl Double {
             memory_bytes: 16 << 20,
             features: Features::FUNCTION.union(Features::FETCH_HTTP).union(Features::BOOT_CLOCK),
             position: Some(FRANKFURT),
+            signed: None,
+            shows: false,
+            equivocations: 0,
             nonces: 0,
             last_content: DigestPrefix::default(),
         }
@@ -164,7 +171,8 @@ impl Double {
             lost: LossCounters::default(),
             reset: ResetCause::PowerOn,
         };
-        let hello = Hello { fixed, capabilities: full.then_some(capabilities), proof: None };
+        let hello =
+            Hello { fixed, capabilities: full.then_some(capabilities), proof: self.signed.filter(|_| self.shows) };
         let mut buffer = [0; 1024];
         let context = self.context(Session(0));
         let frame =
@@ -175,12 +183,19 @@ impl Double {
         self.take_fresh(world, from)
     }
 
+    /// As an agent does: a Hello, and another one with the proof if the answer asks for it.
+    pub fn hello_and_prove(&mut self, world: &mut World) -> Result<Fresh, Refusal> {
+        let first = self.hello(world, true);
+        if self.shows { self.hello(world, true) } else { first }
+    }
+
     pub fn take_fresh(&mut self, world: &World, from: usize) -> Option<Result<Fresh, Refusal>> {
         let topic = Topic::Down(self.id, Down::Fresh).print(FLEET).unwrap();
         let answer = world.sent[from..].iter().find(|p| p.topic == topic.as_str())?;
         let context = self.context(Session(0));
         if let Ok(fresh) = decode_live::<Fresh>(&answer.payload, &self.pair, &context) {
             self.session = fresh.session;
+            self.shows = fresh.asks.contains(Asks::PROOF);
             return Some(Ok(fresh));
         }
         Some(Err(decode_live::<Refusal>(&answer.payload, &self.pair, &context).unwrap()))
@@ -196,6 +211,7 @@ impl Double {
         let header = desired.signed.header;
         assert!(header.revision >= self.accepted.0, "revisions never go back");
         self.accepted = (header.revision, header.body.prefix());
+        self.signed = Some(desired.signed);
         let body = wire::record::Body::decode(body).unwrap();
         body.iter().map(|record| ((record.core.workload.0, record.core.component), record.core.generation)).collect()
     }
@@ -217,6 +233,7 @@ impl Double {
 
     pub fn status(&mut self, world: &mut World, entries: &[Entry<'_>]) {
         self.sequence += 1;
+        let refused = wire::status::Refused { equivocation: self.equivocations, ..Default::default() };
         let fixed = StatusFixed {
             session: self.session,
             sequence: self.sequence,
@@ -227,7 +244,7 @@ impl Double {
             storage_free_bytes: 1,
             position: self.position,
             lost: LossCounters::default(),
-            refused: wire::status::Refused::default(),
+            refused,
         };
         let mut buffer = [0; 4096];
         let context = self.context(self.session);

@@ -151,16 +151,6 @@ fn the_sweep_finds_what_a_device_does_not_hold() {
 }
 
 #[test]
-fn a_device_ahead_of_the_hub_is_told_of() {
-    let mut world = World::new();
-    let mut device = Double::online(&mut world, 1, "gw-1");
-    device.accepted.0 = wire::Revision(wire::id::Order::new(9, 1).unwrap());
-    device.hello(&mut world, false).unwrap();
-    device.hello(&mut world, false).unwrap();
-    assert_eq!(world.events("RevisionAhead").len(), 1);
-}
-
-#[test]
 fn the_chain_of_trust_is_there_before_the_set_and_goes_with_the_device() {
     let mut world = World::new();
     let device = Double::online(&mut world, 1, "gw-1");

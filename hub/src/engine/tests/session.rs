@@ -180,7 +180,7 @@ fn foreign_bytes_on_every_topic_change_nothing() {
             device.up(&mut world, topic, payload.to_vec());
         }
     }
-    world.input(Input::HubStateSeen { payload: vec![1, 2, 3] });
+    world.input(Input::HubStateSeen { payload: vec![1, 2, 3], retained: true });
     assert_eq!(world.get(&ObjectKey::device("gw-1"))["status"]["workloads"], before);
     assert_eq!(state(&mut world), "Online");
 }

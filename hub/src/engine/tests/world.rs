@@ -80,7 +80,7 @@ impl World {
     pub fn connect(&mut self) {
         let topic = Topic::HubState.print(FLEET).unwrap();
         if let Some(payload) = self.retained.get(topic.as_str()).cloned() {
-            self.input(Input::HubStateSeen { payload });
+            self.input(Input::HubStateSeen { payload, retained: true });
         }
         self.input(Input::LinkUp);
         self.pass(Duration::from_secs(3));

@@ -1,8 +1,9 @@
 //! A writer in memory: signs like the real one, and can hold, fail or crash. It keeps a database of plain tables.
 use crate::commit::{
-    Batch, CommitFailure, DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RejectionRow, TokenRow, Write,
+    Batch, CommitFailure, DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RecoveryRow, RejectionRow, TokenRow,
+    Write,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::DeviceId;
 use wire::dalek::{Ed25519Key, ExchangeSecret};
 use wire::desired::{Header, SignedHeader};
@@ -32,6 +33,8 @@ pub struct Database {
     pub desired: BTreeMap<DeviceId, DesiredRow>,
     pub capabilities: BTreeMap<DeviceId, Vec<u8>>,
     pub leases: BTreeMap<u32, LeaseRow>,
+    pub recovery: Option<RecoveryRow>,
+    pub holds: BTreeSet<DeviceId>,
 }
 
 impl Database {
@@ -109,6 +112,14 @@ impl Database {
                 Write::LeaseDelete { workload } => {
                     assert!(self.leases.remove(&workload).is_some());
                 }
+                Write::IncarnationRaise { incarnation } => {
+                    assert!(incarnation > self.incarnation);
+                    self.incarnation = incarnation;
+                }
+                Write::RecoveryPut(row) => self.recovery = Some(row),
+                Write::RecoveryDelete => self.recovery = None,
+                Write::HoldPut { device } => drop(self.holds.insert(device)),
+                Write::HoldDelete { device } => drop(self.holds.remove(&device)),
             }
         }
         signed
@@ -127,6 +138,8 @@ impl Database {
             devices: self.devices.values().map(|row| (row.clone(), pair(row))).collect(),
             tokens: self.tokens.values().cloned().collect(),
             rejections: self.rejections.values().cloned().collect(),
+            recovery: self.recovery.clone(),
+            holds: self.holds.iter().copied().collect(),
             desired: self.desired.values().cloned().collect(),
             capabilities: self.capabilities.iter().map(|(id, bytes)| (*id, bytes.clone())).collect(),
             leases: self.leases.values().cloned().collect(),

@@ -58,6 +58,7 @@ pub enum Code {
     OriginalReturned,
     /// An operator took back that the device gets this version.
     Withheld,
+    Held,
 }
 
 impl Code {
@@ -67,6 +68,7 @@ impl Code {
             Code::NotApproved => "NOT_APPROVED",
             Code::Cordoned => "CORDONED",
             Code::Draining => "DRAINING",
+            Code::Held => "HELD",
             Code::ClassMismatch => "CLASS_MISMATCH",
             Code::LabelMismatch => "LABEL_MISMATCH",
             Code::NotNamed => "NOT_NAMED",
@@ -167,7 +169,7 @@ pub struct Filter {
 pub type Held = Option<Resources>;
 
 /// In order of evaluation. The summary counts a device under the first that fails.
-pub const FILTERS: [Filter; 22] = [
+pub const FILTERS: [Filter; 23] = [
     Filter { code: Code::NotApproved, ask: state::approved },
     Filter { code: Code::ClassMismatch, ask: selection::class },
     Filter { code: Code::LabelMismatch, ask: selection::labels },
@@ -182,6 +184,7 @@ pub const FILTERS: [Filter; 22] = [
     Filter { code: Code::Draining, ask: state::staying },
     Filter { code: Code::DeviceLost, ask: state::heard },
     Filter { code: Code::Withheld, ask: state::granted },
+    Filter { code: Code::Held, ask: state::known },
     Filter { code: Code::Taint, ask: state::tolerated },
     Filter { code: Code::NoRuntime, ask: capability::runtime },
     Filter { code: Code::NoBootClock, ask: capability::boot_clock },
@@ -245,7 +248,8 @@ pub(super) fn subject(question: &Question<'_>, device: &Device, held: Held, code
         | Code::NoBootClock
         | Code::DeviceLost
         | Code::OriginalReturned
-        | Code::Withheld => None,
+        | Code::Withheld
+        | Code::Held => None,
     }
 }
 

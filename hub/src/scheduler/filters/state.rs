@@ -42,6 +42,15 @@ pub(super) fn granted(question: &Question<'_>, device: &Device, _: Held) -> Verd
     }
 }
 
+/// Asked only of a device that is held, so that it is no word of every explanation.
+pub(super) fn known(_: &Question<'_>, device: &Device, held: Held) -> Verdict {
+    match (device.admittance, held) {
+        (Admittance::Held, None) => Verdict::Fail(Figures::None),
+        (Admittance::Held, Some(_)) => Verdict::Pass(Figures::None),
+        (Admittance::Pending | Admittance::Open | Admittance::Cordoned | Admittance::Draining, _) => Verdict::NotAsked,
+    }
+}
+
 pub(super) fn tolerated(question: &Question<'_>, device: &Device, held: Held) -> Verdict {
     if device.taints.is_empty() {
         return Verdict::NotAsked;

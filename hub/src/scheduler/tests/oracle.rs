@@ -92,6 +92,7 @@ pub(super) fn device() -> impl Strategy<Value = DeviceFacts> {
         1 => Just(Admittance::Pending),
         1 => Just(Admittance::Cordoned),
         1 => Just(Admittance::Draining),
+        1 => Just(Admittance::Held),
     ];
     (
         prop_oneof![Just("mcu"), Just("gateway"), Just("camera")],
@@ -312,7 +313,8 @@ impl World {
         match device.admittance {
             Admittance::Cordoned if held.is_none() => return Some(Code::Cordoned),
             Admittance::Draining => return Some(Code::Draining),
-            Admittance::Cordoned | Admittance::Open | Admittance::Pending => {}
+            Admittance::Held if held.is_none() => return Some(Code::Held),
+            Admittance::Cordoned | Admittance::Held | Admittance::Open | Admittance::Pending => {}
         }
         let bears = |taint: &Taint| {
             (taint.effect == Effect::NoSchedule && held.is_some())
