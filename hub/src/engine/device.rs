@@ -246,13 +246,24 @@ impl Bucket {
     }
 }
 
+/// Where a device waits for its set to be published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Queued {
+    #[default]
+    No,
+    /// What was sent before, or is for a device that is away.
+    Again,
+    News,
+}
+
 /// The way of the durable set to the broker.
 #[derive(Debug, Default)]
 pub(super) struct Dispatch {
-    /// In the queue already.
-    pub queued: bool,
+    pub queued: Queued,
     /// On its way: publication and revision.
     pub sent: Option<(u64, Revision)>,
+    /// Sent at least once, by this hub or a former one.
+    pub tried: Option<Revision>,
     /// Taken over by the broker.
     pub acknowledged: Option<Revision>,
     /// The chain of trust was published since the link came up.

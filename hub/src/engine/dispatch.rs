@@ -4,6 +4,7 @@
 //! device could not receive.
 
 use super::Engine;
+use super::device::{Presence, Queued};
 use super::event::Draft;
 use super::lease::WITNESS_PAUSE;
 use super::port::{Effect, Instant, Now, Publication};
@@ -24,16 +25,23 @@ pub const WITNESS_WAIT: Duration = Duration::from_secs(2);
 /// A refused publication is tried again after this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 const HUB_STATE_BYTES_MAX: usize = 64;
+/// New sets of devices that are heard of, per second: a lost site is taken over in a moment, while what is only repeated takes
+/// its time.
+pub const NEWS_PER_SECOND: u64 = 5_000;
+/// Sets on their way to the broker at which no further new one is sent.
+pub const NEWS_FLIGHTS_MAX: usize = 4_096;
 
 /// The hub's own connection and what waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Link {
     pub is_up: bool,
     pub publication: u64,
-    /// Devices whose set is to be published; each at most once.
+    /// Devices whose set is to be published; each at most once in each. News: the present set was not sent before, and the
+    /// device is heard of.
     queue: VecDeque<u32>,
-    budget_at: Instant,
-    budget: u64,
+    news: VecDeque<u32>,
+    budget: Budget,
+    news_budget: Budget,
     /// Until then the retained hub/state may still come; nothing retained is published before.
     witness_until: Option<Instant>,
     is_witness_seen: bool,
@@ -42,7 +50,7 @@ pub(super) struct Link {
     state_at: Option<Instant>,
     paused_until: Option<Instant>,
     /// Devices by the publication of their set.
-    flights: HashMap<u64, u32>,
+    pub flights: HashMap<u64, u32>,
     /// Devices whose set has become too large, to be told.
     too_large: Vec<u32>,
     /// The watermark may have changed.
@@ -53,6 +61,29 @@ impl Link {
     /// Connected, and what the broker kept was looked at.
     pub fn is_settled(&self) -> bool {
         self.is_up && self.witness_until.is_none()
+    }
+}
+
+/// What may be sent now; what is not used within a second is gone.
+#[derive(Debug, Default)]
+struct Budget {
+    at: Instant,
+    left: u64,
+}
+
+impl Budget {
+    fn earn(&mut self, now: Instant, per_second: u64) {
+        let earned = now.0.saturating_sub(self.at.0).saturating_mul(per_second) / 1000;
+        if earned > 0 {
+            self.left = self.left.saturating_add(earned).min(per_second);
+            self.at = now;
+        }
+    }
+
+    /// When there is something again.
+    fn at(&self, per_second: u64) -> Instant {
+        let pause = Duration::from_secs(1) / u32::try_from(per_second.max(1)).unwrap_or(u32::MAX);
+        self.at.after(pause.max(Duration::from_millis(1)))
     }
 }
 
@@ -169,11 +200,22 @@ impl Engine {
     pub(super) fn dispatch_changed(&mut self, index: u32) {
         self.refit_quietly(index);
         if let Some(device) = self.state.devices.get_mut(index)
-            && device.durable.is_some()
-            && !device.dispatch.queued
+            && let Some(durable) = &device.durable
         {
-            device.dispatch.queued = true;
-            self.link.queue.push_back(index);
+            let is_new = device.dispatch.tried != Some(durable.revision());
+            let is_news = is_new && device.observed.presence == Presence::Online;
+            // One that waits to be repeated is overtaken by its own news; its other place then means nothing.
+            match (device.dispatch.queued, is_news) {
+                (Queued::News, _) | (Queued::Again, false) => {}
+                (Queued::No | Queued::Again, true) => {
+                    device.dispatch.queued = Queued::News;
+                    self.link.news.push_back(index);
+                }
+                (Queued::No, false) => {
+                    device.dispatch.queued = Queued::Again;
+                    self.link.queue.push_back(index);
+                }
+            }
         }
     }
 
@@ -184,8 +226,8 @@ impl Engine {
             return;
         }
         device.dispatch.acknowledged = None;
-        if !device.dispatch.queued {
-            device.dispatch.queued = true;
+        if device.dispatch.queued == Queued::No {
+            device.dispatch.queued = Queued::Again;
             self.link.queue.push_front(index);
         }
     }
@@ -211,15 +253,18 @@ impl Engine {
             None => {}
         }
         let per_second = u64::from(self.config.republish_per_second.max(1));
-        let earned = now.monotonic.0.saturating_sub(self.link.budget_at.0).saturating_mul(per_second) / 1000;
-        if earned > 0 {
-            self.link.budget = self.link.budget.saturating_add(earned).min(per_second);
-            self.link.budget_at = now.monotonic;
+        self.link.news_budget.earn(now.monotonic, NEWS_PER_SECOND);
+        while self.link.news_budget.left > 0
+            && self.link.flights.len() < NEWS_FLIGHTS_MAX
+            && let Some(index) = self.link.news.pop_front()
+        {
+            self.link.news_budget.left -= u64::from(self.dispatch_one(now, index));
         }
-        while self.link.budget > 0
+        self.link.budget.earn(now.monotonic, per_second);
+        while self.link.budget.left > 0
             && let Some(index) = self.link.queue.pop_front()
         {
-            self.link.budget -= u64::from(self.dispatch_one(now, index));
+            self.link.budget.left -= u64::from(self.dispatch_one(now, index));
         }
         self.state_run(now);
     }
@@ -238,7 +283,7 @@ impl Engine {
         let fleet = self.state.fleet_name.clone();
         let is_held = self.state.is_held(index);
         let Some(device) = self.state.devices.get_mut(index) else { return false };
-        device.dispatch.queued = false;
+        device.dispatch.queued = Queued::No;
         if is_held {
             return false;
         }
@@ -266,6 +311,7 @@ impl Engine {
         self.link.publication += 1;
         let publication = self.link.publication;
         device.dispatch.sent = Some((publication, revision));
+        device.dispatch.tried = Some(revision);
         self.link.flights.insert(publication, index);
         if !is_trust_sent {
             self.publish_trust(id);
@@ -416,7 +462,7 @@ impl Engine {
             (false, true) => STATE_PAUSE,
             (false, false) => return None,
         };
-        Some(self.link.state_at.map_or(self.link.budget_at, |at| at.after(pause)))
+        Some(self.link.state_at.map_or(self.link.budget.at, |at| at.after(pause)))
     }
 
     pub(super) fn dispatch_timeout(&self) -> Option<Instant> {
@@ -426,10 +472,12 @@ impl Engine {
         if let Some(until) = self.link.paused_until.or(self.link.witness_until) {
             return Some(until);
         }
-        let pause = Duration::from_secs(1) / self.config.republish_per_second.max(1);
-        let pause = pause.max(Duration::from_millis(1));
-        let queue = (!self.link.queue.is_empty()).then(|| self.link.budget_at.after(pause));
-        queue.into_iter().chain(self.state_due()).min()
+        let per_second = u64::from(self.config.republish_per_second);
+        let queue = (!self.link.queue.is_empty()).then(|| self.link.budget.at(per_second));
+        // With too many on their way, the next acknowledgement goes on.
+        let has_room = self.link.flights.len() < NEWS_FLIGHTS_MAX;
+        let news = (!self.link.news.is_empty() && has_room).then(|| self.link.news_budget.at(NEWS_PER_SECOND));
+        queue.into_iter().chain(news).chain(self.state_due()).min()
     }
 
     /// Compares what devices said they hold with what they should hold.

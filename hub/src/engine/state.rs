@@ -402,6 +402,7 @@ impl State {
         let revision = row.signed.header.revision;
         self.desired_set(row.device, Some(Desired { revision, body: body.clone(), assigned }));
         if let Some(device) = self.devices.index_of(row.device).and_then(|index| self.devices.get_mut(index)) {
+            device.dispatch.tried = Some(revision);
             device.durable = Some(Durable { signed: row.signed, body });
         }
     }

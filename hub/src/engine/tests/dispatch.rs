@@ -172,3 +172,47 @@ fn the_chain_of_trust_is_there_before_the_set_and_goes_with_the_device() {
     world.answer(Request::Delete { key: ObjectKey::device("gw-1"), if_match: None }).unwrap();
     assert_eq!(world.retained.values().filter(|payload| *payload == super::world::TRUST).count(), 0);
 }
+
+#[test]
+fn a_new_set_does_not_wait_behind_those_that_are_only_repeated() {
+    let mut world = World::new();
+    let devices: Vec<Double> = (0..10).map(|n| Double::online(&mut world, n + 1, &format!("gw-{n}"))).collect();
+    world.run("all", json!({"labels": {"zone": "a"}})).unwrap();
+    let artifact = world.upload("app", 0x11);
+    let mut document = workload("all", &artifact, json!({"labels": {"zone": "a"}}));
+    document["spec"]["replicas"] = json!(10);
+    world.put(&ObjectKey::workload("default", "all"), document).unwrap();
+    world.engine.config.republish_per_second = 1;
+    world.input(Input::LinkDown);
+    world.retained.clear();
+    world.connect();
+    let repeated = |world: &World| devices.iter().filter(|device| world.retained_desired(device.id).is_some()).count();
+    assert!((1..=4).contains(&repeated(&world)), "{} of 10 so far", repeated(&world));
+    let last = devices.iter().rposition(|device| world.retained_desired(device.id).is_none()).unwrap();
+    world.run("new", json!({"on": [format!("gw-{last}")]})).unwrap();
+    assert!(world.retained_desired(devices[last].id).is_some(), "at once");
+    assert!(repeated(&world) < 10);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(repeated(&world), 10);
+    for device in &devices {
+        let sent = world.sent_to(device.id, Down::Desired);
+        assert!(sent.len() <= 3, "{}", sent.len());
+    }
+}
+
+#[test]
+fn no_more_new_sets_than_the_limit_are_on_their_way() {
+    let mut world = World::new();
+    let devices: Vec<Double> = (0..3).map(|n| Double::online(&mut world, n + 1, &format!("gw-{n}"))).collect();
+    world.acknowledges = false;
+    let flights = u64::try_from(crate::engine::dispatch::NEWS_FLIGHTS_MAX).unwrap() - 1;
+    // As many as there can be are waiting for the broker, but for one.
+    world.engine.link.flights.extend((0..flights).map(|number| (u64::MAX - number, 0)));
+    for number in 0..2 {
+        world.run(&format!("w{number}"), json!({"on": [format!("gw-{number}")]})).unwrap();
+    }
+    let sent = |world: &World, number: usize| world.sent_to(devices[number].id, Down::Desired).len();
+    assert_eq!((sent(&world, 0), sent(&world, 1)), (1, 0));
+    world.input(Input::Acknowledged { publication: u64::MAX });
+    assert_eq!((sent(&world, 0), sent(&world, 1)), (1, 1), "an acknowledgement makes room");
+}

@@ -168,3 +168,31 @@ fn the_last_word_of_a_device_is_kept_with_its_age() {
     assert!(shown["position"]["ageMs"].as_u64().unwrap() >= 240_000, "that is kept");
     assert_eq!(world.answer(Request::Snapshot { name: "no".into() }).unwrap_err().code.as_str(), "NOT_FOUND");
 }
+
+#[test]
+fn an_answer_holds_no_more_than_the_limit_and_counts_the_rest() {
+    let mut world = World::new();
+    let most = crate::engine::queue::QUEUE_SHOWN_MAX;
+    let mut devices = fleet(&mut world, 30);
+    devices.iter_mut().for_each(|device| {
+        device.run_all(&mut world);
+    });
+    devices.iter().for_each(|device| device.will(&mut world, device.boot));
+    let artifact = world.upload("app", 0x11);
+    // One more than the limit: 30 devices with 33 workloads are 990, and 11 more.
+    for number in 0..33 {
+        let mut document = workload(&format!("w{number}"), &artifact, json!({"labels": {"zone": "a"}}));
+        document["spec"]["every"] = json!(true);
+        world.put(&ObjectKey::workload("default", &format!("w{number}")), document).unwrap();
+    }
+    let shown = |world: &mut World| {
+        let all = report(world, Request::Queue { device: None });
+        (all["items"].as_array().unwrap().len(), all["omitted"].as_u64().unwrap())
+    };
+    assert_eq!(shown(&mut world), (990, 0));
+    let names: Vec<String> = (0..11).map(|number| format!("gw-{number}")).collect();
+    let mut document = workload("more", &artifact, json!({"on": names}));
+    document["spec"]["every"] = json!(true);
+    world.put(&ObjectKey::workload("default", "more"), document).unwrap();
+    assert_eq!(shown(&mut world), (most, 1));
+}
