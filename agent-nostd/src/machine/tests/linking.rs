@@ -189,6 +189,20 @@ fn a_missing_puback_drops_the_link() {
 }
 
 #[test]
+fn c4_a_half_open_link_lives_for_half_a_keep_alive_and_never_for_more_than_twenty_seconds() {
+    for (keep_alive, within) in [(KEEP_ALIVE, KEEP_ALIVE / 2), (secs(120), secs(20))] {
+        let mut rig = joined();
+        rig.agent.config.keep_alive = keep_alive;
+        // What it sends arrives; what comes back is lost.
+        rig.acknowledges = false;
+        rig.run(secs(60));
+        let end = rig.done.iter().position(|(_, done)| *done == Done::Disconnect).unwrap();
+        let (beat, _) = rig.done[..end].iter().rev().find(|(_, done)| *done == Done::Heartbeat).unwrap();
+        assert_eq!(rig.done[end].0.since(*beat), within, "{keep_alive:?}");
+    }
+}
+
+#[test]
 fn a_suback_that_never_comes_drops_the_link() {
     let mut rig = Rig::new();
     rig.run(secs(1));
