@@ -2,6 +2,7 @@
 use super::rig::*;
 use crate::machine::port::*;
 use crate::machine::slot::{SLOW_RETRY, START_DEADLINE};
+use crate::machine::time::Instant;
 use std::string::String;
 use std::vec::Vec;
 use wire::clause::{Clause, Reference, Residency, Topics};
@@ -224,6 +225,27 @@ fn back_off_grows_and_a_healthy_run_forgets() {
     rig.run(secs(7200));
     // Each run is healthy for ten minutes before it traps: never given up, always back within seconds.
     assert!(rig.starts_of("a") >= 10, "{}", rig.starts_of("a"));
+}
+
+#[test]
+fn the_pause_doubles_from_one_second_to_five_minutes_give_or_take_a_fifth() {
+    let mut rig = Rig::new();
+    rig.artifact_does("a", Behaviour::TrapsAfter(100));
+    let retry = Clause::Retry(wire::clause::Retry { attempts: 255, window_s: 24 * 3600 });
+    rig.publish(set(1, &[service(1, 0, "a").with(retry)]));
+    rig.run(secs(2400));
+    let starts = rig.done.iter().filter(|(_, done)| matches!(done, Done::Start(..)));
+    let times: Vec<Instant> = starts.map(|(at, _)| *at).collect();
+    assert!(times.len() >= 14, "{}", times.len());
+    let mut is_jittered = false;
+    for (tries, pair) in times.windows(2).enumerate() {
+        // Five milliseconds to start, a hundred until it traps.
+        let pause = pair[1].since(pair[0]) - ms(105);
+        let nominal = secs(2u64.pow(tries as u32).min(300));
+        assert!(pause >= nominal * 4 / 5 && pause <= nominal * 6 / 5, "{tries}: {pause:?}");
+        is_jittered |= pause != nominal;
+    }
+    assert!(is_jittered);
 }
 
 #[test]
