@@ -198,7 +198,12 @@ pub fn text(snapshot: &Snapshot) -> String {
     line("device", format!("{} ({}) of fleet {}", snapshot.name, snapshot.device, snapshot.fleet));
     line("broker", snapshot.broker.clone());
     line("connection", format!("{} for {}", connection.state, span(connection.since_s)));
-    line("hub", snapshot.unheard_s.map_or_else(|| "never heard".to_owned(), |age| format!("heard {} ago", span(age))));
+    line(
+        "hub",
+        snapshot
+            .unheard_s
+            .map_or_else(|| "not heard since the start".to_owned(), |age| format!("heard {} ago", span(age))),
+    );
     line("revision", snapshot.revision.clone().unwrap_or_else(|| "none yet".to_owned()));
     let position = snapshot.position.as_ref().map_or_else(
         || "not known".to_owned(),

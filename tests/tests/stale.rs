@@ -72,7 +72,8 @@ fn work_with_a_limit_stops_without_the_hub_also_over_a_restart_and_goes_on_with_
     agent.kill();
     agent.run();
     let status = wait_status(&agent, "nothing is left after a restart", is_stale);
-    assert!(status["unheardS"].as_u64().unwrap() >= 10, "{status}");
+    // It may also say that it does not know for how long.
+    assert!(status["unheardS"].as_u64().is_none_or(|seconds| seconds >= 10), "{status}");
     assert_eq!(agent.state(), state, "it has not run in between");
 
     hub.run();

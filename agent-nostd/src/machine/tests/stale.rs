@@ -254,7 +254,6 @@ fn the_time_of_day_is_written_once_an_hour_at_most() {
 
 #[test]
 fn c23_after_sixty_days_away_what_is_known_runs_and_new_code_waits_for_the_hub() {
-    const DAY: u64 = 24 * 3600;
     let mut rig = running(service(1, 0, "a"));
     cut_off(&mut rig);
     for hour in 0..60 * 24u64 {
