@@ -6,7 +6,7 @@ use std::path::Path;
 use tests::harness::guide;
 
 /// Folders of pages that a reader follows with a terminal.
-const FOLDERS: [&str; 2] = ["docs/tutorials", "docs/howto"];
+const FOLDERS: [&str; 3] = ["docs/tutorials", "docs/howto", "docs/runbooks"];
 
 /// Blocks that no test machine can execute: page and reason, as the page says it.
 const SKIPPED: [(&str, &str); 0] = [];
@@ -28,6 +28,9 @@ macro_rules! guides {
 guides! {
     two_commands: "docs/tutorials/1-two-commands.md",
     write_a_function: "docs/tutorials/2-write-a-function.md",
+    lose_the_network: "docs/tutorials/3-lose-the-network.md",
+    flapping_device: "docs/runbooks/f3-flapping-device.md",
+    network_partition: "docs/runbooks/f5-network-partition.md",
     draw_a_region: "docs/howto/draw-a-region.md",
     external_broker: "docs/howto/external-broker.md",
     join_a_linux_device: "docs/howto/join-linux-device.md",

@@ -421,11 +421,11 @@ fn the_rig_itself_every_way_of_cutting_a_link_cuts_it_and_is_undone() {
 /// N3, C3, C4: a cable that is pulled, and packets that are lost one way only, in networks of the kernel's own.
 fn n3_c3_c4_a_pulled_cable_and_loss_one_way_are_noticed_and_healed(broker: Broker) {
     let directory = tempfile::tempdir().unwrap();
-    let network = Arc::new(Network::new(3));
+    let network = Arc::new(Network::new(5));
     let hub = Hub::start_in(directory.path(), broker, &network);
     let names = ["pulled", "up-lost", "down-lost"];
-    let agents: Vec<Agent> =
-        (0..).zip(names).map(|(number, name)| Agent::join_in(&network, number, directory.path(), &hub, name)).collect();
+    let join = |number, name, case| Agent::join_in((&network, number), directory.path(), &hub, name, case);
+    let agents: Vec<Agent> = (0..).zip(names).map(|(number, name)| join(number, name, name)).collect();
     for name in names {
         hub.deploy(&counting(name), HELLO);
         hub.wait_running(name);
@@ -434,13 +434,17 @@ fn n3_c3_c4_a_pulled_cable_and_loss_one_way_are_noticed_and_healed(broker: Broke
     network.pull(0);
     network.lose(1, Loss::Up);
     network.lose(2, Loss::Down);
-    for name in names {
-        // One that hears nothing goes on speaking until it misses its answers.
-        let begin = Instant::now();
-        wait_until(&format!("the hub misses {name}"), || {
-            if is_online(&hub, name) { Err(begin.elapsed()) } else { Ok(()) }
-        });
-    }
+    side_by_side(&[
+        ("c3 exclusive", &|| c3_exclusive_work_moves_and_never_runs_twice(&hub, &network, &join)),
+        ("c4", &|| {
+            for name in names {
+                // One that hears nothing goes on speaking until it misses its answers.
+                let begin = Instant::now();
+                let missed = || if is_online(&hub, name) { Err(begin.elapsed()) } else { Ok(()) };
+                wait_until(&format!("the hub misses {name}"), missed);
+            }
+        }),
+    ]);
     let then: Vec<_> = agents.iter().map(Agent::state).collect();
     wait_until("all functions count on, out of everybody's reach", || {
         let are_same = agents.iter().zip(&then).any(|(agent, then)| agent.state() == *then);
@@ -454,6 +458,38 @@ fn n3_c3_c4_a_pulled_cable_and_loss_one_way_are_noticed_and_healed(broker: Broke
         assert_ran_on_and_all_was_told(&hub, name, name, begin);
         assert_never_restarted(&hub, name);
     }
+}
+
+/// C3: the holder of a lease is cut off. It stops by itself, and only then another one begins.
+fn c3_exclusive_work_moves_and_never_runs_twice(
+    hub: &Hub,
+    network: &Network,
+    join: &dyn Fn(usize, &'static str, &'static str) -> Agent,
+) {
+    const PAIR: [(usize, &str); 2] = [(3, "pump-a"), (4, "pump-b")];
+    let agents = PAIR.map(|(number, name)| join(number, name, "pump"));
+    let exclusive = json!({"exclusive": {"lease": "15s"}});
+    let pump = Workload::new("pump").every("200ms").placed(json!({"labels": {"case": "pump"}})).partition(exclusive);
+    hub.deploy(&pump, HELLO);
+    let home = hub.wait_running("pump")["status"]["devices"][0]["device"].clone();
+    let [holder, spare] = if home == PAIR[0].1 { [0, 1] } else { [1, 0] };
+    wait_until("the holder runs", || agents[holder].state_written_at().ok_or(PAIR[holder]));
+    assert_eq!(agents[spare].state_written_at(), None);
+    network.pull(PAIR[holder].0);
+    // Each tick is a write. Lines would not do: their times count from when they were sent, and some are under way for long.
+    let first =
+        wait_until("the other one runs", || agents[spare].state_written_at().ok_or_else(|| hub.workload("pump")));
+    let last = agents[holder].state_written_at().unwrap();
+    assert!(last < first, "{} still ran when {} began", PAIR[holder].1, PAIR[spare].1);
+    let_pass(SECOND);
+    assert_eq!(agents[holder].state_written_at(), Some(last), "it has stopped");
+    network.plug(PAIR[holder].0);
+    wait_until("the former holder has heard that it holds nothing", || {
+        let device = hub.get(&format!("/v1/devices/{}", PAIR[holder].1));
+        let is_free = device["status"]["workloads"].as_array().is_some_and(Vec::is_empty);
+        if is_free && device["status"]["revision"]["synced"] == true { Ok(()) } else { Err(device) }
+    });
+    assert!(agents[holder].state_written_at().is_none_or(|at| at == last), "it has not begun again");
 }
 
 fn n6_n7_c1_c2_every_reconnect_is_clean_and_a_hub_or_broker_that_is_gone_is_not_missed(broker: Broker) {

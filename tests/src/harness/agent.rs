@@ -5,6 +5,7 @@ use super::{Hub, program, wait_until};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// A joined agent on its own data directory. Killed when dropped.
 pub struct Agent {
@@ -29,10 +30,10 @@ impl Agent {
         Self::enrol_from(None, directory, token, name, place)
     }
 
-    /// Joins and runs in the network of this number.
-    pub fn join_in(network: &Arc<Network>, number: usize, directory: &Path, hub: &Hub, name: &str) -> Self {
-        let network = Some((Arc::clone(network), number));
-        let mut agent = Self::enrol_from(network, directory, &hub.join_token_for(name), name, (8.6821, 50.1109));
+    /// Joins and runs in the network of this number, with the label `case=<case>`.
+    pub fn join_in(network: (&Arc<Network>, usize), directory: &Path, hub: &Hub, name: &str, case: &str) -> Self {
+        let network = Some((Arc::clone(network.0), network.1));
+        let mut agent = Self::enrol_from(network, directory, &hub.join_token_for(case), name, (8.6821, 50.1109));
         agent.run();
         hub.wait_online(name);
         agent
@@ -134,6 +135,12 @@ impl Agent {
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.data.join("agent.log")).unwrap_or_default()
+    }
+
+    /// When a function of this device has last written what it remembers, by the clock of this machine.
+    pub fn state_written_at(&self) -> Option<SystemTime> {
+        let files = self.state().into_iter();
+        files.filter_map(|(path, _)| std::fs::metadata(path).ok()?.modified().ok()).max()
     }
 
     /// Every file of the durable state of functions, with its bytes: changes when a function's state does.
