@@ -14,12 +14,11 @@ use crate::commit::{AuditEntry, LeaseRow, Write};
 use crate::model::{LeaseState, LeaseStatus, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use wire::event::Event;
 use wire::grant::{Grant, Released};
 use wire::lease::regrant_ms;
 use wire::topic::Down;
 use wire::transfer::{Need, Want};
-use wire::{BootId, DeviceId, Fence, Nonce, Order, Revision, WorkloadId};
+use wire::{BootId, DeviceId, Fence, Nonce, Order, WorkloadId};
 
 /// Questions of one device that are looked at, per second and at once: a full device on the shortest leases asks less.
 pub const NEEDS_PER_SECOND: u64 = 32;
@@ -34,9 +33,6 @@ const NEED_FRESH: Duration = Duration::from_secs(30);
 const ANSWERED_MAX: usize = 8;
 /// When the database is behind, or its queue full.
 const RETRY: Duration = Duration::from_secs(1);
-/// Events about refused fences, per second and at once.
-const FENCED_TOLD_PER_SECOND: u64 = 1;
-const FENCED_TOLD_BURST: u64 = 8;
 const ACTOR: &str = "system:lease";
 
 /// A question that waits for its answer.
@@ -59,13 +55,7 @@ struct Soft {
     batch: u64,
     /// Its entry in `due`.
     due: Option<Instant>,
-    /// The highest fence of an earlier life of this hub that was seen in an event.
-    seen: Option<Fence>,
 }
-
-/// An event whose sender has lost its right, or never had one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused;
 
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,18 +73,20 @@ pub(super) struct Leases {
     due: BTreeSet<(Instant, u32)>,
     is_started: bool,
     /// Of the last batch in the database when this hub started: what it knew then.
-    sequence_loaded: u64,
+    pub(super) sequence_loaded: u64,
     /// The highest fence that is durable.
-    issued: Fence,
+    pub(super) issued: Fence,
     /// The highest that the broker has taken over, in this life of the hub.
-    witnessed: Fence,
+    pub(super) witnessed: Fence,
     /// Words on their way to the broker.
-    flights: BTreeMap<u64, Fence>,
+    pub(super) flights: BTreeMap<u64, Fence>,
     /// The broker knows a fence that this database does not.
-    pub is_witness_above: bool,
+    pub(super) is_witness_above: bool,
+    /// By workload, the highest fence of an earlier life of this hub that was seen in an event and is not in the database.
+    pub(super) seen: BTreeMap<u32, Fence>,
     /// Somebody waits for `may_grant`.
     is_blocked: bool,
-    told: Bucket,
+    pub(super) told: Bucket,
     pub counts: LeaseCounts,
 }
 
@@ -156,6 +148,7 @@ impl Leases {
     }
 
     fn forget(&mut self, workload: u32) {
+        self.seen.remove(&workload);
         if let Some(due) = self.soft.remove(&workload).and_then(|soft| soft.due) {
             self.due.remove(&(due, workload));
         }
@@ -167,33 +160,6 @@ impl Leases {
 }
 
 impl Engine {
-    /// What the broker has kept of the fences of earlier lives. A word above the database means that it was restored from a
-    /// backup: devices may run under fences that it does not know.
-    pub(super) fn witness_seen(&mut self, now: Now, witness: Order) {
-        // What this life of the hub issued is never above; of an earlier one the database knows the batch.
-        let is_above = Fence(witness) > self.leases.issued
-            && (witness.incarnation() >= self.incarnation || witness.counter() > self.leases.sequence_loaded);
-        // It is never lowered, or the next start would not see it.
-        self.leases.issued = self.leases.issued.max(Fence(witness));
-        let is_known = self.state.recovery.as_ref().is_some_and(|row| row.covers(Revision(witness)));
-        if is_above && !is_known && !self.leases.is_witness_above {
-            self.leases.is_witness_above = true;
-            let text = format!(
-                "the broker has seen fence {witness}, which this database has not issued: was it restored from a backup? \
-                 Nothing exclusive is granted for as long as a lease can last"
-            );
-            self.tell(now, Draft::hub("FenceAhead", text));
-        }
-    }
-
-    /// The broker has taken over a word about fences.
-    pub(super) fn witness_acknowledged(&mut self, now: Now, publication: u64) -> bool {
-        let Some(fence) = self.leases.flights.remove(&publication) else { return false };
-        self.leases.witnessed = self.leases.witnessed.max(fence);
-        self.leases_try_all(now);
-        true
-    }
-
     /// What may still be running from before this start counts as granted now.
     pub(super) fn leases_start(&mut self, now: Now) {
         if self.leases.is_started {
@@ -224,7 +190,7 @@ impl Engine {
         }
     }
 
-    fn leases_try_all(&mut self, now: Now) {
+    pub(super) fn leases_try_all(&mut self, now: Now) {
         let asked = self.leases.soft.iter().filter(|(_, soft)| soft.asked.is_some());
         let asked: Vec<u32> = asked.map(|(workload, _)| *workload).collect();
         for workload in asked {
@@ -308,7 +274,7 @@ impl Engine {
         AuditEntry { time_ms: now.wall_ms, actor: ACTOR.to_owned(), action, object, before: None, after: None }
     }
 
-    fn holder_name(&self, device: DeviceId) -> String {
+    pub(super) fn holder_name(&self, device: DeviceId) -> String {
         let known = self.state.devices.index_of(device).and_then(|index| self.state.devices.get(index));
         known.map_or_else(|| device.text().as_str().to_owned(), |known| known.keys.name.clone())
     }
@@ -330,12 +296,12 @@ impl Engine {
     }
 
     /// How long the present manifest grants; `None` if it is not exclusive, or gone.
-    fn lease_ms(&self, workload: u32) -> Option<u64> {
+    pub(super) fn lease_ms(&self, workload: u32) -> Option<u64> {
         let stored = self.state.objects.get(self.state.workloads.get(&workload)?)?;
         stored.workload()?.spec.partition.lease().map(|lease| lease.0)
     }
 
-    fn is_assigned(&self, index: u32, workload: u32) -> bool {
+    pub(super) fn is_assigned(&self, index: u32, workload: u32) -> bool {
         self.state.holders.get(&workload).is_some_and(|holders| holders.contains(&index))
     }
 
@@ -539,48 +505,6 @@ impl Engine {
         let text = format!("{name} has stopped it and gave its lease back (fence {})", row.fence.0);
         self.tell_lease(now, "LeaseReleased", row.workload, &name, text);
         self.lease_try(now, row.workload);
-    }
-
-    /// Whether an event may go on, and under which fence: of leased work, only from whoever holds the present lease. A device
-    /// that was granted something in an earlier life of this hub, which the database has forgotten, counts until it grants anew.
-    pub(super) fn fence_of(&mut self, index: u32, event: &Event<'_>) -> Result<Option<Fence>, Refused> {
-        let workload = event.workload.0;
-        if self.lease_ms(workload).is_none() {
-            return Ok(None);
-        }
-        let fence = event.fence.ok_or(Refused)?;
-        let row = self.state.leases.get(&workload).cloned();
-        let id = self.state.devices.get(index).map(|device| device.id()).ok_or(Refused)?;
-        let seen = self.leases.soft.get(&workload).and_then(|soft| soft.seen);
-        let floor = row.as_ref().map(|row| row.fence).max(seen);
-        if floor.is_some_and(|floor| fence < floor) {
-            return Err(Refused);
-        }
-        if row.is_some_and(|row| (row.device, row.fence) == (id, fence)) {
-            return Ok(Some(fence));
-        }
-        if fence.0.incarnation() >= self.incarnation || !self.is_assigned(index, workload) {
-            return Err(Refused);
-        }
-        self.leases.soft.entry(workload).or_default().seen = Some(fence);
-        Ok(Some(fence))
-    }
-
-    pub(super) fn tell_fenced(&mut self, now: Now, index: u32, event: &Event<'_>) {
-        self.leases.counts.fenced += 1;
-        if !self.leases.told.take(now.monotonic, FENCED_TOLD_PER_SECOND, FENCED_TOLD_BURST) {
-            return;
-        }
-        let Some(device) = self.state.devices.get(index) else { return };
-        let Some(key) = self.state.workloads.get(&event.workload.0) else { return };
-        let what = event.fence.map_or_else(|| "without a fence".to_owned(), |fence| format!("with fence {}", fence.0));
-        let now_held = self.state.leases.get(&event.workload.0).map_or_else(
-            || "nothing was granted".to_owned(),
-            |row| format!("{} is granted to {}", row.fence.0, self.holder_name(row.device)),
-        );
-        let name = device.keys.name.clone();
-        let text = format!("an event {what} was refused: {now_held}");
-        self.tell(now, Draft::warning("Fenced", key, text).on(&name));
     }
 
     /// Whether what a boot reports of a workload counts: of exclusive work, only from the holder of the lease.

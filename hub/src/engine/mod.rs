@@ -13,6 +13,7 @@ mod device_change;
 mod dispatch;
 mod event;
 mod explain;
+mod fence;
 mod join;
 mod lease;
 mod liveness;

@@ -6,7 +6,7 @@
 
 use super::Engine;
 use super::device::{Presence, Talk};
-use super::lease::Refused;
+use super::fence::Refused;
 use super::port::Now;
 use super::session::live_frame;
 use std::collections::BTreeSet;

@@ -364,8 +364,12 @@ fn answers() -> Vec<Limit> {
 }
 
 fn objects() -> Vec<Limit> {
-    use crate::model::{ANNOTATION_BYTES_MAX, FIELD_ERRORS_MAX, LABELS_MAX, managed};
+    use crate::model::{
+        ANNOTATION_BYTES_MAX, FIELD_ERRORS_MAX, GRACE_MS, LABELS_MAX, LEASE_MS, STOP_AFTER_MS, Span, managed,
+    };
     let labels = "labels_and_annotations_have_their_limits";
+    let partition = "what_cannot_be_kept_is_refused_where_it_is_written";
+    let span = |range: std::ops::RangeInclusive<u64>| format!("{} to {}", Span(*range.start()), Span(*range.end()));
     vec![
         limit("name", bytes(wire::limits::NAME_BYTES_MAX), "422", "INVALID", labels),
         limit("labels, and annotations, of one object", LABELS_MAX, "422", "INVALID", labels),
@@ -399,6 +403,9 @@ fn objects() -> Vec<Limit> {
             "LIMIT_REACHED",
             "there_are_so_many_join_tokens_and_not_one_more",
         ),
+        limit("`partition.exclusive.lease`", span(LEASE_MS), "422", "INVALID", partition),
+        limit("`partition.stopAfter`, `onStale.after`", span(STOP_AFTER_MS), "422", "INVALID", partition),
+        limit("`partition.grace`", span(GRACE_MS), "422", "INVALID", partition),
         limit("rejected keys", REJECTIONS_MAX, "409", "LIMIT_REACHED", "rejections_have_a_limit"),
     ]
 }
@@ -418,6 +425,20 @@ fn inside() -> Vec<Limit> {
             "503",
             "BUSY",
             "so_many_changes_wait_for_the_disk_and_then_they_are_refused",
+        ),
+        limit(
+            "exclusive workloads with a lease, and those that are gone and may still run",
+            crate::engine::LEASES_MAX,
+            "no further one is granted",
+            "",
+            "leases_have_a_limit",
+        ),
+        limit(
+            "questions of one device about leases",
+            format!("{} a second, {} at once", crate::engine::NEEDS_PER_SECOND, crate::engine::NEEDS_BURST),
+            "they are counted as refused",
+            "",
+            "questions_of_one_device_have_a_limit",
         ),
         limit(
             "answers that wait for one change",

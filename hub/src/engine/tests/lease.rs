@@ -526,6 +526,31 @@ fn c8_only_events_of_the_present_lease_reach_others() {
 }
 
 #[test]
+fn c8_a_right_that_the_database_has_forgotten_counts_until_there_is_a_new_one() {
+    let (mut world, mut first, mut second) = pair();
+    world.run("listener", json!({"on": ["gw-2"]})).unwrap();
+    second.accept(&world);
+    let (_, old) = ask_until_granted(&mut world, &mut first);
+    world.writer.database.leases.clear();
+    world.restart();
+    first.hello(&mut world, false).unwrap();
+    second.hello(&mut world, false).unwrap();
+    second.heartbeat(&mut world, true);
+    let from = world.sent.len();
+    let order = |incarnation, counter| Some(Fence(Order::new(incarnation, counter).unwrap()));
+    let counter = old.fence.0.counter();
+    first.emit_as(&mut world, 1, "alarm/a", 1, order(1, counter));
+    assert_eq!(second.inputs(&world, from).len(), 1);
+    first.emit_as(&mut world, 2, "alarm/a", 1, order(1, counter - 1));
+    second.emit_as(&mut world, 1, "alarm/a", 1, order(1, counter));
+    first.emit_as(&mut world, 3, "alarm/a", 1, order(2, counter));
+    assert_eq!(second.inputs(&world, from).len(), 1, "lower, of a device without the work, of this life of the hub");
+    ask_until_granted(&mut world, &mut first);
+    first.emit_as(&mut world, 4, "alarm/a", 1, order(1, counter));
+    assert_eq!(second.inputs(&world, from).len(), 1, "there is a new one");
+}
+
+#[test]
 fn c8_what_runs_without_the_lease_does_not_count_as_running() {
     let (mut world, mut first, _second) = pair();
     let running = [Double::entry(1, 1, State::Running, Reason::NONE, "")];
