@@ -32,6 +32,7 @@ guides! {
     flapping_device: "docs/runbooks/f3-flapping-device.md",
     network_partition: "docs/runbooks/f5-network-partition.md",
     draw_a_region: "docs/howto/draw-a-region.md",
+    exclusive_work: "docs/howto/exclusive-work.md",
     external_broker: "docs/howto/external-broker.md",
     join_a_linux_device: "docs/howto/join-linux-device.md",
     own_ca: "docs/howto/own-ca.md",
