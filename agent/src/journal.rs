@@ -27,6 +27,7 @@ pub struct Values {
     pub boot: Option<Vec<u8>>,
     pub attempts: Option<Vec<u8>>,
     pub clock: Option<Vec<u8>>,
+    pub alarms: Option<Vec<u8>>,
 }
 
 const fn key_name(key: JournalKey) -> &'static str {
@@ -36,6 +37,7 @@ const fn key_name(key: JournalKey) -> &'static str {
         JournalKey::Boot => "boot",
         JournalKey::Attempts => "attempts",
         JournalKey::Clock => "clock",
+        JournalKey::Alarms => "alarms",
     }
 }
 
@@ -74,6 +76,7 @@ impl Journal {
                 JournalKey::Boot => values.boot = value,
                 JournalKey::Attempts => values.attempts = value,
                 JournalKey::Clock => values.clock = value,
+                JournalKey::Alarms => values.alarms = value,
             }
         }
         Ok((journal, values))

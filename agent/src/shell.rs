@@ -52,6 +52,12 @@ const PACKET_BYTES_MAX: usize = FRAME_BYTES_MAX + MQTT_TOPIC_BYTES_MAX + 64;
 const LOGS_BYTES: usize = 64 * 1024;
 /// Events until they are acknowledged.
 const EVENTS_BYTES: usize = 256 * 1024;
+/// Alarms until the hub has taken them. The whole ring is written for each, so it is short.
+const ALARMS_BYTES: usize = 16 * 1024;
+/// The latest value of each key that functions report.
+const STATES_BYTES: usize = 32 * 1024;
+/// Measured values until they are told: hours of a connection that is away.
+const METRICS_BYTES: usize = 256 * 1024;
 /// Messages on their way to functions.
 const INPUTS_BYTES: usize = 64 * 1024;
 /// Events of the link that wait for the loop; then the link reads no more.
@@ -222,7 +228,8 @@ fn capabilities(parts: &Parts) -> Capabilities<'static> {
         interfaces: CapabilitySet::LOG
             .union(CapabilitySet::EMIT)
             .union(CapabilitySet::STATE)
-            .union(CapabilitySet::RANDOM),
+            .union(CapabilitySet::RANDOM)
+            .union(CapabilitySet::TELEMETRY),
         records: u16::try_from(SLOTS).unwrap_or(u16::MAX),
         body_bytes: u32::try_from(BODY_BYTES_MAX).unwrap_or(u32::MAX),
         memory_bytes: parts.memory_bytes,
@@ -236,6 +243,9 @@ struct Memory {
     outgoing: Vec<u8>,
     logs: Vec<u8>,
     events: Vec<u8>,
+    alarms: Vec<u8>,
+    states: Vec<u8>,
+    metrics: Vec<u8>,
     inputs: Vec<u8>,
 }
 
@@ -246,6 +256,9 @@ impl Memory {
             outgoing: vec![0; FRAME_BYTES_MAX.max(OUTGOING_BYTES_MIN)],
             logs: vec![0; LOGS_BYTES],
             events: vec![0; EVENTS_BYTES],
+            alarms: vec![0; ALARMS_BYTES],
+            states: vec![0; STATES_BYTES],
+            metrics: vec![0; METRICS_BYTES],
             inputs: vec![0; INPUTS_BYTES],
         }
     }
@@ -259,6 +272,9 @@ impl Memory {
             outgoing: &mut self.outgoing,
             logs: &mut self.logs,
             events: &mut self.events,
+            alarms: &mut self.alarms,
+            states: &mut self.states,
+            metrics: &mut self.metrics,
             inputs: &mut self.inputs,
         }
     }
@@ -271,6 +287,7 @@ fn restored(values: &Values) -> Restored<'_> {
         boot: values.boot.as_deref(),
         attempts: values.attempts.as_deref(),
         clock: values.clock.as_deref(),
+        alarms: values.alarms.as_deref(),
     }
 }
 
@@ -506,6 +523,10 @@ async fn turn(machine: &mut Machine<'_, SLOTS>, shell: &mut Shell, ears: &mut Ea
 const fn is_accepted(key: JournalKey) -> bool {
     match key {
         JournalKey::Accepted => true,
-        JournalKey::LastGood | JournalKey::Boot | JournalKey::Attempts | JournalKey::Clock => false,
+        JournalKey::LastGood
+        | JournalKey::Boot
+        | JournalKey::Attempts
+        | JournalKey::Clock
+        | JournalKey::Alarms => false,
     }
 }

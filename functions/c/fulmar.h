@@ -79,8 +79,17 @@ FULMAR_IMPORT(freshness) int64_t fulmar_freshness(void);
 /* 1: the hub was not heard for so long that the function is to do less than usual; else 0. */
 FULMAR_IMPORT(degraded) int32_t fulmar_degraded(void);
 
+/* Raises an alarm: kept on the device, over resets, until the hub has taken it; refused and counted without room. Reports a
+ * state: the latest text of a key is what counts. Keeps a measured value, value * 10^scale; the oldest give way. A key is of
+ * letters, digits, '.', '_', '-' and '/'. They need the capability `telemetry`. */
+FULMAR_IMPORT(alarm) int32_t fulmar_alarm(const void *key, uint32_t key_len, const void *text, uint32_t len);
+FULMAR_IMPORT(report) int32_t fulmar_report(const void *key, uint32_t key_len, const void *text, uint32_t len);
+FULMAR_IMPORT(measure) int32_t fulmar_measure(const void *key, uint32_t key_len, int64_t value, int32_t scale);
+
 /* The same for string literals and arrays, whose length the compiler knows. */
 #define fulmar_log_text(level, literal) fulmar_log((level), "" literal, sizeof(literal) - 1)
+#define fulmar_alarm_text(key, literal) fulmar_alarm("" key, sizeof(key) - 1, "" literal, sizeof(literal) - 1)
+#define fulmar_report_text(key, literal) fulmar_report("" key, sizeof(key) - 1, "" literal, sizeof(literal) - 1)
 #define fulmar_emit_text(topic, literal) fulmar_emit("" topic, sizeof(topic) - 1, "" literal, sizeof(literal) - 1)
 
 #endif

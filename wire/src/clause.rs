@@ -31,6 +31,8 @@ pub struct FunctionLimits {
     pub log_bytes: u32,
     pub emit_bytes: u32,
     pub state_bytes: u32,
+    /// Of alarms, states and metrics in one activation, keys included.
+    pub sample_bytes: u32,
 }
 
 /// How often, and how, a failing component is tried again.

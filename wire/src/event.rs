@@ -1,8 +1,8 @@
-//! What workloads say: logs, emitted events, samples; and what they are told: input. Each class has its own sequence.
+//! What workloads say: logs and emitted events; and what they are told: input. Each class has its own sequence.
 use crate::codec::{Reader, WireError, Writer, bounded, bounded_text};
 use crate::frame::{Body, Kind};
 use crate::id::{Fence, Session, WorkloadId};
-use crate::limits::{EVENT_BYTES_MAX, LOG_RECORDS_MAX, LOG_TEXT_BYTES_MAX, NAME_BYTES_MAX, TOPIC_BYTES_MAX};
+use crate::limits::{EVENT_BYTES_MAX, LOG_RECORDS_MAX, LOG_TEXT_BYTES_MAX, TOPIC_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
 /// Severity, as the field orders it.
@@ -120,27 +120,6 @@ impl Body for Input<'_> {
     fn check(&self) -> Result<(), WireError> {
         bounded_text(self.topic, TOPIC_BYTES_MAX)?;
         bounded(self.payload, EVENT_BYTES_MAX).map(|_| ())
-    }
-}
-
-/// A measured value: `value * 10^scale`, because floats never cross the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample<'a> {
-    pub session: Session,
-    pub sequence: u32,
-    pub workload: WorkloadId,
-    pub component: u8,
-    pub uptime_ms: u64,
-    pub key: &'a str,
-    pub value: i64,
-    pub scale: i8,
-}
-
-impl Body for Sample<'_> {
-    const KIND: Kind = Kind::Sample;
-
-    fn check(&self) -> Result<(), WireError> {
-        bounded_text(self.key, NAME_BYTES_MAX).map(|_| ())
     }
 }
 

@@ -21,6 +21,7 @@ pub enum Kind {
     Command = 7,
     Report = 8,
     Refusal = 9,
+    Taken = 10,
     Hello = 32,
     Heartbeat = 33,
     Status = 34,
@@ -38,7 +39,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind of this version, for tests and counters.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Desired,
         Self::Trust,
         Self::Fresh,
@@ -48,6 +49,7 @@ impl Kind {
         Self::Command,
         Self::Report,
         Self::Refusal,
+        Self::Taken,
         Self::Hello,
         Self::Heartbeat,
         Self::Status,

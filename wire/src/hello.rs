@@ -21,12 +21,14 @@ pub enum ResetCause {
     ProcessStart,
 }
 
-/// What was lost on the device since boot, by class of message.
+/// What was lost on the device, by class of message: since boot, but for alarms, which are counted since their ring was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossCounters {
     pub events: u32,
-    pub samples: u32,
     pub logs: u32,
+    pub alarms: u32,
+    pub states: u32,
+    pub metrics: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

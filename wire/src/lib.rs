@@ -25,6 +25,7 @@ pub mod lease;
 pub mod limits;
 pub mod position;
 pub mod record;
+pub mod sample;
 pub mod sign;
 pub mod status;
 pub mod topic;

@@ -16,6 +16,10 @@ pub const EVENT_BYTES_MAX: usize = 1024;
 pub const LOG_TEXT_BYTES_MAX: usize = 256;
 /// Records in one log frame.
 pub const LOG_RECORDS_MAX: usize = 64;
+/// Records in one frame of samples.
+pub const SAMPLES_MAX: usize = 16;
+/// Text bytes of an alarm or of a reported state.
+pub const SAMPLE_TEXT_BYTES_MAX: usize = 128;
 /// Bytes of a human-readable detail in a status entry or a command's result.
 pub const DETAIL_BYTES_MAX: usize = 96;
 /// Bytes of a calendar expression.
@@ -77,3 +81,4 @@ const _: () = assert!(TOPIC_BYTES_MAX + EVENT_BYTES_MAX + 64 <= BODY_BYTES_MAX_S
 const _: () = assert!(CONFIG_INLINE_BYTES_MAX <= CLAUSE_BYTES_MAX && CLAUSE_BYTES_MAX <= CLAUSES_BYTES_MAX);
 const _: () = assert!(BODY_INLINE_BYTES_MAX <= BODY_BYTES_MAX && BODY_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(LOG_RECORDS_MAX * (LOG_TEXT_BYTES_MAX + 24) <= FRAME_BYTES_MAX);
+const _: () = assert!(SAMPLES_MAX * (NAME_BYTES_MAX + SAMPLE_TEXT_BYTES_MAX + 48) <= FRAME_BYTES_MAX);

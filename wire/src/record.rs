@@ -34,6 +34,8 @@ impl CapabilitySet {
     pub const EMIT: Self = Self(1 << 1);
     pub const STATE: Self = Self(1 << 2);
     pub const RANDOM: Self = Self(1 << 3);
+    /// Alarms, states and metrics.
+    pub const TELEMETRY: Self = Self(1 << 4);
     pub const GPIO: Self = Self(1 << 8);
     pub const ADC: Self = Self(1 << 9);
     pub const I2C: Self = Self(1 << 10);

@@ -70,17 +70,25 @@ pub enum Import {
     Freshness,
     /// `degraded()`
     Degraded,
+    /// `alarm(key_ptr, key_len, ptr, len)`
+    Alarm,
+    /// `report(key_ptr, key_len, ptr, len)`
+    Report,
+    /// `measure(key_ptr, key_len, value: i64, scale)`
+    Measure,
 }
 
 /// Most parameters that an import has.
 pub(super) const PARAMS_MAX: usize = 4;
 
-/// The facts of one import. All parameters are `i32`.
+/// The facts of one import. All parameters are `i32`, but one of 64 bits where `long` says so.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ImportSpec {
     pub import: Import,
     pub name: &'static str,
     pub params: usize,
+    /// The parameter that is an `i64`.
+    pub long: Option<usize>,
     pub result: ValType,
     pub needs: Capabilities,
     pub uses_memory: bool,
@@ -88,16 +96,16 @@ pub(super) struct ImportSpec {
 
 /// One row of the table.
 const fn spec(import: Import, name: &'static str, params: usize, needs: Capabilities, uses_memory: bool) -> ImportSpec {
-    ImportSpec { import, name, params, result: ValType::I32, needs, uses_memory }
+    ImportSpec { import, name, params, long: None, result: ValType::I32, needs, uses_memory }
 }
 
 /// One row of the table for a number of 64 bits that takes no arguments.
 const fn wide(import: Import, name: &'static str, needs: Capabilities) -> ImportSpec {
-    ImportSpec { import, name, params: 0, result: ValType::I64, needs, uses_memory: false }
+    ImportSpec { import, name, params: 0, long: None, result: ValType::I64, needs, uses_memory: false }
 }
 
 /// The whole import surface.
-pub(super) const IMPORTS: [ImportSpec; 17] = [
+pub(super) const IMPORTS: [ImportSpec; 20] = [
     spec(Import::Log, "log", 3, Capabilities::NONE, true),
     spec(Import::Emit, "emit", 4, Capabilities::EMIT, true),
     spec(Import::InputLen, "input_len", 0, Capabilities::NONE, false),
@@ -115,9 +123,18 @@ pub(super) const IMPORTS: [ImportSpec; 17] = [
     wide(Import::Fence, "fence", Capabilities::NONE),
     wide(Import::Freshness, "freshness", Capabilities::NONE),
     spec(Import::Degraded, "degraded", 0, Capabilities::NONE, false),
+    spec(Import::Alarm, "alarm", 4, Capabilities::TELEMETRY, true),
+    spec(Import::Report, "report", 4, Capabilities::TELEMETRY, true),
+    ImportSpec { long: Some(2), ..spec(Import::Measure, "measure", 4, Capabilities::TELEMETRY, true) },
 ];
 
 impl ImportSpec {
+    /// Types of its parameters.
+    pub fn param_types(&self) -> impl ExactSizeIterator<Item = ValType> + use<> {
+        let long = self.long;
+        (0..self.params).map(move |at| if long == Some(at) { ValType::I64 } else { ValType::I32 })
+    }
+
     /// The row of the import with this name.
     pub fn by_name(name: &str) -> Option<&'static ImportSpec> {
         IMPORTS.iter().find(|spec| spec.name == name)

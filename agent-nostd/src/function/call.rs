@@ -5,15 +5,18 @@
 
 use super::abi::{ERR_BOUNDS, ERR_CAPABILITY, ERR_INVALID, ERR_QUOTA, ERR_TOO_LONG, ERR_UNKNOWN, Import, PARAMS_MAX};
 use super::error::TrapCause;
-use super::host::{EmitError, Host, Level};
+use super::host::{EmitError, Host, Level, TellError};
 use super::limits::{HOST_CALLS_GROSS_FACTOR, Limits, STATE_KEY_BYTES};
 use super::state::Overlay;
+use crate::machine::port::Telling;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 use wasmi::Val;
 use wasmi::errors::HostError;
+use wire::limits::{NAME_BYTES_MAX, SAMPLE_TEXT_BYTES_MAX};
+use wire::sample::is_key;
 
 /// A call of the guest to the host, on its way out of the interpreter.
 ///
@@ -23,6 +26,8 @@ use wasmi::errors::HostError;
 pub(super) struct HostCall {
     pub import: Import,
     pub args: [i32; PARAMS_MAX],
+    /// The parameter of 64 bits, of an import that has one.
+    pub long: i64,
     pub wide: bool,
 }
 
@@ -43,6 +48,8 @@ pub(super) struct Ledger {
     calls: u32,
     log_bytes: u32,
     emit_bytes: u32,
+    sample_bytes: u32,
+    alarms: u32,
 }
 
 /// The part of memory that a guest means, if it lies inside.
@@ -185,6 +192,19 @@ impl Ledger {
                 host.random(out).map_err(|_| ERR_UNKNOWN)?;
                 answer(out.len())?
             }
+            Import::Alarm => {
+                let (key, text) = (key(bytes(a, b, memory)?)?, text(bytes(c, d, memory)?)?);
+                self.tell(&Telling::Alarm { key, text }, host, limits)?
+            }
+            Import::Report => {
+                let (key, text) = (key(bytes(a, b, memory)?)?, text(bytes(c, d, memory)?)?);
+                self.tell(&Telling::State { key, text }, host, limits)?
+            }
+            Import::Measure => {
+                let scale = i8::try_from(d).map_err(|_| ERR_INVALID)?;
+                let key = key(bytes(a, b, memory)?)?;
+                self.tell(&Telling::Metric { key, value: call.long, scale }, host, limits)?
+            }
         };
         Ok(i64::from(result))
     }
@@ -194,6 +214,18 @@ impl Ledger {
         spend(&mut self.log_bytes, text.len(), limits.log_line_bytes, limits.log_bytes_per_activation)?;
         host.log(level, text);
         Ok(0)
+    }
+
+    fn tell(&mut self, telling: &Telling<'_>, host: &mut dyn Host, limits: &Limits) -> Result<i32, i32> {
+        let len = match *telling {
+            Telling::Alarm { key, text } | Telling::State { key, text } => key.len() + text.len(),
+            Telling::Metric { key, .. } => key.len() + size_of::<i64>(),
+        };
+        if matches!(telling, Telling::Alarm { .. }) {
+            spend(&mut self.alarms, 1, 1, limits.alarms_per_activation)?;
+        }
+        spend(&mut self.sample_bytes, len, limits.sample_bytes_per_activation, limits.sample_bytes_per_activation)?;
+        host.tell(telling).map(|()| 0).map_err(|TellError| ERR_QUOTA)
     }
 
     fn emit(&mut self, topic: &[u8], payload: &[u8], host: &mut dyn Host, limits: &Limits) -> Result<i32, i32> {
@@ -212,6 +244,22 @@ impl Ledger {
             Err(EmitError::Topic) => Err(ERR_CAPABILITY),
         }
     }
+}
+
+/// A key of an alarm, a state or a metric.
+fn key(bytes: &[u8]) -> Result<&str, i32> {
+    if bytes.len() > NAME_BYTES_MAX {
+        return Err(ERR_TOO_LONG);
+    }
+    core::str::from_utf8(bytes).ok().filter(|key| is_key(key)).ok_or(ERR_INVALID)
+}
+
+/// The text of an alarm or a state.
+fn text(bytes: &[u8]) -> Result<&str, i32> {
+    if bytes.len() > SAMPLE_TEXT_BYTES_MAX {
+        return Err(ERR_TOO_LONG);
+    }
+    core::str::from_utf8(bytes).map_err(|_| ERR_INVALID)
 }
 
 /// Whether there are more bytes than `limit`.

@@ -9,11 +9,12 @@ use core::ops::BitOr;
 pub struct Capabilities(u32);
 
 /// Names by bit, for texts.
-const NAMES: [(Capabilities, &str); 7] = [
+const NAMES: [(Capabilities, &str); 8] = [
     (Capabilities::EMIT, "emit"),
     (Capabilities::STATE, "state"),
     (Capabilities::WALL_TIME, "wall-time"),
     (Capabilities::RANDOM, "random"),
+    (Capabilities::TELEMETRY, "telemetry"),
     (Capabilities::GPIO, "gpio"),
     (Capabilities::ADC, "adc"),
     (Capabilities::I2C, "i2c"),
@@ -30,6 +31,8 @@ impl Capabilities {
     pub const WALL_TIME: Self = Self(1 << 2);
     /// May draw random bytes.
     pub const RANDOM: Self = Self(1 << 3);
+    /// May raise alarms, report states and measure.
+    pub const TELEMETRY: Self = Self(1 << 4);
     /// Reserved: digital pins.
     pub const GPIO: Self = Self(1 << 8);
     /// Reserved: analogue inputs.
@@ -37,7 +40,8 @@ impl Capabilities {
     /// Reserved: I2C buses.
     pub const I2C: Self = Self(1 << 10);
     /// Everything that does not touch hardware: the default of a function that names no capabilities.
-    pub const DEFAULT: Self = Self(Self::EMIT.0 | Self::STATE.0 | Self::WALL_TIME.0 | Self::RANDOM.0);
+    pub const DEFAULT: Self =
+        Self(Self::EMIT.0 | Self::STATE.0 | Self::WALL_TIME.0 | Self::RANDOM.0 | Self::TELEMETRY.0);
 
     /// The set with these bits; unknown bits are kept, they grant nothing.
     #[must_use]

@@ -21,10 +21,11 @@ pub struct Grant {
 }
 
 /// Each pair: the bit of the record, the bit of the engine.
-const CAPABILITIES: [(CapabilitySet, Capabilities); 6] = [
+const CAPABILITIES: [(CapabilitySet, Capabilities); 7] = [
     (CapabilitySet::EMIT, Capabilities::EMIT),
     (CapabilitySet::STATE, Capabilities::STATE),
     (CapabilitySet::RANDOM, Capabilities::RANDOM),
+    (CapabilitySet::TELEMETRY, Capabilities::TELEMETRY),
     (CapabilitySet::GPIO, Capabilities::GPIO),
     (CapabilitySet::ADC, Capabilities::ADC),
     (CapabilitySet::I2C, Capabilities::I2C),
@@ -56,6 +57,7 @@ impl Grant {
             limits.log_bytes_per_activation = quotas.log_bytes;
             limits.emit_bytes_per_activation = quotas.emit_bytes;
             limits.state_bytes = quotas.state_bytes;
+            limits.sample_bytes_per_activation = quotas.sample_bytes;
         }
         limits
     }
@@ -91,10 +93,10 @@ mod tests {
                 limits.emit_payload_bytes as usize <= EVENT_BYTES_MAX && limits.topic_bytes as usize <= TOPIC_BYTES_MAX
             );
         }
-        let quotas = FunctionLimits { host_calls: 1, log_bytes: 2, emit_bytes: 3, state_bytes: 4 };
+        let quotas = FunctionLimits { host_calls: 1, log_bytes: 2, emit_bytes: 3, state_bytes: 4, sample_bytes: 5 };
         let limits = Grant { quotas: Some(quotas), ..GRANT }.limits(&Limits::MCU);
         let stated =
             [limits.host_calls_per_activation, limits.log_bytes_per_activation, limits.emit_bytes_per_activation];
-        assert_eq!((stated, limits.state_bytes), ([1, 2, 3], 4));
+        assert_eq!((stated, limits.state_bytes, limits.sample_bytes_per_activation), ([1, 2, 3], 4, 5));
     }
 }

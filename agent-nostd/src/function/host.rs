@@ -3,6 +3,8 @@
 //! Implementations must answer at once and must never call back into the instance. Sizes and quotas are already checked
 //! when a method here is called; a host may still refuse for reasons of its own, such as a full queue.
 
+use crate::machine::port::Telling;
+
 /// How important a log line is. The numbers are the guest's ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -39,6 +41,10 @@ pub enum EmitError {
     Topic,
 }
 
+/// An alarm, a state or a metric was not taken; the loss is counted by the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TellError;
+
 /// The state could not be made durable; nothing of the batch was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommitError;
@@ -63,6 +69,9 @@ pub trait Host {
 
     /// Emit `payload` to `topic`, a non-empty relative topic without wildcards.
     fn emit(&mut self, topic: &str, payload: &[u8]) -> Result<(), EmitError>;
+
+    /// Raise an alarm, report a state or a measured value. Key and text are valid.
+    fn tell(&mut self, telling: &Telling<'_>) -> Result<(), TellError>;
 
     /// The function's configuration.
     fn config(&self) -> &[u8];

@@ -324,13 +324,15 @@ fn store_limits(limits: &Limits) -> StoreLimits {
 
 /// An import that suspends the guest and hands its arguments out.
 fn import(store: &mut Store<StoreLimits>, spec: &'static super::abi::ImportSpec) -> Func {
-    let ty = FuncType::new(core::iter::repeat_n(ValType::I32, spec.params), [spec.result]);
+    let ty = FuncType::new(spec.param_types(), [spec.result]);
     Func::new(store, ty, move |_caller, params, _results| {
         let mut args = [0; PARAMS_MAX];
+        let mut long = 0;
         for (to, from) in args.iter_mut().zip(params) {
             *to = from.i32().unwrap_or(0);
+            long = from.i64().unwrap_or(long);
         }
-        Err(Error::host(HostCall { import: spec.import, args, wide: spec.result == ValType::I64 }))
+        Err(Error::host(HostCall { import: spec.import, args, long, wide: spec.result == ValType::I64 }))
     })
 }
 

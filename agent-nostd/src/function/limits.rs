@@ -62,6 +62,14 @@ pub const EMIT_PAYLOAD_BYTES_MCU: u32 = 512;
 pub const EMIT_BYTES_PER_ACTIVATION: u32 = 32 * 1024;
 /// Bytes emitted in one activation on a microcontroller.
 pub const EMIT_BYTES_PER_ACTIVATION_MCU: u32 = 2 * 1024;
+/// Bytes of alarms, states and metrics in one activation, keys included.
+pub const SAMPLE_BYTES_PER_ACTIVATION: u32 = 4 * 1024;
+/// Bytes of alarms, states and metrics in one activation on a microcontroller.
+pub const SAMPLE_BYTES_PER_ACTIVATION_MCU: u32 = 512;
+/// Alarms in one activation: each is a write to flash.
+pub const ALARMS_PER_ACTIVATION: u32 = 8;
+/// Alarms in one activation on a microcontroller.
+pub const ALARMS_PER_ACTIVATION_MCU: u32 = 2;
 /// Bytes of durable state: the sum of all keys and values.
 pub const STATE_BYTES: u32 = 64 * 1024;
 /// Bytes of durable state on a microcontroller.
@@ -138,6 +146,10 @@ pub struct Limits {
     pub emit_payload_bytes: u32,
     /// Most bytes emitted in one activation, topics included.
     pub emit_bytes_per_activation: u32,
+    /// Most bytes of alarms, states and metrics in one activation, keys included.
+    pub sample_bytes_per_activation: u32,
+    /// Most alarms in one activation.
+    pub alarms_per_activation: u32,
     /// Most bytes of durable state: the sum of all keys and values.
     pub state_bytes: u32,
     /// Most bytes of one value of the state.
@@ -180,6 +192,8 @@ impl Limits {
         log_bytes_per_activation: LOG_BYTES_PER_ACTIVATION,
         emit_payload_bytes: EMIT_PAYLOAD_BYTES,
         emit_bytes_per_activation: EMIT_BYTES_PER_ACTIVATION,
+        sample_bytes_per_activation: SAMPLE_BYTES_PER_ACTIVATION,
+        alarms_per_activation: ALARMS_PER_ACTIVATION,
         state_bytes: STATE_BYTES,
         state_value_bytes: STATE_VALUE_BYTES,
         state_writes_per_activation: STATE_WRITES_PER_ACTIVATION,
@@ -212,6 +226,8 @@ impl Limits {
         log_bytes_per_activation: LOG_BYTES_PER_ACTIVATION_MCU,
         emit_payload_bytes: EMIT_PAYLOAD_BYTES_MCU,
         emit_bytes_per_activation: EMIT_BYTES_PER_ACTIVATION_MCU,
+        sample_bytes_per_activation: SAMPLE_BYTES_PER_ACTIVATION_MCU,
+        alarms_per_activation: ALARMS_PER_ACTIVATION_MCU,
         state_bytes: STATE_BYTES_MCU,
         state_value_bytes: STATE_VALUE_BYTES_MCU,
         state_writes_per_activation: 16,

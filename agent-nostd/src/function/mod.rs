@@ -34,7 +34,7 @@ mod tests;
 pub use capability::Capabilities;
 pub use error::{Export, LimitKind, LoadError, Name, TrapCause};
 pub use grant::Grant;
-pub use host::{CommitError, EmitError, Host, Level, RandomError, StateChange};
+pub use host::{CommitError, EmitError, Host, Level, RandomError, StateChange, TellError};
 pub use instance::{Activation, Instance, Outcome, Refusal};
 pub use limits::Limits;
 pub use module::{Module, ModuleInfo};

@@ -11,7 +11,7 @@ use super::preflight::{Facts, malformed, preflight};
 use super::validate::validate;
 use alloc::vec::Vec;
 use wasmi::errors::{EnforcedLimitsError, ErrorKind, MemoryError};
-use wasmi::{CompilationMode, Config, EnforcedLimits, Engine, ExternType, ValType};
+use wasmi::{CompilationMode, Config, EnforcedLimits, Engine, ExternType};
 
 /// The entry points, in the order of [`super::instance::Instance`]'s table.
 pub(super) const ENTRY_NAMES: [&str; 4] = ["fulmar_start", "fulmar_event", "fulmar_timer", "fulmar_stop"];
@@ -152,11 +152,7 @@ fn imports(module: &wasmi::Module) -> Result<Vec<&'static ImportSpec>, LoadError
             || LoadError::UnknownImport { module: Name::new(import.module()), name: Name::new(import.name()) };
         let spec = known.ok_or_else(unknown)?;
         let fits = match import.ty() {
-            ExternType::Func(ty) => {
-                ty.params().len() == spec.params
-                    && ty.params().iter().all(|param| *param == ValType::I32)
-                    && ty.results() == [spec.result]
-            }
+            ExternType::Func(ty) => ty.params().iter().copied().eq(spec.param_types()) && ty.results() == [spec.result],
             ExternType::Global(_) | ExternType::Memory(_) | ExternType::Table(_) => false,
         };
         if !fits {

@@ -213,6 +213,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
                 self.assign();
             }
             JournalKey::LastGood => self.collect_at = Some(now),
+            JournalKey::Alarms => self.telemetry.saved(now),
             JournalKey::Accepted | JournalKey::Boot | JournalKey::Attempts | JournalKey::Clock => {}
         }
     }
@@ -249,6 +250,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             JournalKey::Boot => self.write_boot(),
             JournalKey::Attempts => self.write_attempts(),
             JournalKey::Clock => self.write_clock(),
+            JournalKey::Alarms => self.write_alarms(now),
         };
         let ticket = self.ticket();
         self.keep.begin(now, key, ticket);

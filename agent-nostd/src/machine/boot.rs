@@ -55,6 +55,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             self.crashes += 1;
             self.keep.change(JournalKey::Boot);
         }
+        if let Some(value) = restored.alarms {
+            self.telemetry.restore(value);
+        }
         self.is_careful = self.crashes >= CRASHES_MAX;
         self.assign();
         if let Some(value) = restored.attempts {

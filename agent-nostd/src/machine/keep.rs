@@ -11,7 +11,7 @@ const RETRY_BASE: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// Stops and new sets first, then what a start waits for.
 const ORDER: [JournalKey; KEYS] =
-    [JournalKey::Accepted, JournalKey::Attempts, JournalKey::Clock, JournalKey::Boot, JournalKey::LastGood];
+    [JournalKey::Accepted, JournalKey::Attempts, JournalKey::Clock, JournalKey::Boot, JournalKey::Alarms, JournalKey::LastGood];
 const KEYS: usize = JournalKey::ALL.len();
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,6 +44,7 @@ const fn at(key: JournalKey) -> usize {
         JournalKey::Boot => 2,
         JournalKey::Attempts => 3,
         JournalKey::Clock => 4,
+        JournalKey::Alarms => 5,
     }
 }
 

@@ -16,8 +16,10 @@ pub mod reconcile;
 pub mod report;
 pub mod session;
 mod set;
+mod shelf;
 pub mod slot;
 pub mod stale;
+pub mod telemetry;
 pub mod time;
 
 #[cfg(test)]
@@ -38,6 +40,7 @@ use self::session::{Link, Session};
 use self::set::SetBuffer;
 use self::slot::{From, Slot};
 use self::stale::Kept;
+use self::telemetry::Telemetry;
 use self::time::{Duration, Instant, earliest};
 use wire::hello::{Capabilities, Report as ReportRequest};
 use wire::status::Refused;
@@ -104,6 +107,7 @@ pub struct Agent<'b, const SLOTS: usize> {
     report: Report,
     logs: Outbox<'b>,
     events: Outbox<'b>,
+    telemetry: Telemetry<'b>,
     inputs: Ring<'b>,
     inputs_seen: u32,
     inputs_dropped: u32,
@@ -129,6 +133,8 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
     pub fn new(now: Instant, config: Config<'b>, buffers: Buffers<'b>, restored: Restored<'_>) -> Self {
         let mut random = Random::new(config.seed);
         let boot = BootId(random.bytes());
+        let [a, b, c, d, ..] = random.bytes();
+        let stream = u32::from_le_bytes([a, b, c, d]);
         let first_connect = random.up_to(session::CONNECT_BACK_OFF_BASE);
         let (current, last_good) = (SetBuffer::new(buffers.current), SetBuffer::new(buffers.last_good));
         let incoming = SetBuffer::new(buffers.incoming);
@@ -169,6 +175,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             report: Report::default(),
             logs: Outbox::new(buffers.logs),
             events: Outbox::new(buffers.events),
+            telemetry: Telemetry::new(buffers.alarms, buffers.states, buffers.metrics, buffers.outgoing.len(), stream),
             inputs: Ring::new(buffers.inputs),
             inputs_seen: 0,
             inputs_dropped: 0,
@@ -199,6 +206,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
                 self.logs.acknowledged(ticket);
                 self.events.acknowledged(ticket);
                 self.release_acknowledged(ticket);
+                self.telemetry.acknowledged(now, ticket);
             }
             Input::Persisted { ticket } => self.persisted(now, ticket),
             Input::PersistFailed { ticket, failure } => self.persist_failed(now, ticket, failure),
@@ -218,6 +226,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             Input::Log { launch, level, text } => self.log(now, launch, level, text),
             Input::AgentLog { level, text } => self.push_log(now, AGENT_WORKLOAD, 0, level, text),
             Input::Emit { launch, topic, payload } => self.emit(now, launch, topic, payload),
+            Input::Tell { launch, telling } => self.tell(now, launch, &telling),
             Input::Position(position) => {
                 self.report.set_position(now, position);
             }
@@ -225,7 +234,10 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
                 self.report.memory_free_bytes = memory_free_bytes;
                 self.report.storage_free_bytes = storage_free_bytes;
             }
-            Input::Shutdown => self.is_shutting_down = true,
+            Input::Shutdown => {
+                self.is_shutting_down = true;
+                self.telemetry.hurry(now);
+            }
         }
     }
 
@@ -240,6 +252,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
                 Ok(Kind::Refusal) => self.on_refusal(now, payload),
                 Ok(Kind::Report) => self.on_report(now, payload),
                 Ok(Kind::Command) => self.on_command(payload),
+                Ok(Kind::Taken) => self.on_taken(now, payload),
                 Ok(_) | Err(_) => {}
             },
             // Not yet: a trust chain beyond the pinned key, artifacts by chunks.
@@ -273,6 +286,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             return Some(Todo::Disconnect);
         }
         self.poll_crashes(now);
+        self.poll_alarms(now);
         self.poll_promotion(now);
         self.poll_cover(now);
         self.poll_ends(now)
@@ -326,7 +340,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
                 let value = match key {
                     JournalKey::Accepted => self.incoming.value(),
                     JournalKey::LastGood => self.last_good.value(),
-                    JournalKey::Boot | JournalKey::Attempts | JournalKey::Clock => outgoing(length)?,
+                    JournalKey::Boot | JournalKey::Attempts | JournalKey::Clock | JournalKey::Alarms => outgoing(length)?,
                 };
                 Effect::Persist { ticket, key, value }
             }
@@ -349,7 +363,8 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let always = earliest(self.slots_deadline(), self.intake_deadline());
         let link = earliest(self.session_deadline(), self.report_deadline());
-        let rest = earliest(self.crashes_deadline(), self.collect_due());
+        let kept = earliest(self.crashes_deadline(), self.telemetry.save_deadline());
+        let rest = earliest(kept, self.collect_due());
         let terms = earliest(self.leases_deadline(), self.cover_deadline());
         earliest(earliest(always, terms), earliest(link, rest))
     }

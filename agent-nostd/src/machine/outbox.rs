@@ -47,13 +47,31 @@ impl<'b> Ring<'b> {
         }
     }
 
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    pub fn has_room(&self, length: usize) -> bool {
+        self.used + LENGTH_BYTES + length <= self.bytes.len()
+    }
+
+    /// A byte of the content of the entry at `offset`.
+    pub fn content_byte(&self, offset: usize, at: usize) -> u8 {
+        self.byte(offset + LENGTH_BYTES + at)
+    }
+
+    pub fn set_content_byte(&mut self, offset: usize, at: usize, byte: u8) {
+        let at = (self.head + offset + LENGTH_BYTES + at) % self.bytes.len();
+        self.bytes[at] = byte;
+    }
+
     fn byte(&self, offset: usize) -> u8 {
         self.bytes[(self.head + offset) % self.bytes.len()]
     }
 
     /// Content length of the entry that begins at `offset`.
     pub fn length(&self, offset: usize) -> Option<usize> {
-        (offset + LENGTH_BYTES <= self.used)
+        (offset.saturating_add(LENGTH_BYTES) <= self.used)
             .then(|| usize::from(u16::from_le_bytes([self.byte(offset), self.byte(offset + 1)])))
     }
 

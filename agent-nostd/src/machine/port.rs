@@ -71,10 +71,13 @@ pub enum JournalKey {
     Attempts = 4,
     /// Time without the hub, and the wall time that it is at least.
     Clock = 5,
+    /// Alarms that the hub has not taken yet.
+    Alarms = 6,
 }
 
 impl JournalKey {
-    pub const ALL: [Self; 5] = [Self::Accepted, Self::LastGood, Self::Boot, Self::Attempts, Self::Clock];
+    pub const ALL: [Self; 6] =
+        [Self::Accepted, Self::LastGood, Self::Boot, Self::Attempts, Self::Clock, Self::Alarms];
 }
 
 /// Why a value is not durable.
@@ -183,6 +186,17 @@ impl Terms {
     }
 }
 
+/// What a function raises, reports or measures. Keys are `wire::sample::is_key`, texts at most `SAMPLE_TEXT_BYTES_MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling<'a> {
+    /// Kept over resets until the hub has taken it.
+    Alarm { key: &'a str, text: &'a str },
+    /// The latest value of a key is what counts.
+    State { key: &'a str, text: &'a str },
+    /// `value * 10^scale`.
+    Metric { key: &'a str, value: i64, scale: i8 },
+}
+
 /// Everything a shell can tell the machine. That time passes needs no input: call `poll` with a later `now`.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
@@ -269,6 +283,10 @@ pub enum Input<'a> {
         launch: LaunchId,
         topic: &'a str,
         payload: &'a [u8],
+    },
+    Tell {
+        launch: LaunchId,
+        telling: Telling<'a>,
     },
     /// Where the device is, from whatever source the shell has; `None`: not known any more.
     Position(Option<Position>),
@@ -390,6 +408,12 @@ pub struct Buffers<'b> {
     pub logs: &'b mut [u8],
     /// Events not acknowledged yet.
     pub events: &'b mut [u8],
+    /// Alarms that the hub has not taken. What is longer than `outgoing` is not used.
+    pub alarms: &'b mut [u8],
+    /// The latest value of each key, told or not.
+    pub states: &'b mut [u8],
+    /// Measured values that are not told yet.
+    pub metrics: &'b mut [u8],
     /// Inputs and local events on their way to functions.
     pub inputs: &'b mut [u8],
 }
@@ -407,6 +431,7 @@ pub struct Restored<'a> {
     pub boot: Option<&'a [u8]>,
     pub attempts: Option<&'a [u8]>,
     pub clock: Option<&'a [u8]>,
+    pub alarms: Option<&'a [u8]>,
 }
 
 /// What a local tool wants to know about the link.

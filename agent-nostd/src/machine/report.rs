@@ -151,6 +151,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             .or_else(|| self.poll_heartbeat(now, &context))
             .or_else(|| self.poll_result(&context))
             .or_else(|| self.poll_events(now, &context))
+            .or_else(|| self.poll_samples(now, &context))
             .or_else(|| self.poll_logs(now, &context))
     }
 
@@ -162,7 +163,8 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
         let status = earliest(report.status_at, report.position_at).filter(|_| report.status_flight.is_none());
         let heartbeat = report.heartbeat_at.filter(|_| report.heartbeat_flight.is_none());
         let acknowledgements = [report.acknowledge_deadline(), self.logs.deadline(), self.events.deadline()];
-        acknowledgements.into_iter().fold(earliest(status, heartbeat), earliest)
+        let samples = earliest(self.telemetry.deadline(), self.telemetry.acknowledge_deadline());
+        acknowledgements.into_iter().chain([samples]).fold(earliest(status, heartbeat), earliest)
     }
 
     fn poll_status(&mut self, now: Instant, context: &LiveContext<'_>) -> Option<Todo> {
@@ -311,7 +313,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
     }
 
     /// Bytes of a body that fit into one frame, both here and for a broker with our own packet limit.
-    fn frame_room(&self) -> usize {
+    pub(crate) fn frame_room(&self) -> usize {
         let packet = usize::try_from(self.config.packet_bytes_max).unwrap_or(usize::MAX).saturating_sub(128);
         self.outgoing.len().min(packet).saturating_sub(LIVE_OVERHEAD_BYTES)
     }

@@ -239,6 +239,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         self.logs.link_lost();
         self.events.link_lost();
         self.leases_link_lost(now);
+        self.telemetry.link_lost();
     }
 
     pub(crate) fn drop_link(&mut self, now: Instant) -> Todo {
@@ -378,6 +379,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             self.logs.deadline(),
             self.events.deadline(),
             self.release_deadline(),
+            self.telemetry.acknowledge_deadline(),
         ];
         overdue(connection.live)
             || overdue(connection.desired)
@@ -462,9 +464,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         Some(Todo::Publish { topic: Up::Hello, length, quality: Quality::AtLeastOnce, ticket })
     }
 
-    /// Logs and events that found no room, since boot.
+    /// What found no room: since boot, but alarms since their ring was made.
     pub fn lost(&self) -> LossCounters {
-        LossCounters { events: self.events.lost(), samples: 0, logs: self.logs.lost() }
+        LossCounters { events: self.events.lost(), logs: self.logs.lost(), ..self.telemetry.lost() }
     }
 
     pub(crate) fn hello_acknowledged(&mut self, ticket: Ticket) {
@@ -504,6 +506,10 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         connection.recheck_at = Some(if self.intake.has_seen_unconfirmed { now } else { now.after(DESIRED_WITHIN) });
         self.intake.has_seen_unconfirmed = false;
         self.report.fresh(now, &fresh, is_first_here, is_new_session, &mut self.random);
+        if is_first_here || is_new_session {
+            let within = self.random.up_to(super::telemetry::SAMPLES_SPREAD);
+            self.telemetry.link_found(now, is_new_session, within);
+        }
         if is_new_session {
             self.inputs_seen = 0;
         }

@@ -2,10 +2,10 @@
 //!
 //! Must answer at once: the one exception is the commit of state, which waits for the disk.
 use super::state::State;
-use super::{Report, Surroundings};
+use super::{Report, Surroundings, Told};
 use crate::clock;
-use agent_nostd::function::{CommitError, EmitError, Host, Level, RandomError, StateChange};
-use agent_nostd::machine::port::{LaunchId, Terms};
+use agent_nostd::function::{CommitError, EmitError, Host, Level, RandomError, StateChange, TellError};
+use agent_nostd::machine::port::{LaunchId, Telling, Terms};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -106,6 +106,15 @@ impl Host for FunctionHost<'_> {
         } else {
             self.surroundings.losses.events.fetch_add(1, Relaxed);
             Err(EmitError::Quota)
+        }
+    }
+
+    fn tell(&mut self, telling: &Telling<'_>) -> Result<(), TellError> {
+        if self.surroundings.chatter(Report::Tell { launch: self.launch, told: Told::of(telling) }) {
+            Ok(())
+        } else {
+            self.surroundings.losses.samples.fetch_add(1, Relaxed);
+            Err(TellError)
         }
     }
 

@@ -13,7 +13,7 @@ pub use pool::Pool;
 pub use state::collect as state_collect;
 
 use crate::store::Store;
-use agent_nostd::machine::port::{Exit, Failure, LaunchId, Terms, Trigger};
+use agent_nostd::machine::port::{Exit, Failure, LaunchId, Telling, Terms, Trigger};
 use async_channel::Sender;
 use component::{Component, Event};
 use spec::Spec;
@@ -40,6 +40,33 @@ pub enum Report {
     Activated { launch: LaunchId, trigger: Trigger },
     Log { launch: LaunchId, level: Level, text: String },
     Emit { launch: LaunchId, topic: String, payload: Vec<u8> },
+    Tell { launch: LaunchId, told: Told },
+}
+
+/// `Telling`, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    Alarm { key: String, text: String },
+    State { key: String, text: String },
+    Metric { key: String, value: i64, scale: i8 },
+}
+
+impl Told {
+    fn of(telling: &Telling<'_>) -> Self {
+        match *telling {
+            Telling::Alarm { key, text } => Self::Alarm { key: key.to_owned(), text: text.to_owned() },
+            Telling::State { key, text } => Self::State { key: key.to_owned(), text: text.to_owned() },
+            Telling::Metric { key, value, scale } => Self::Metric { key: key.to_owned(), value, scale },
+        }
+    }
+
+    pub fn telling(&self) -> Telling<'_> {
+        match self {
+            Self::Alarm { key, text } => Telling::Alarm { key, text },
+            Self::State { key, text } => Telling::State { key, text },
+            Self::Metric { key, value, scale } => Telling::Metric { key, value: *value, scale: *scale },
+        }
+    }
 }
 
 /// What was thrown away because a limit was reached, since the start.
@@ -51,6 +78,8 @@ pub struct Losses {
     pub lines: u64,
     /// Events that found no room; the function was told.
     pub events: u64,
+    /// Alarms, states and metrics that found no room; the function was told.
+    pub samples: u64,
 }
 
 /// `Losses`, counted on many threads.
@@ -59,6 +88,7 @@ struct LossCounters {
     inputs: AtomicU64,
     lines: AtomicU64,
     events: AtomicU64,
+    samples: AtomicU64,
 }
 
 /// Bytes of memory that functions share.
@@ -187,7 +217,11 @@ impl Runtime {
             Report::StartFailed { launch, .. } | Report::Stopped { launch } | Report::Exited { launch, .. } => {
                 self.components.remove(launch);
             }
-            Report::Started { .. } | Report::Activated { .. } | Report::Log { .. } | Report::Emit { .. } => {}
+            Report::Started { .. }
+            | Report::Activated { .. }
+            | Report::Log { .. }
+            | Report::Emit { .. }
+            | Report::Tell { .. } => {}
         }
     }
 
@@ -201,9 +235,10 @@ impl Runtime {
     }
 
     pub fn losses(&self) -> Losses {
-        let LossCounters { inputs, lines, events } = &self.surroundings.losses;
-        let [inputs, lines, events] = [inputs, lines, events].map(|count| count.load(Ordering::Relaxed));
-        Losses { inputs, lines, events }
+        let LossCounters { inputs, lines, events, samples } = &self.surroundings.losses;
+        let all = [inputs, lines, events, samples];
+        let [inputs, lines, events, samples] = all.map(|count| count.load(Ordering::Relaxed));
+        Losses { inputs, lines, events, samples }
     }
 
     /// An answer of the loop to itself. There is always room for one more than functions may take.

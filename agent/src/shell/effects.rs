@@ -209,9 +209,17 @@ impl Shell {
         if losses == std::mem::replace(&mut self.losses, losses) {
             return;
         }
-        let Losses { inputs, lines, events } = losses;
-        tracing::warn!(inputs, lines, events, "functions ask for more than their limits; this much was dropped so far");
-        let text = format!("dropped so far: {inputs} messages to functions, {lines} of their lines, {events} events");
+        let Losses { inputs, lines, events, samples } = losses;
+        tracing::warn!(
+            inputs,
+            lines,
+            events,
+            samples,
+            "functions ask for more than their limits; this much was dropped so far"
+        );
+        let text = format!(
+            "dropped so far: {inputs} messages to functions, {lines} of their lines, {events} events, {samples} samples"
+        );
         machine.handle(now(), Input::AgentLog { level: Level::Warn, text: &text });
     }
 

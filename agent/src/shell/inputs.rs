@@ -167,6 +167,9 @@ impl Shell {
             Report::Emit { launch, topic, payload } => {
                 machine.handle(now(), Input::Emit { launch: *launch, topic, payload });
             }
+            Report::Tell { launch, told } => {
+                machine.handle(now(), Input::Tell { launch: *launch, telling: told.telling() });
+            }
         }
     }
 }

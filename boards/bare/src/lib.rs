@@ -16,26 +16,51 @@ pub const SET_BYTES: usize = SET_OVERHEAD_BYTES + BODY_BYTES_MAX_SMALL;
 /// Records on their way out, or to functions: the longest event (`EVENT_BYTES_MAX`, `TOPIC_BYTES_MAX`) fits once.
 pub const RING_BYTES: usize = 1280;
 const _: () = assert!(RING_BYTES >= EVENT_BYTES_MAX + TOPIC_BYTES_MAX + 96);
+/// Alarms, states and metrics until they are told: the longest record fits into each.
+pub const TELEMETRY_BYTES: [usize; 3] = [512, 256, 512];
 /// All memory of the agent, its own state included: the goal for the smallest class is 28 KB with stack and network.
-pub const RAM_BYTES: usize = 3 * SET_BYTES + OUTGOING_BYTES_MIN + 3 * RING_BYTES + size_of::<Agent<'_, SLOTS>>();
-const _: () = assert!(RAM_BYTES < 22 * 1024);
+pub const RAM_BYTES: usize = 3 * SET_BYTES + OUTGOING_BYTES_MIN + 3 * RING_BYTES + 1280 + size_of::<Agent<'_, SLOTS>>();
+const _: () = assert!(TELEMETRY_BYTES[0] + TELEMETRY_BYTES[1] + TELEMETRY_BYTES[2] == 1280);
+const _: () = assert!(RAM_BYTES < 24 * 1024);
 
 /// Every buffer of the machine.
 pub struct Memory {
     sets: [[u8; SET_BYTES]; 3],
     outgoing: [u8; OUTGOING_BYTES_MIN],
     rings: [[u8; RING_BYTES]; 3],
+    alarms: [u8; TELEMETRY_BYTES[0]],
+    states: [u8; TELEMETRY_BYTES[1]],
+    metrics: [u8; TELEMETRY_BYTES[2]],
 }
 
 impl Memory {
     pub const fn new() -> Self {
-        Self { sets: [[0; SET_BYTES]; 3], outgoing: [0; OUTGOING_BYTES_MIN], rings: [[0; RING_BYTES]; 3] }
+        Self {
+            sets: [[0; SET_BYTES]; 3],
+            outgoing: [0; OUTGOING_BYTES_MIN],
+            rings: [[0; RING_BYTES]; 3],
+            alarms: [0; TELEMETRY_BYTES[0]],
+            states: [0; TELEMETRY_BYTES[1]],
+            metrics: [0; TELEMETRY_BYTES[2]],
+        }
     }
 
     pub fn buffers(&mut self) -> Buffers<'_> {
         let [current, last_good, incoming] = &mut self.sets;
         let [logs, events, inputs] = &mut self.rings;
-        Buffers { current, last_good, incoming, outgoing: &mut self.outgoing, logs, events, inputs }
+        let (alarms, states, metrics) = (&mut self.alarms, &mut self.states, &mut self.metrics);
+        Buffers {
+            current,
+            last_good,
+            incoming,
+            outgoing: &mut self.outgoing,
+            logs,
+            events,
+            alarms,
+            states,
+            metrics,
+            inputs,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ FULMAR_FUNCTION
 
 FULMAR_EXPORT(fulmar_event) {
     char buffer[BUFFER_BYTES];
-    int64_t answers[15];
+    int64_t answers[18];
     answers[0] = fulmar_log_text(FULMAR_INFO, "probing");
     answers[1] = fulmar_emit_text("probe", "here");
     answers[2] = fulmar_input_len();
@@ -28,5 +28,8 @@ FULMAR_EXPORT(fulmar_event) {
     answers[12] = fulmar_time_monotonic_us();
     answers[13] = fulmar_time_wall_ms();
     answers[14] = fulmar_random(buffer, BUFFER_BYTES);
+    answers[15] = fulmar_alarm_text("hot", "too hot");
+    answers[16] = fulmar_report_text("door", "open");
+    answers[17] = fulmar_measure("t", 1, -215, -1);
     fulmar_emit("answers", 7, answers, sizeof answers);
 }

@@ -131,6 +131,22 @@ pub fn emit_or_log(topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> bool {
     emit(topic, payload).inspect_err(|error| log_failure("nothing was emitted", *error)).is_ok()
 }
 
+/// Raises an alarm: kept on the device, over resets, until the hub has taken it. When there is no room for it, it is refused and
+/// counted.
+pub fn alarm(key: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> Result<(), Error> {
+    done(sys::alarm(key.as_ref(), text.as_ref()))
+}
+
+/// Reports a state: the latest text of a key is what the hub gets.
+pub fn report(key: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> Result<(), Error> {
+    done(sys::report(key.as_ref(), text.as_ref()))
+}
+
+/// Keeps a measured value, `value * 10^scale`, until the hub can be told; the oldest give way.
+pub fn measure(key: impl AsRef<[u8]>, value: i64, scale: i8) -> Result<(), Error> {
+    done(sys::measure(key.as_ref(), value, i32::from(scale)))
+}
+
 /// Bytes of the event's payload.
 pub fn input_len() -> usize {
     length(sys::input_len()).unwrap_or(0)

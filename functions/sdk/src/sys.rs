@@ -28,6 +28,11 @@ mod raw {
         pub fn fence() -> i64;
         pub fn freshness() -> i64;
         pub fn degraded() -> i32;
+}
+
+        pub fn alarm(key: *const u8, key_len: usize, ptr: *const u8, len: usize) -> i32;
+        pub fn report(key: *const u8, key_len: usize, ptr: *const u8, len: usize) -> i32;
+        pub fn measure(key: *const u8, key_len: usize, value: i64, scale: i32) -> i32;
     }
 }
 
@@ -119,4 +124,19 @@ pub(crate) fn freshness() -> i64 {
 pub(crate) fn degraded() -> i32 {
     // SAFETY: no arguments.
     unsafe { raw::degraded() }
+}
+
+pub(crate) fn alarm(key: &[u8], text: &[u8]) -> i32 {
+    // SAFETY: pointers and lengths of two live slices, read during the call only.
+    unsafe { raw::alarm(key.as_ptr(), key.len(), text.as_ptr(), text.len()) }
+}
+
+pub(crate) fn report(key: &[u8], text: &[u8]) -> i32 {
+    // SAFETY: pointers and lengths of two live slices, read during the call only.
+    unsafe { raw::report(key.as_ptr(), key.len(), text.as_ptr(), text.len()) }
+}
+
+pub(crate) fn measure(key: &[u8], value: i64, scale: i32) -> i32 {
+    // SAFETY: pointer and length of one live slice, read during the call only.
+    unsafe { raw::measure(key.as_ptr(), key.len(), value, scale) }
 }

@@ -80,3 +80,15 @@ pub(crate) fn freshness() -> i64 {
 pub(crate) fn degraded() -> i32 {
     0
 }
+
+pub(crate) fn alarm(_key: &[u8], _text: &[u8]) -> i32 {
+    ERR_UNKNOWN
+}
+
+pub(crate) fn report(_key: &[u8], _text: &[u8]) -> i32 {
+    ERR_UNKNOWN
+}
+
+pub(crate) fn measure(_key: &[u8], _value: i64, _scale: i32) -> i32 {
+    ERR_UNKNOWN
+}

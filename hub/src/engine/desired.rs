@@ -79,6 +79,7 @@ pub(super) fn encode(
             log_bytes: narrow(limits.log_bytes.0)?,
             emit_bytes: narrow(limits.emit_bytes.0)?,
             state_bytes: narrow(limits.state_bytes.0)?,
+            sample_bytes: narrow(limits.sample_bytes.0)?,
         };
         let retry = Retry { attempts: spec.retry.attempts, window_s: narrow(spec.retry.window.0 / 1000)? };
         let every = view.function.triggers.every.map(|span| span.0);

@@ -48,7 +48,7 @@ pub use placement::{
     AntiAffinity, AntiAffinityDomain, DevicesByLabel, LabelSelector, Near, NearestPer, OnShortfall, PlacementSpec,
     Spread, SpreadBy, TaintEffect, Toleration, TolerationOperator,
 };
-pub use quantity::{QuantityError, Size, Span};
+pub use quantity::{QuantityError, Size, Span, decimal};
 pub use read::{ANNOTATION_BYTES_MAX, FIELD_ERRORS_MAX, LABELS_MAX, Refusal, nearest};
 pub(crate) use read::{Reader, at as pointer_at};
 pub use region::RegionSpec;

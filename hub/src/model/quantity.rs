@@ -122,6 +122,26 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// `value * 10^scale` in digits, exact: -215 and -1 are `-21.5`. With a power of ten where the digits would be many.
+pub fn decimal(value: i64, scale: i8) -> String {
+    const DIGITS_MAX: i8 = 18;
+    if value == 0 || scale == 0 {
+        return value.to_string();
+    }
+    if !(-DIGITS_MAX..=DIGITS_MAX).contains(&scale) {
+        return format!("{value}e{scale}");
+    }
+    let (sign, digits) = (if value < 0 { "-" } else { "" }, value.unsigned_abs().to_string());
+    let places = usize::from(scale.unsigned_abs());
+    if scale > 0 {
+        return format!("{sign}{digits}{}", "0".repeat(places));
+    }
+    let digits = format!("{digits:0>width$}", width = places + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - places);
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,5 +167,21 @@ mod tests {
         assert!(matches!(Size::parse("99999999999999GiB"), Err(QuantityError::TooLarge { .. })));
         assert!(matches!(Span::parse("18446744073709551615d"), Err(QuantityError::TooLarge { .. })));
         assert_eq!(Span::parse("30"), Err(QuantityError::Span { text: "30".to_owned() }));
+    }
+
+    #[test]
+    fn a_measured_value_is_written_exactly() {
+        for (value, scale, text) in [
+            (-215, -1, "-21.5"),
+            (5, -3, "0.005"),
+            (2100, -2, "21"),
+            (7, 2, "700"),
+            (0, 9, "0"),
+            (i64::MIN, -18, "-9.223372036854775808"),
+            (1, 19, "1e19"),
+            (1, -128, "1e-128"),
+        ] {
+            assert_eq!(decimal(value, scale), text);
+        }
     }
 }

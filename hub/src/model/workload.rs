@@ -109,6 +109,13 @@ pub struct FunctionLimitsSpec {
     pub state_bytes: Size,
     pub log_bytes: Size,
     pub emit_bytes: Size,
+    /// Alarms, states and metrics, keys included.
+    #[serde(default = "sample_bytes")]
+    pub sample_bytes: Size,
+}
+
+const fn sample_bytes() -> Size {
+    Size(1024)
 }
 
 impl Default for FunctionLimitsSpec {
@@ -120,6 +127,7 @@ impl Default for FunctionLimitsSpec {
             state_bytes: Size(4 * 1024),
             log_bytes: Size(4 * 1024),
             emit_bytes: Size(4 * 1024),
+            sample_bytes: sample_bytes(),
         }
     }
 }

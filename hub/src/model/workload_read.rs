@@ -23,11 +23,12 @@ const U32: u64 = u32::MAX as u64;
 const MEMORY_BYTES: std::ops::RangeInclusive<u64> = 1024..=U32;
 
 /// The host interfaces that a function may be given.
-pub const CAPABILITIES: [(&str, CapabilitySet); 4] = [
+pub const CAPABILITIES: [(&str, CapabilitySet); 5] = [
     ("log", CapabilitySet::LOG),
     ("emit", CapabilitySet::EMIT),
     ("state", CapabilitySet::STATE),
     ("random", CapabilitySet::RANDOM),
+    ("telemetry", CapabilitySet::TELEMETRY),
 ];
 
 const SPEC: Shape = Shape {
@@ -68,7 +69,7 @@ const FUNCTION: Shape =
     Shape { known: &["triggers", "config", "limits", "capabilities"], not_built: &["entry", "secrets"] };
 const TRIGGERS: Shape = Shape { known: &["every", "topics"], not_built: &["schedule", "cron", "pins"] };
 const LIMITS: Shape = Shape {
-    known: &["memory", "fuel", "hostCalls", "stateBytes", "logBytes", "emitBytes"],
+    known: &["memory", "fuel", "hostCalls", "stateBytes", "logBytes", "emitBytes", "sampleBytes"],
     not_built: &["timeout", "flash"],
 };
 const RETRY: Shape = Shape { known: &["attempts", "window"], not_built: &["base", "max", "jitter"] };
@@ -281,6 +282,7 @@ fn read_limits(reader: &mut Reader, pointer: &str, value: &Value) -> Option<Func
         state_bytes: size(reader, "stateBytes", default.state_bytes, 0..=U32),
         log_bytes: size(reader, "logBytes", default.log_bytes, 0..=U32),
         emit_bytes: size(reader, "emitBytes", default.emit_bytes, 0..=U32),
+        sample_bytes: size(reader, "sampleBytes", default.sample_bytes, 0..=U32),
     })
 }
 

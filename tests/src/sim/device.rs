@@ -31,8 +31,9 @@ pub const BODY_BYTES: usize = 4096;
 const SET_BYTES: usize = BODY_BYTES + SET_OVERHEAD_BYTES;
 const OUTGOING_BYTES: usize = 4096;
 const RING_BYTES: usize = 3072;
+const TELEMETRY_BYTES: usize = 1024;
 /// Memory of one boot.
-pub const BOOT_BYTES: usize = 3 * SET_BYTES + OUTGOING_BYTES + 3 * RING_BYTES;
+pub const BOOT_BYTES: usize = 3 * SET_BYTES + OUTGOING_BYTES + 3 * RING_BYTES + 3 * TELEMETRY_BYTES;
 pub const PACKET_BYTES_MAX: u32 = 16 * 1024;
 /// Effects of one poll until nothing is left: more is a machine that goes round in circles.
 const EFFECTS_MAX: usize = 2_000;
@@ -153,7 +154,7 @@ pub struct Setting<'g> {
 }
 
 pub fn capabilities() -> Capabilities<'static> {
-    let interfaces = [CapabilitySet::EMIT, CapabilitySet::STATE, CapabilitySet::RANDOM];
+    let interfaces = [CapabilitySet::EMIT, CapabilitySet::STATE, CapabilitySet::RANDOM, CapabilitySet::TELEMETRY];
     Capabilities {
         class: DeviceClass::Gateway,
         architecture: Architecture::X86_64,
@@ -220,7 +221,10 @@ impl<'g> Device<'g> {
         let (incoming, memory) = memory.split_at_mut(SET_BYTES);
         let (outgoing, memory) = memory.split_at_mut(OUTGOING_BYTES);
         let (logs, memory) = memory.split_at_mut(RING_BYTES);
-        let (events, inputs) = memory.split_at_mut(RING_BYTES);
+        let (events, memory) = memory.split_at_mut(RING_BYTES);
+        let (alarms, memory) = memory.split_at_mut(TELEMETRY_BYTES);
+        let (states, memory) = memory.split_at_mut(TELEMETRY_BYTES);
+        let (metrics, inputs) = memory.split_at_mut(TELEMETRY_BYTES);
         let config = Config {
             fleet: setting.fleet,
             device: self.id,
@@ -241,8 +245,9 @@ impl<'g> Device<'g> {
             boot: self.flash.value(JournalKey::Boot),
             attempts: self.flash.value(JournalKey::Attempts),
             clock: self.flash.value(JournalKey::Clock),
+            alarms: self.flash.value(JournalKey::Alarms),
         };
-        let buffers = Buffers { current, last_good, incoming, outgoing, logs, events, inputs };
+        let buffers = Buffers { current, last_good, incoming, outgoing, logs, events, alarms, states, metrics, inputs };
         self.agent = Some(Agent::new(self.local(now), config, buffers, restored));
     }
 

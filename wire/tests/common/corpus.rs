@@ -8,7 +8,7 @@ use wire::clause::{
 };
 use wire::dalek::{Ed25519Key, ExchangeSecret};
 use wire::desired::{ClassLimits, Header, SignedHeader};
-use wire::event::{Event, Fenced, Input, Level, LogFixed, LogRecord, Sample, write_log};
+use wire::event::{Event, Fenced, Input, Level, LogFixed, LogRecord, write_log};
 use wire::frame::{Body, Kind, encode_live, encode_live_with, encode_plain};
 use wire::grant::{Grant, Released};
 use wire::hello::{
@@ -19,6 +19,7 @@ use wire::id::{CommandId, Fence, Instance, Nonce, Order, Revision, WorkloadId};
 use wire::join::{Accepted, JoinAnswer, JoinClaim, JoinRefusal, JoinRequest, JoinToken, hub_fingerprint};
 use wire::position::Position;
 use wire::record::{BodyWriter, CapabilitySet, Core, Role, Runtime, encode_clauses};
+use wire::sample::{Class, Sample, SamplesFixed, Taken, Value, write_samples};
 use wire::sign::Sign;
 use wire::status::{Entry, Reason, Refused, State, StatusFixed, StatusWriter};
 use wire::topic::{Down, Topic, Up};
@@ -125,7 +126,7 @@ pub fn hello_fixed() -> HelloFixed {
         packet_bytes_max: 16_384,
         command: CommandId(order(2, 5)),
         trust: 1,
-        lost: LossCounters { events: 1, samples: 2, logs: 300 },
+        lost: LossCounters { events: 1, logs: 300, alarms: 2, states: 3, metrics: 4_000 },
         reset: ResetCause::Watchdog,
     }
 }
@@ -159,7 +160,13 @@ pub fn with_every_clause<T>(then: impl FnOnce(&[Clause<'_>]) -> T) -> T {
         Clause::After(&[0, 1]),
         Clause::Every(60_000),
         Clause::Topics(topics),
-        Clause::Limits(FunctionLimits { host_calls: 500, log_bytes: 1024, emit_bytes: 2048, state_bytes: 16_384 }),
+        Clause::Limits(FunctionLimits {
+            host_calls: 500,
+            log_bytes: 1024,
+            emit_bytes: 2048,
+            state_bytes: 16_384,
+            sample_bytes: 512,
+        }),
         Clause::Retry(Retry { attempts: 5, window_s: 600 }),
         Clause::StopGrace(5_000),
         Clause::Unconfirmed,
@@ -399,17 +406,7 @@ impl Corpus {
         };
         self.live("event", "fenced", &event);
         self.live("event", "empty", &Event { fence: None, payload: b"", ..event });
-        let sample = Sample {
-            session: SESSION,
-            sequence: 4,
-            workload: WorkloadId(12),
-            component: 0,
-            uptime_ms: 123_456,
-            key: "temperature",
-            value: -2155,
-            scale: -2,
-        };
-        self.live("sample", "negative", &sample);
+        self.live("taken", "usual", &Taken { stream: 77, sequence: 9 });
         for (name, outcome) in [
             ("done", CommandOutcome::Done),
             ("failed", CommandOutcome::Failed),
@@ -422,6 +419,7 @@ impl Corpus {
         }
         self.status();
         self.log();
+        self.samples();
     }
 
     fn status(&mut self) {
@@ -456,6 +454,43 @@ impl Corpus {
         });
         let says = format!("{fixed:?} {records:?}");
         self.push("log", "five-levels", says, bytes.unwrap().to_vec(), Family::Frame(Kind::Log));
+    }
+
+    fn samples(&mut self) {
+        let sample = Sample {
+            sequence: 4,
+            workload: WorkloadId(12),
+            component: 0,
+            key: "temperature",
+            uptime_ms: 123_456,
+            unix_ms: 0,
+            value: Value::Number { value: -2155, scale: -2 },
+        };
+        let metric = SamplesFixed {
+            session: SESSION,
+            class: Class::Metric,
+            stream: 0,
+            first: 4,
+            lost: 3,
+            uptime_ms: Some(124_000),
+            count: 2,
+        };
+        let state = SamplesFixed { class: Class::State, lost: 0, count: 1, ..metric };
+        let alarm = SamplesFixed { class: Class::Alarm, stream: 77, uptime_ms: None, count: 1, ..metric };
+        let text = |text| Sample { value: Value::Text(text), key: "door", ..sample };
+        for (name, fixed, records) in [
+            ("metrics", metric, &[sample, Sample { sequence: 6, ..sample }][..]),
+            ("state", state, &[text("open")][..]),
+            ("alarm", alarm, &[Sample { unix_ms: 1_700_000_000_000, ..text("gr\u{fc}n") }][..]),
+        ] {
+            let mut buffer = [0; 1024];
+            let context = self.world.context(Kind::Sample);
+            let bytes = encode_live_with(&mut buffer, Kind::Sample, &self.world.pair, &context, |writer| {
+                write_samples(writer, fixed, records)
+            });
+            let says = format!("{fixed:?} {records:?}");
+            self.push("sample", name, says, bytes.unwrap().to_vec(), Family::Frame(Kind::Sample));
+        }
     }
 
     fn plain_messages(&mut self) {

@@ -7,13 +7,14 @@ use wire::clause::{Clause, Clauses, Stated, Topics};
 use wire::codec::{Reader, Writer};
 use wire::dalek::{Ed25519, Ed25519Key};
 use wire::desired::{Desired, SignedHeader, body_matches};
-use wire::event::{Event, Input, Log, LogRecord, Sample, topic_matches, write_log};
+use wire::event::{Event, Input, Log, LogRecord, topic_matches, write_log};
 use wire::frame::{Body, Kind, decode_body, decode_plain, open_live, peek};
 use wire::grant::{Grant, Released};
 use wire::hello::{Fresh, Heartbeat, Hello, HubState, Refusal, Report, Will};
 use wire::join::{JoinAnswer, JoinRequest, JoinToken, TOKEN_TEXT_BYTES_MAX};
-use wire::limits::{CLAUSES_BYTES_MAX, CLAUSES_MAX, LOG_RECORDS_MAX, TOPIC_FILTERS_MAX};
+use wire::limits::{CLAUSES_BYTES_MAX, CLAUSES_MAX, LOG_RECORDS_MAX, SAMPLES_MAX, TOPIC_FILTERS_MAX};
 use wire::record::{Body as SetBody, BodyWriter, encode_clauses};
+use wire::sample::{Sample, Samples, Taken, write_samples};
 use wire::sign::{PublicKey, Sign, Signature, Verify};
 use wire::status::{Status, StatusWriter, truncate};
 use wire::topic::{TokenId, Topic, TopicText, is_label};
@@ -150,7 +151,8 @@ pub fn body(kind: Kind, bytes: &[u8], scratch: &mut [u8]) -> Result<(), WireErro
         Kind::Need => value::<Need>(bytes, scratch),
         Kind::Released => value::<Released>(bytes, scratch),
         Kind::Event => value::<Event<'_>>(bytes, scratch),
-        Kind::Sample => value::<Sample<'_>>(bytes, scratch),
+        Kind::Taken => value::<Taken>(bytes, scratch),
+        Kind::Sample => samples(bytes, scratch),
         Kind::Log => log(bytes, scratch),
         Kind::Will => value::<Will>(bytes, scratch),
         Kind::CommandResult => value::<CommandResult<'_>>(bytes, scratch),
@@ -198,6 +200,14 @@ fn log(bytes: &[u8], scratch: &mut [u8]) -> Result<(), WireError> {
     let records: heapless::Vec<LogRecord<'_>, LOG_RECORDS_MAX> = log.records().collect();
     assert_eq!(records.len(), usize::from(log.fixed.count));
     same(bytes, scratch, |writer| write_log(writer, log.fixed, &records));
+    Ok(())
+}
+
+fn samples(bytes: &[u8], scratch: &mut [u8]) -> Result<(), WireError> {
+    let samples = Samples::decode(bytes)?;
+    let records: heapless::Vec<Sample<'_>, SAMPLES_MAX> = samples.records().collect();
+    assert_eq!(records.len(), usize::from(samples.fixed.count));
+    same(bytes, scratch, |writer| write_samples(writer, samples.fixed, &records));
     Ok(())
 }
 

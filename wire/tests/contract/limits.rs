@@ -7,7 +7,7 @@ use wire::WireError;
 use wire::clause::{Clause, Name, Schedule, Secret, Topics};
 use wire::codec::Writer;
 use wire::desired::{ClassLimits, Desired, Header};
-use wire::event::{Event, Input, Level, LogFixed, LogRecord, Sample, write_log};
+use wire::event::{Event, Input, Level, LogFixed, LogRecord, write_log};
 use wire::frame::{Body, Kind, encode_plain, peek};
 use wire::hello::{Capabilities, HubState};
 use wire::id::{CommandId, Fence, Instance, Order, Revision, Session, WorkloadId};
@@ -15,6 +15,7 @@ use wire::join::{Accepted, JoinAnswer, JoinClaim, JoinRequest, JoinToken};
 use wire::limits::*;
 use wire::position::Position;
 use wire::record::{BodyWriter, encode_clauses};
+use wire::sample::{Class, Sample, SamplesFixed, Value};
 use wire::status::{Entry, Reason, State, StatusWriter};
 use wire::topic::Topic;
 use wire::transfer::{Chunk, CommandOutcome, CommandResult, Need, Want};
@@ -124,6 +125,29 @@ fn log_with(count: usize, length: usize) -> Vec<u8> {
     [raw(&fixed), raw(&record).repeat(count)].concat()
 }
 
+fn samples_with(count: usize, key: usize, length: usize) -> Vec<u8> {
+    let (key, text) = (text(key), text(length));
+    let record = Sample {
+        sequence: 1,
+        workload: WorkloadId(1),
+        component: 0,
+        key: &key,
+        uptime_ms: 1,
+        unix_ms: 0,
+        value: Value::Text(&text),
+    };
+    let fixed = SamplesFixed {
+        session: Session(1),
+        class: Class::State,
+        stream: 0,
+        first: 1,
+        lost: 0,
+        uptime_ms: Some(1),
+        count: count as u8,
+    };
+    [raw(&fixed), raw(&record).repeat(count)].concat()
+}
+
 fn message_cases() -> Vec<Case> {
     vec![
         case("TOPIC_BYTES_MAX of an event", TOPIC_BYTES_MAX, Kind::Event, |n| raw(&Event { topic: &text(n), ..EVENT })),
@@ -134,18 +158,9 @@ fn message_cases() -> Vec<Case> {
         case("EVENT_BYTES_MAX of an input", EVENT_BYTES_MAX, Kind::Input, |n| {
             raw(&Input { payload: &vec![7; n], ..INPUT })
         }),
-        case("NAME_BYTES_MAX of a sample", NAME_BYTES_MAX, Kind::Sample, |n| {
-            raw(&Sample {
-                session: Session(1),
-                sequence: 1,
-                workload: WorkloadId(1),
-                component: 0,
-                uptime_ms: 1,
-                key: &text(n),
-                value: 1,
-                scale: 0,
-            })
-        }),
+        case("NAME_BYTES_MAX of a sample", NAME_BYTES_MAX, Kind::Sample, |n| samples_with(1, n, 1)),
+        case("SAMPLES_MAX", SAMPLES_MAX, Kind::Sample, |n| samples_with(n, 1, 1)),
+        case("SAMPLE_TEXT_BYTES_MAX", SAMPLE_TEXT_BYTES_MAX, Kind::Sample, |n| samples_with(1, 1, n)),
         case("LOG_TEXT_BYTES_MAX", LOG_TEXT_BYTES_MAX, Kind::Log, |n| log_with(1, n)),
         case("LOG_RECORDS_MAX", LOG_RECORDS_MAX, Kind::Log, |n| log_with(n, 1)),
         case("DETAIL_BYTES_MAX of a status", DETAIL_BYTES_MAX, Kind::Status, |n| {

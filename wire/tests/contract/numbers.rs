@@ -21,6 +21,7 @@ fn kinds_have_their_numbers() {
         (Kind::Command, 7),
         (Kind::Report, 8),
         (Kind::Refusal, 9),
+        (Kind::Taken, 10),
         (Kind::Hello, 32),
         (Kind::Heartbeat, 33),
         (Kind::Status, 34),

@@ -14,6 +14,7 @@ const HELLO_RS: &str = include_str!("../../src/hello.rs");
 const JOIN_RS: &str = include_str!("../../src/join.rs");
 const LIMITS_RS: &str = include_str!("../../src/limits.rs");
 const RECORD_RS: &str = include_str!("../../src/record.rs");
+const SAMPLE_RS: &str = include_str!("../../src/sample.rs");
 const STATUS_RS: &str = include_str!("../../src/status.rs");
 const TRANSFER_RS: &str = include_str!("../../src/transfer.rs");
 
@@ -29,7 +30,7 @@ fn travels(kind: Kind) -> (&'static str, &'static str) {
         Kind::Grant => ("down/grant", TAG),
         Kind::Input => ("down/input", TAG),
         Kind::Chunk => ("down/chunk", TAG),
-        Kind::Command | Kind::Report => ("down/cmd", TAG),
+        Kind::Command | Kind::Report | Kind::Taken => ("down/cmd", TAG),
         Kind::Hello => ("up/hello", OUTSIDE),
         Kind::Heartbeat => ("up/heartbeat", TAG),
         Kind::Status | Kind::CommandResult => ("up/status", TAG),
@@ -79,7 +80,7 @@ fn clause_content(clause: &Clause<'_>) -> (&'static str, &'static str) {
         Clause::After(_) => ("After", "components that must be ready or complete before this one"),
         Clause::Every(_) => ("Every", "activation period in ms"),
         Clause::Topics(_) => ("Topics", "topic filters that activate it"),
-        Clause::Limits(_) => ("Limits", "host calls, log, emit and state bytes"),
+        Clause::Limits(_) => ("Limits", "host calls, log, emit, state and sample bytes"),
         Clause::Retry(_) => ("Retry", "failures in a window after which the version counts as bad"),
         Clause::StopGrace(_) => ("StopGrace", "ms between asking to stop and cutting"),
         Clause::Unconfirmed => ("Unconfirmed", "may start new code after a boot without Fresh"),
@@ -190,6 +191,8 @@ fn variants() -> String {
         ("JoinAnswer<'a>", JOIN_RS),
         ("State", STATUS_RS),
         ("Level", EVENT_RS),
+        ("Class", SAMPLE_RS),
+        ("Value<'a>", SAMPLE_RS),
         ("Want", TRANSFER_RS),
         ("Action", TRANSFER_RS),
         ("CommandOutcome", TRANSFER_RS),

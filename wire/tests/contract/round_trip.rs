@@ -18,6 +18,7 @@ use wire::join::*;
 use wire::limits::*;
 use wire::position::Position;
 use wire::record::{Body as SetBody, BodyWriter, CapabilitySet, Core, Role, Runtime};
+use wire::sample::*;
 use wire::sign::{KeyId, PublicKey, Sign};
 use wire::status::*;
 use wire::topic::*;
@@ -145,7 +146,13 @@ const ARCHITECTURES: &[Architecture] = &[
 ];
 
 fn lost() -> impl Strategy<Value = LossCounters> {
-    any::<(u32, u32, u32)>().prop_map(|(events, samples, logs)| LossCounters { events, samples, logs })
+    any::<[u32; 5]>().prop_map(|[events, logs, alarms, states, metrics]| LossCounters {
+        events,
+        logs,
+        alarms,
+        states,
+        metrics,
+    })
 }
 
 prop_compose! {
@@ -220,7 +227,13 @@ fn clause<'a>(number: u16, texts: &'a [String; 3], content: &'a [u8], wide: u64,
         3 => Clause::ConfigReference(reference),
         4 => Clause::After(&content[..content.len().min(COMPONENTS_MAX)]),
         5 => Clause::Every(wide),
-        7 => Clause::Limits(FunctionLimits { host_calls: narrow, log_bytes: !narrow, emit_bytes: 0, state_bytes: 1 }),
+        7 => Clause::Limits(FunctionLimits {
+            host_calls: narrow,
+            log_bytes: !narrow,
+            emit_bytes: 0,
+            state_bytes: 1,
+            sample_bytes: 2,
+        }),
         8 => Clause::Retry(Retry { attempts: wide as u8, window_s: narrow }),
         9 => Clause::StopGrace(wide),
         10 => Clause::Unconfirmed,
@@ -333,16 +346,59 @@ proptest! {
     }
 
     #[test]
-    fn events_inputs_and_samples_survive(
+    fn events_and_inputs_survive(
         (session, sequence, workload, component) in any::<(u32, u32, u32, u8)>(), fence in option::of(order()),
-        topic in text(TOPIC_BYTES_MAX), payload in bytes(EVENT_BYTES_MAX), key in text(NAME_BYTES_MAX),
-        (uptime_ms, value, scale) in any::<(u64, i64, i8)>(),
+        topic in text(TOPIC_BYTES_MAX), payload in bytes(EVENT_BYTES_MAX),
     ) {
         let (session, workload, fence) = (Session(session), WorkloadId(workload), fence.map(Fence));
         survives(&Event { session, sequence, workload, component, fence, topic: &topic, payload: &payload }, &mut room())?;
         let fence = fence.map(|fence| Fenced { workload: WorkloadId(component.into()), fence });
         survives(&Input { sequence, workload, fence, topic: &topic, payload: &payload }, &mut room())?;
-        survives(&Sample { session, sequence, workload, component, uptime_ms, key: &key, value, scale }, &mut room())?;
+    }
+
+    #[test]
+    fn samples_survive(
+        (session, stream, first, lost) in any::<(u32, u32, u32, u32)>(), class in one_of(&Class::ALL),
+        uptime_ms in option::of(any::<u64>()),
+        told in vec((any::<(u32, u32, u8, u64, u64)>(), "[a-zA-Z0-9._/-]{1,63}", text(SAMPLE_TEXT_BYTES_MAX), any::<(i64, i8)>()), 0..=SAMPLES_MAX),
+    ) {
+        let records: Vec<Sample<'_>> = told.iter().map(|((sequence, workload, component, uptime_ms, unix_ms), key, text, (value, scale))| {
+            let value = match class {
+                Class::Metric => Value::Number { value: *value, scale: *scale },
+                Class::Alarm | Class::State => Value::Text(text),
+            };
+            Sample {
+                sequence: *sequence, workload: WorkloadId(*workload), component: *component, key, uptime_ms: *uptime_ms,
+                unix_ms: *unix_ms, value,
+            }
+        }).collect();
+        let fixed = SamplesFixed { session: Session(session), class, stream, first, lost, uptime_ms, count: records.len() as u8 };
+        let mut buffer = [0; 8192];
+        let mut writer = Writer::new(&mut buffer);
+        write_samples(&mut writer, fixed, &records).unwrap();
+        let back = Samples::decode(writer.written()).unwrap();
+        prop_assert_eq!(back.fixed, fixed);
+        prop_assert_eq!(back.records().collect::<Vec<_>>(), records);
+        survives(&Taken { stream, sequence: first }, &mut room())?;
+    }
+
+    #[test]
+    fn a_sample_of_another_form_is_refused(class in one_of(&Class::ALL), key in "[ -~]{0,4}") {
+        let wrong = match class {
+            Class::Metric => Value::Text("x"),
+            Class::Alarm | Class::State => Value::Number { value: 1, scale: 0 },
+        };
+        let fixed = SamplesFixed { session: Session(1), class, stream: 0, first: 1, lost: 0, uptime_ms: None, count: 1 };
+        let sample = Sample { sequence: 1, workload: WorkloadId(1), component: 0, key: "key", uptime_ms: 0, unix_ms: 0, value: wrong };
+        let right = if wrong == Value::Text("x") { Value::Number { value: 1, scale: 0 } } else { Value::Text("x") };
+        for (sample, is_good) in [(sample, false), (Sample { key: &key, value: right, ..sample }, is_key(&key))] {
+            let mut buffer = [0; 256];
+            let mut writer = Writer::new(&mut buffer);
+            writer.value(&fixed).unwrap();
+            writer.value(&sample).unwrap();
+            prop_assert_eq!(Samples::decode(writer.written()).is_ok(), is_good);
+            prop_assert_eq!(write_samples(&mut Writer::new(&mut [0; 256]), fixed, &[sample]).is_ok(), is_good);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::super::{Activation, EmitError, Level, Limits, Outcome, TrapCause};
 use super::common::{Probe, World, instance, instance_with, module, run, timer};
 use alloc::format;
 use alloc::vec::Vec;
+use wire::limits::{NAME_BYTES_MAX, SAMPLE_TEXT_BYTES_MAX};
 
 /// Pointers and lengths that do not lie in one page of memory.
 const OUTSIDE: [(i32, i32); 9] =
@@ -26,6 +27,11 @@ fn w4_no_pointer_outside_the_memory_is_ever_used() {
             ("state_set", 4, [0, 7, ptr, len]),
             ("state_delete", 2, [ptr, len, 0, 0]),
             ("random", 2, [ptr, len, 0, 0]),
+            ("alarm", 4, [ptr, len, 0, 7]),
+            ("alarm", 4, [0, 7, ptr, len]),
+            ("report", 4, [ptr, len, 0, 7]),
+            ("report", 4, [0, 7, ptr, len]),
+            ("measure", 4, [ptr, len, 1, 0]),
         ] {
             let mut probe = Probe::new(name, params);
             assert_eq!(probe.call(&args), ERR_BOUNDS, "{name} {args:?}");
@@ -219,6 +225,57 @@ fn w6_bytes_of_logs_and_events_have_a_budget() {
     let emit = "(call $emit (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 8000))";
     assert!(matches!(run(&mut instance(&flood(import, emit, 9)), Activation::Timer, &mut world), Outcome::Done { .. }));
     assert_eq!(world.emits.len(), 4, "32768 bytes hold 4 events of 8005");
+}
+
+#[test]
+fn alarms_states_and_metrics_reach_the_host_within_their_limits() {
+    // "keyword" lies at 0, seven bytes; from 8 on zeros, which are text and no key.
+    let (mut alarm, mut report, mut measure) =
+        (Probe::new("alarm", 4), Probe::new("report", 4), Probe::new("measure", 4));
+    assert_eq!((alarm.call(&[0, 7, 0, 3]), report.call(&[0, 3, 0, 7]), measure.call(&[0, 7, -215, -1])), (0, 0, 0));
+    let told = [&alarm, &report, &measure].map(|probe| probe.world.told[0].clone());
+    let expected = [("alarm", "keyword", "key"), ("state", "key", "keyword"), ("metric", "keyword", "-215e-1")];
+    assert_eq!(told, expected.map(|(class, key, value)| (class, key.into(), value.into())));
+    for (length, answer) in [
+        (SAMPLE_TEXT_BYTES_MAX as i32 - 1, 0),
+        (SAMPLE_TEXT_BYTES_MAX as i32, 0),
+        (SAMPLE_TEXT_BYTES_MAX as i32 + 1, ERR_TOO_LONG),
+    ] {
+        assert_eq!(alarm.call(&[0, 7, 100, length]), answer, "{length}");
+        assert_eq!(report.call(&[0, 7, 100, length]), answer, "{length}");
+    }
+    for probe in [&mut alarm, &mut report] {
+        assert_eq!(probe.call(&[0, 0, 0, 7]), ERR_INVALID, "a key is not empty");
+        assert_eq!(probe.call(&[0, 8, 0, 7]), ERR_INVALID, "a zero is no letter of a key");
+        assert_eq!(probe.call(&[0, 7, 0, 16]), ERR_INVALID, "a text is UTF-8");
+        assert_eq!(probe.call(&[0, NAME_BYTES_MAX as i32 + 1, 0, 7]), ERR_TOO_LONG);
+    }
+    for (scale, answer) in [(-129, ERR_INVALID), (-128, 0), (127, 0), (128, ERR_INVALID)] {
+        assert_eq!(measure.call(&[0, 7, 1, scale]), answer, "{scale}");
+    }
+    measure.world.tell_refuses = true;
+    assert_eq!(measure.call(&[0, 7, 1, 0]), ERR_QUOTA);
+}
+
+#[test]
+fn alarms_and_bytes_of_samples_have_a_budget() {
+    let import =
+        |name: &str| format!("(import \"fulmar\" \"{name}\" (func ${name} (param i32 i32 i32 i32) (result i32)))");
+    let of = |name: &str, limits: &Limits| {
+        let call = format!("(call ${name} (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 9))");
+        let mut world = World::default();
+        let bytes = flood(&import(name), &call, 60);
+        assert!(matches!(run(&mut instance_with(&bytes, limits), Activation::Timer, &mut world), Outcome::Done { .. }));
+        world.told.len()
+    };
+    for alarms in [1, 2, 9] {
+        let limits = Limits { alarms_per_activation: alarms, ..Limits::LINUX };
+        assert_eq!(of("alarm", &limits), alarms as usize);
+    }
+    for (bytes, told) in [(99, 9), (100, 10), (109, 10), (110, 11)] {
+        let limits = Limits { sample_bytes_per_activation: bytes, ..Limits::LINUX };
+        assert_eq!(of("report", &limits), told, "{bytes}");
+    }
 }
 
 #[test]

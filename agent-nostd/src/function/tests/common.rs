@@ -2,12 +2,13 @@
 
 use super::super::{
     Activation, Capabilities, CommitError, EmitError, Host, Instance, Level, Limits, Module, Outcome, RandomError,
-    StateChange,
+    StateChange, TellError,
 };
+use crate::machine::port::Telling;
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use alloc::{format, vec};
 
 /// All that the reserved and the present capabilities allow.
 pub const ALL: Capabilities = Capabilities::DEFAULT;
@@ -22,6 +23,9 @@ pub struct World {
     pub commits: u32,
     pub commit_fails: bool,
     pub emit_refuses: Option<EmitError>,
+    /// Class, key and value of what was raised, reported and measured.
+    pub told: Vec<(&'static str, String, String)>,
+    pub tell_refuses: bool,
     pub no_entropy: bool,
     pub now_us: u64,
     pub wall_ms: Option<u64>,
@@ -54,6 +58,17 @@ impl Host for World {
             return Err(error);
         }
         self.emits.push((topic.into(), payload.to_vec()));
+        Ok(())
+    }
+    fn tell(&mut self, telling: &Telling<'_>) -> Result<(), TellError> {
+        if self.tell_refuses {
+            return Err(TellError);
+        }
+        self.told.push(match *telling {
+            Telling::Alarm { key, text } => ("alarm", key.into(), text.into()),
+            Telling::State { key, text } => ("state", key.into(), text.into()),
+            Telling::Metric { key, value, scale } => ("metric", key.into(), format!("{value}e{scale}")),
+        });
         Ok(())
     }
     fn config(&self) -> &[u8] {
@@ -162,16 +177,22 @@ impl Probe {
     }
 
     pub fn with_limits(name: &str, params: usize, limits: &Limits) -> Self {
+        // A parameter of 64 bits is given in the same four bytes, with its sign.
+        let long = (name == "measure").then_some(2);
+        let kinds: Vec<&str> = (0..params).map(|at| if long == Some(at) { "i64" } else { "i32" }).collect();
         let own = if matches!(name, "emit" | "input_read") {
             String::new()
         } else {
             format!(
                 "(import \"fulmar\" \"{name}\" (func ${name} {} (result i32)))",
-                vec!["(param i32)"; params].join(" ")
+                kinds.iter().map(|kind| format!("(param {kind})")).collect::<Vec<_>>().join(" ")
             )
         };
         let args: String = (0..params)
-            .map(|i| format!("(i32.load (i32.const {}))", 65_536 - 64 + i * 4))
+            .map(|i| {
+                let load = if long == Some(i) { "i64.load32_s" } else { "i32.load" };
+                format!("({load} (i32.const {}))", 65_536 - 64 + i * 4)
+            })
             .collect::<Vec<_>>()
             .join(" ");
         let bytes = module(&format!(

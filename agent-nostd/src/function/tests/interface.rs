@@ -24,11 +24,11 @@ const CODES: [(&str, i32); 7] = [
     ("INVALID", ERR_INVALID),
 ];
 
-/// Name, number of parameters, whether the result has 64 bits.
-type Signature = (String, usize, bool);
+/// Name, number of parameters, which of them has 64 bits, whether the result has.
+type Signature = (String, usize, Option<usize>, bool);
 
 fn of_engine(spec: &ImportSpec) -> Signature {
-    (spec.name.to_string(), spec.params, spec.result == ValType::I64)
+    (spec.name.to_string(), spec.params, spec.long, spec.result == ValType::I64)
 }
 
 /// `FULMAR_IMPORT(name) int32_t fulmar_name(const void *a, uint32_t b);`
@@ -38,8 +38,14 @@ fn of_header(line: &str) -> Option<Signature> {
     let params = rest.strip_prefix(&format!("fulmar_{name}("))?.strip_suffix(");")?;
     let count = if params == "void" { 0 } else { params.split(", ").count() };
     assert!(matches!(result, "int32_t" | "int64_t"), "{line}");
-    assert!(params.split(", ").all(|one| one == "void" || one.contains('*') || one.contains("int32_t ")), "{line}");
-    Some((name.to_string(), count, result == "int64_t"))
+    assert!(
+        params
+            .split(", ")
+            .all(|one| one == "void" || one.contains('*') || one.contains("int32_t ") || one.starts_with("int64_t ")),
+        "{line}"
+    );
+    let long = params.split(", ").position(|one| one.contains("int64_t "));
+    Some((name.to_string(), count, long, result == "int64_t"))
 }
 
 /// `pub fn name(a: *const u8, b: usize) -> i32;` among the raw imports of the SDK.
@@ -47,8 +53,8 @@ fn of_sdk(line: &str) -> Option<Signature> {
     let (name, rest) = line.trim_start().strip_prefix("pub fn ")?.split_once('(')?;
     let (params, result) = rest.strip_suffix(';')?.split_once(") -> ")?;
     assert!(matches!(result, "i32" | "i64"), "{line}");
-    assert!(params.split(", ").all(|one| one.is_empty() || !one.contains("64")), "{line}");
-    Some((name.to_string(), params.split(", ").filter(|param| !param.is_empty()).count(), result == "i64"))
+    let long = params.split(", ").position(|one| one.ends_with(": i64"));
+    Some((name.to_string(), params.split(", ").filter(|param| !param.is_empty()).count(), long, result == "i64"))
 }
 
 /// Rows of the table under a heading, by cells.
@@ -66,7 +72,8 @@ fn of_page(cell: &str) -> Vec<Signature> {
             let (name, rest) = call.split_once('(').unwrap();
             let (params, result) = rest.split_once(')').unwrap();
             let count = params.split(", ").filter(|param| !param.is_empty()).count();
-            (name.to_string(), count, result == " -> i64")
+            let long = params.split(", ").position(|param| param.ends_with(": i64"));
+            (name.to_string(), count, long, result == " -> i64")
         })
         .collect()
 }
@@ -133,7 +140,7 @@ fn the_page_has_the_limits_of_the_engine() {
     let rows = rows("Limits");
     let row = |name: &str| rows.iter().find(|cells| cells[0].starts_with(name)).unwrap_or_else(|| panic!("{name}"));
     type Pick = fn(&Limits) -> Vec<u64>;
-    let picks: [(&str, Pick); 11] = [
+    let picks: [(&str, Pick); 12] = [
         ("module", |l| vec![l.module_bytes.into()]),
         ("instructions", |l| vec![l.instructions.into()]),
         ("memory", |l| vec![l.memory_bytes.into()]),
@@ -142,6 +149,7 @@ fn the_page_has_the_limits_of_the_engine() {
         ("host calls", |l| vec![l.host_calls_per_activation.into()]),
         ("log line", |l| vec![l.log_line_bytes.into(), l.log_bytes_per_activation.into()]),
         ("event payload", |l| vec![l.emit_payload_bytes.into(), l.emit_bytes_per_activation.into()]),
+        ("alarms per", |l| vec![l.alarms_per_activation.into(), l.sample_bytes_per_activation.into()]),
         ("state", |l| vec![l.state_bytes.into(), l.state_value_bytes.into(), STATE_KEY_BYTES as u64]),
         ("keys written", |l| vec![l.state_writes_per_activation.into()]),
         ("input payload", |l| vec![l.input_bytes.into(), l.topic_bytes.into()]),
@@ -162,5 +170,5 @@ fn the_page_has_the_limits_of_the_engine() {
         }
     }
     assert!(PAGE.contains(&format!("{EVENT_BYTES_MAX} bytes of payload and {TOPIC_BYTES_MAX} of topic")));
-    assert_eq!(Capabilities::DEFAULT.names().count(), 4);
+    assert_eq!(Capabilities::DEFAULT.names().count(), 5);
 }

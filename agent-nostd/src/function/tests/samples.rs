@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 const BLINK: &[u8] = include_bytes!("../../../../functions/c/blink/blink.wasm");
 const COUNTER: &[u8] = include_bytes!("../../../../functions/counter/counter.wasm");
+const GAUGE: &[u8] = include_bytes!("../../../../functions/c/gauge/gauge.wasm");
 const GEOFENCE: &[u8] = include_bytes!("../../../../functions/geofence/geofence.wasm");
 const PROBE: &[u8] = include_bytes!("../../../../functions/c/probe/probe.wasm");
 const ROLLING: &[u8] = include_bytes!("../../../../functions/rolling/rolling.wasm");
@@ -19,7 +20,7 @@ const THRESHOLD: &[u8] = include_bytes!("../../../../functions/threshold/thresho
 
 /// What the samples may do.
 fn granted() -> Capabilities {
-    Capabilities::EMIT | Capabilities::STATE
+    Capabilities::EMIT | Capabilities::STATE | Capabilities::TELEMETRY
 }
 
 /// A sample on a device. Its world, the durable state in it, outlives the instance.
@@ -94,15 +95,17 @@ fn one(text: &str) -> Vec<String> {
 
 #[test]
 fn samples_are_small_and_ask_for_no_more_than_they_use() {
-    let both = granted();
+    let both = Capabilities::EMIT | Capabilities::STATE;
+    let told = Capabilities::TELEMETRY | Capabilities::STATE;
     for (name, bytes, needs, memory_bytes_max, entries) in [
         ("blink", BLINK, both, 2048, [false, false, true, false]),
         ("counter", COUNTER, both, 2048, [true, true, false, false]),
+        ("gauge", GAUGE, told, 2048, [false, true, false, false]),
         ("geofence", GEOFENCE, both, 6144, [true, true, false, false]),
         ("rolling", ROLLING, Capabilities::EMIT, 4096, [true, true, false, false]),
         ("threshold", THRESHOLD, both, 3072, [true, true, false, false]),
     ] {
-        let info = Module::check(bytes, &Limits::MCU, both).unwrap();
+        let info = Module::check(bytes, &Limits::MCU, granted()).unwrap();
         assert_eq!((info.needs, info.page_bytes), (needs, 1), "{name}");
         assert_eq!([info.entries[0], info.entries[1], info.entries[2], info.entries[3]], entries, "{name}");
         assert!(info.memory_bytes <= memory_bytes_max, "{name}: {info:?}");
@@ -516,7 +519,44 @@ fn every_import_of_the_c_header_reaches_the_host() {
         let answers: Vec<_> = answers.chunks(8).map(|answer| i64::from_le_bytes(answer.try_into().unwrap())).collect();
         let not_found = i64::from(ERR_NOT_FOUND);
         assert_eq!(topic, "answers");
-        assert_eq!(answers, [0, 0, 7, 5, 4, 3, 5, 2, not_found, 0, 5, 0, 5_000_000_001, 1 << 40, 16]);
+        assert_eq!(answers, [0, 0, 7, 5, 4, 3, 5, 2, not_found, 0, 5, 0, 5_000_000_001, 1 << 40, 16, 0, 0, 0]);
+        let told = [("alarm", "hot", "too hot"), ("state", "door", "open"), ("metric", "t", "-215e-1")];
+        assert_eq!(world.told, told.map(|(class, key, value)| (class, key.to_string(), value.to_string())));
         assert!(world.state.is_empty());
+    }
+}
+
+#[test]
+fn gauge_measures_all_and_raises_an_alarm_once_until_it_was_normal_again() {
+    for mut device in Device::each(GAUGE, "21.5") {
+        let feed = |device: &mut Device, payload: &str| {
+            device.activate(Activation::Event { topic: "t", payload: payload.as_bytes() });
+        };
+        for payload in ["21.4", "21.5", "22", "-0.001", "21.50"] {
+            feed(&mut device, payload);
+        }
+        device.restart();
+        feed(&mut device, "30");
+        let told: Vec<(&str, &str)> =
+            device.world.told.iter().map(|(class, _, value)| (*class, value.as_str())).collect();
+        let expected = [
+            ("metric", "21400e-3"),
+            ("metric", "21500e-3"),
+            ("state", "high"),
+            ("alarm", "the value is high"),
+            ("metric", "22000e-3"),
+            ("metric", "-1e-3"),
+            ("state", "normal"),
+            ("metric", "21500e-3"),
+            ("state", "high"),
+            ("alarm", "the value is high"),
+            ("metric", "30000e-3"),
+        ];
+        assert_eq!(told, expected);
+        let before = device.world.told.len();
+        for payload in ["", "-", "x", "1.2345", "1e3", "99999999999999", "1234567890123456789012345"] {
+            feed(&mut device, payload);
+        }
+        assert_eq!((device.world.told.len(), device.world.lines().len()), (before, 7));
     }
 }

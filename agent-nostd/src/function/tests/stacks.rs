@@ -11,7 +11,7 @@ const PAGE: &str = include_str!("../../../../docs/functions.md");
 const MARK: u8 = 0xa5;
 
 /// Name on the page, module, and configurations that take it everywhere.
-const SAMPLES: [(&str, &[u8], &[&str]); 7] = [
+const SAMPLES: [(&str, &[u8], &[&str]); 8] = [
     ("hello", include_bytes!("../../../../functions/hello/hello.wasm"), &["", "a place"]),
     (
         "threshold",
@@ -35,6 +35,7 @@ const SAMPLES: [(&str, &[u8], &[&str]); 7] = [
         &["", "high=1;low=2", "high=30;low=28;field=c;topic=house/hot", "high=30"],
     ),
     ("blink (C)", include_bytes!("../../../../functions/c/blink/blink.wasm"), &["", "lamp/1"]),
+    ("gauge (C)", include_bytes!("../../../../functions/c/gauge/gauge.wasm"), &["", "21.5", "x"]),
 ];
 
 /// Bytes of stack that `functions/build` gives: entries of `name:bytes`.

@@ -9,3 +9,4 @@ mod rig;
 mod seeded;
 mod stale;
 mod stepping;
+mod telling;

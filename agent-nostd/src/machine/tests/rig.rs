@@ -17,6 +17,7 @@ use wire::grant::{Grant, Released};
 use wire::hello::*;
 use wire::id::{Nonce, Order, Revision, Session, WorkloadId};
 use wire::record::{BodyWriter, CapabilitySet, Core, Role, Runtime};
+use wire::sample::{Class, Samples, SamplesFixed, Taken};
 use wire::sign::Sign;
 use wire::status::{Entry, Reason, State, Status, StatusFixed};
 use wire::topic::{Down, Up};
@@ -159,6 +160,19 @@ impl Store {
         journal::pick(key, a, b).map(|picked| picked.value)
     }
 
+    /// What was written of this key since `earlier` is half there.
+    pub fn tear(&mut self, earlier: &Store, key: JournalKey) {
+        let old = earlier.slots.get(&(key as u8)).cloned().unwrap_or_default();
+        let Some(slots) = self.slots.get_mut(&(key as u8)) else { return };
+        for (slot, old) in slots.iter_mut().zip(old) {
+            if *slot != old {
+                let keep = slot.len() / 2;
+                slot.truncate(keep);
+                slot.extend(old.iter().skip(keep));
+            }
+        }
+    }
+
     /// Where the next value goes, and the bytes that will be there.
     pub fn prepare(&self, key: JournalKey, value: &[u8]) -> (usize, Vec<u8>) {
         let empty = [Vec::new(), Vec::new()];
@@ -181,6 +195,7 @@ impl Store {
             boot: self.value(JournalKey::Boot),
             attempts: self.value(JournalKey::Attempts),
             clock: self.value(JournalKey::Clock),
+            alarms: self.value(JournalKey::Alarms),
         }
     }
 }
@@ -305,6 +320,11 @@ pub struct Rig {
     /// Milliseconds that each workload existed, by the world's clock.
     pub ran_ms: BTreeMap<u32, u64>,
     pub wall_ms: u64,
+    /// Frames of samples, and their records: class, sequence, key, value.
+    pub frames: Vec<(Instant, SamplesFixed)>,
+    pub samples: Vec<(Class, u32, String, String)>,
+    /// The hub says which alarms it took.
+    pub takes: bool,
     pub boot: BootId,
     pub polls: u64,
 }
@@ -349,6 +369,9 @@ pub fn machine(now: Instant, seed: u8, reset: ResetCause, restored: Restored<'_>
         outgoing: buffer(4096),
         logs: buffer(2048),
         events: buffer(2048),
+        alarms: buffer(1024),
+        states: buffer(1024),
+        metrics: buffer(2048),
         inputs: buffer(2048),
     };
     Agent::new(now, config, buffers, restored)
@@ -405,6 +428,9 @@ impl Rig {
             nonces: Vec::new(),
             ran_ms: BTreeMap::new(),
             wall_ms: 1_700_000_000_000,
+            frames: Vec::new(),
+            samples: Vec::new(),
+            takes: true,
             boot,
             polls: 0,
         }
@@ -816,7 +842,24 @@ impl Rig {
                     }
                 }
             }
-            Up::Sample | Up::Will => panic!("unexpected {topic:?}"),
+            }
+            Up::Sample => {
+                let body = open_live(payload, Kind::Sample, &PAIR_KEY, &self.inside()).unwrap();
+                let samples = Samples::decode(body).unwrap();
+                let fixed = samples.fixed;
+                self.frames.push((now, fixed));
+                let mut last = 0;
+                for record in samples.records() {
+                    let value = std::format!("{:?}", record.value);
+                    last = last.max(record.sequence);
+                    self.samples.push((fixed.class, record.sequence, record.key.to_string(), value));
+                }
+                if fixed.class == Class::Alarm && self.takes {
+                    let frame = self.live(&self.inside(), &Taken { stream: fixed.stream, sequence: last });
+                    self.down(Down::Command, frame);
+                }
+            }
+            Up::Will => panic!("unexpected {topic:?}"),
         }
     }
 

@@ -156,6 +156,7 @@ fn lower(limits: &Limits, class: &Limits) -> Limits {
         host_calls_per_activation: limits.host_calls_per_activation.min(class.host_calls_per_activation),
         log_bytes_per_activation: limits.log_bytes_per_activation.min(class.log_bytes_per_activation),
         emit_bytes_per_activation: limits.emit_bytes_per_activation.min(class.emit_bytes_per_activation),
+        sample_bytes_per_activation: limits.sample_bytes_per_activation.min(class.sample_bytes_per_activation),
         state_bytes: limits.state_bytes.min(class.state_bytes),
         ..*limits
     }
@@ -175,6 +176,7 @@ fn grant(function: &FunctionSpec) -> Result<Grant, Failure> {
         host_calls: limits.host_calls,
         log_bytes: narrow(limits.log_bytes)?,
         emit_bytes: narrow(limits.emit_bytes)?,
+        sample_bytes: narrow(limits.sample_bytes)?,
         state_bytes: narrow(limits.state_bytes)?,
     };
     Ok(Grant { memory_bytes: narrow(limits.memory)?, fuel: limits.fuel, quotas: Some(quotas), capabilities })
@@ -241,7 +243,7 @@ mod tests {
     use super::*;
     use crate::exit::Exit;
 
-    const TWO: &str = "apiVersion: fulmar/v1\nkind: Workload\nmetadata: {name: pair}\nspec:\n  type: function\n  components:\n    - {name: other, artifact: \"file:other.wasm\"}\n    - name: mine\n      artifact: file:./mine.wasm\n      function:\n        triggers: {every: 250ms, topics: [a/#, b]}\n        config: {limit: 3}\n        capabilities: [emit]\n        limits: {memory: 8KiB, fuel: 7000, hostCalls: 12, stateBytes: 5B, logBytes: 6B, emitBytes: 7B}\n  placement: {labels: {site: roof}}\n";
+    const TWO: &str = "apiVersion: fulmar/v1\nkind: Workload\nmetadata: {name: pair}\nspec:\n  type: function\n  components:\n    - {name: other, artifact: \"file:other.wasm\"}\n    - name: mine\n      artifact: file:./mine.wasm\n      function:\n        triggers: {every: 250ms, topics: [a/#, b]}\n        config: {limit: 3}\n        capabilities: [emit]\n        limits: {memory: 8KiB, fuel: 7000, hostCalls: 12, stateBytes: 5B, logBytes: 6B, emitBytes: 7B, sampleBytes: 9B}\n  placement: {labels: {site: roof}}\n";
 
     fn place(class: Class) -> Place {
         Place { class, config: None, fence: None, unheard: None, degraded: false }
@@ -267,6 +269,7 @@ mod tests {
         assert_eq!((limits.memory_bytes, limits.fuel_per_activation), (8192, 7000));
         let quotas = (limits.host_calls_per_activation, limits.log_bytes_per_activation);
         assert_eq!((quotas, limits.emit_bytes_per_activation, limits.state_bytes), ((12, 6), 7, 5));
+        assert_eq!(limits.sample_bytes_per_activation, 9);
         let own = Place { config: Some("x".to_owned()), ..place(Class::Linux) };
         assert_eq!(Setup::of_project(&project, &own, "default").unwrap().config, b"x");
     }

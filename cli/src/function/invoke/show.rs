@@ -4,10 +4,12 @@
 
 use super::player::{Audience, Cause, End, Step, Sum};
 use super::setup::{Setup, Triggers};
+use super::world::Sample;
 use crate::args::Output;
 use crate::failure::Failure;
 use crate::output::{line, print, yaml};
 use agent_nostd::function::Level;
+use hub::model::decimal;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -111,6 +113,13 @@ pub fn document(step: &Step) -> Value {
         }
         Value::Object(map)
     });
+    let samples = deeds.samples.iter().map(|sample| match sample {
+        Sample::Alarm { key, text } => json!({"class": "alarm", "key": key, "text": text}),
+        Sample::State { key, text } => json!({"class": "state", "key": key, "text": text}),
+        Sample::Metric { key, value, scale } => {
+            json!({"class": "metric", "key": key, "value": decimal(*value, *scale)})
+        }
+    });
     let mut map = Map::new();
     for (name, value) in [
         ("step", json!(step.number)),
@@ -125,6 +134,7 @@ pub fn document(step: &Step) -> Value {
         ("logs", Value::Array(logs.collect())),
         ("emits", Value::Array(emits.collect())),
         ("state", Value::Array(state.collect())),
+        ("samples", Value::Array(samples.collect())),
     ] {
         map.insert(name.to_owned(), value);
     }
@@ -183,6 +193,13 @@ fn paragraph(step: &Step, setup: &Setup) -> String {
         item("emit", &format!("{topic}  {}", shown(payload)));
         if setup.triggers != Triggers::Any && setup.hears(topic) {
             item("note", "it listens to this topic: on a device it would hear itself");
+        }
+    }
+    for sample in &step.deeds.samples {
+        match sample {
+            Sample::Alarm { key, text } => item("alarm", &format!("{key}  {}", shown(text.as_bytes()))),
+            Sample::State { key, text } => item("report", &format!("{key} = {}", shown(text.as_bytes()))),
+            Sample::Metric { key, value, scale } => item("metric", &format!("{key} = {}", decimal(*value, *scale))),
         }
     }
     for (key, value) in &step.deeds.changes {

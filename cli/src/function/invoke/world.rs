@@ -1,7 +1,8 @@
 //! The world of a function that runs on a desk: memory instead of a disk, a clock that only the script moves, bytes that
 //! look random and are the same each time. It must never look at this machine.
 
-use agent_nostd::function::{CommitError, EmitError, Host, Level, RandomError, StateChange};
+use agent_nostd::function::{CommitError, EmitError, Host, Level, RandomError, StateChange, TellError};
+use agent_nostd::machine::port::Telling;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,11 +15,20 @@ const SEED: &[u8] = b"fulmar fn invoke";
 /// A key of the state, and its new value; none: it was removed.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
+/// What a function raised, reported or measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sample {
+    Alarm { key: String, text: String },
+    State { key: String, text: String },
+    Metric { key: String, value: i64, scale: i8 },
+}
+
 /// What a function did since the last look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deeds {
     pub logs: Vec<(Level, Vec<u8>)>,
     pub emits: Vec<(String, Vec<u8>)>,
+    pub samples: Vec<Sample>,
     pub changes: Vec<Change>,
 }
 
@@ -65,6 +75,15 @@ impl Host for World {
 
     fn emit(&mut self, topic: &str, payload: &[u8]) -> Result<(), EmitError> {
         self.deeds.emits.push((topic.to_owned(), payload.to_vec()));
+        Ok(())
+    }
+
+    fn tell(&mut self, telling: &Telling<'_>) -> Result<(), TellError> {
+        self.deeds.samples.push(match *telling {
+            Telling::Alarm { key, text } => Sample::Alarm { key: key.to_owned(), text: text.to_owned() },
+            Telling::State { key, text } => Sample::State { key: key.to_owned(), text: text.to_owned() },
+            Telling::Metric { key, value, scale } => Sample::Metric { key: key.to_owned(), value, scale },
+        });
         Ok(())
     }
 
