@@ -523,10 +523,8 @@ async fn turn(machine: &mut Machine<'_, SLOTS>, shell: &mut Shell, ears: &mut Ea
 const fn is_accepted(key: JournalKey) -> bool {
     match key {
         JournalKey::Accepted => true,
-        JournalKey::LastGood
-        | JournalKey::Boot
-        | JournalKey::Attempts
-        | JournalKey::Clock
-        | JournalKey::Alarms => false,
+        JournalKey::LastGood | JournalKey::Boot | JournalKey::Attempts | JournalKey::Clock | JournalKey::Alarms => {
+            false
+        }
     }
 }

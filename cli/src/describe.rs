@@ -106,6 +106,28 @@ fn conditions(out: &mut String, object: &Value) {
     block(out, "Conditions", &lines.join("\n"));
 }
 
+/// The latest states and metrics, and the account of each class.
+fn samples(out: &mut String, object: &Value) {
+    let accounts = list(object, "/status/samples");
+    if accounts.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&["CLASS", "RECEIVED", "LOST", "MISSING", "ENDS UNKNOWN"]);
+    for account in accounts {
+        let field = |name: &str| text(account, &format!("/{name}"));
+        table.row(["class", "received", "lost", "missing", "endsUnknown"].map(field).to_vec());
+    }
+    block(out, "Samples", &table.text());
+    let latest = list(object, "/status/latest").iter().map(|sample| {
+        let field = |name: &str| text(sample, &format!("/{name}"));
+        format!("{}  {} = {}", field("workload"), field("key"), field("value"))
+    });
+    let lines: Vec<String> = latest.collect();
+    if !lines.is_empty() {
+        block(out, "Latest", &lines.join("\n"));
+    }
+}
+
 fn device(out: &mut String, object: &Value) {
     let field = |pointer: &str| text(object, pointer);
     entry(out, "Id", &field("/status/id"));
@@ -147,6 +169,7 @@ fn device(out: &mut String, object: &Value) {
         entry(out, "Resources", &format!("memory {memory}   storage {storage}"));
     }
     conditions(out, object);
+    samples(out, object);
     let mut table =
         Table::new(&["NAMESPACE", "NAME", "COMPONENT", "STATE", "REASON", "GENERATION", "RESTARTS", "DETAIL"]);
     for workload in list(object, "/status/workloads") {

@@ -188,6 +188,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Describe(args) => describe::run(global, args),
         Verb::Delete(args) => delete::run(global, args),
         Verb::Logs(args) => logs::logs(global, args),
+        Verb::Samples(args) => logs::samples(global, args),
         Verb::Events(args) => logs::events(global, args),
         Verb::Explain(args) => explain::run(global, args),
         Verb::Device(verb) => device::run(global, verb),

@@ -95,6 +95,20 @@ pub fn parse_workload(text: &str, namespace: &str) -> Result<Target, Failure> {
     }
 }
 
+/// A device, by its name or as `device/NAME`.
+pub fn parse_device(text: &str) -> Result<Target, Failure> {
+    let target = match text.split_once('/') {
+        Some(_) => parse_one(text, None, "")?,
+        None => Target::new(Kind::Device, "", text),
+    };
+    match target.kind {
+        Kind::Device => Ok(target),
+        Kind::Namespace | Kind::Region | Kind::Workload | Kind::Artifact | Kind::Placement | Kind::Token => {
+            Err(Failure::usage(format!("{text} is a {}, and a device is needed", target.kind.singular())))
+        }
+    }
+}
+
 impl Target {
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
         let namespace = if kind.is_namespaced() { namespace.to_owned() } else { String::new() };

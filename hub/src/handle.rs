@@ -114,6 +114,7 @@ impl Handle {
         let follows = matches!(
             &request,
             Request::Logs { follow: Follow::Follow, .. }
+                | Request::Samples { follow: Follow::Follow, .. }
                 | Request::Events { follow: Follow::Follow, .. }
                 | Request::Watch { .. }
                 | Request::EventsWatch { .. }

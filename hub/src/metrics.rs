@@ -62,6 +62,10 @@ pub const SERIES: &[Series] = &[
     series("messages_in", "counter", &[], "Messages of devices"),
     series("messages_out", "counter", &[], "Messages to devices that the link took"),
     series("messages_refused", "counter", &[], "Messages that were malformed, not authentic or of an old session"),
+    series("samples", "counter", &["class"], "Alarms, states and metrics of functions that came"),
+    series("samples_dropped", "counter", &[], "Samples beyond the rate of their device"),
+    series("samples_kept", "gauge", &[], "Samples in memory"),
+    series("hellos_sent_away", "counter", &[], "Devices that were told to come again, because too many came at once"),
     series("link_up", "gauge", &[], "1 when the hub is connected to the broker"),
     series("broker_sessions", "gauge", &[], "Sessions of the embedded broker; 0 with an external one"),
     series(
@@ -112,6 +116,10 @@ struct Inner {
     messages_in: Counter,
     messages_out: Counter,
     messages_refused: Counter,
+    samples: Family<Labels, Counter>,
+    samples_dropped: Counter,
+    samples_kept: Gauge,
+    hellos_sent_away: Counter,
     link_up: Gauge,
     broker_sessions: Gauge,
     broker_accounts_behind: Gauge,
@@ -196,6 +204,10 @@ impl Metrics {
             messages_in: registered!("messages_in", Counter::default()),
             messages_out: registered!("messages_out", Counter::default()),
             messages_refused: registered!("messages_refused", Counter::default()),
+            samples: registered!("samples", Family::default()),
+            samples_dropped: registered!("samples_dropped", Counter::default()),
+            samples_kept: registered!("samples_kept", Gauge::default()),
+            hellos_sent_away: registered!("hellos_sent_away", Counter::default()),
             link_up: registered!("link_up", Gauge::default()),
             broker_sessions: registered!("broker_sessions", Gauge::default()),
             broker_accounts_behind: registered!("broker_accounts_behind", Gauge::default()),
@@ -288,6 +300,12 @@ impl Metrics {
         }
         counter(&inner.leases_expired, measures.leases_expired);
         counter(&inner.events_fenced, measures.events_fenced);
+        for (class, count) in ["alarm", "state", "metric"].into_iter().zip(measures.samples) {
+            counter(&inner.samples.get_or_create(&vec![("class", class)]), count);
+        }
+        counter(&inner.samples_dropped, measures.samples_dropped);
+        gauge(&inner.samples_kept, measures.samples_kept);
+        counter(&inner.hellos_sent_away, measures.hellos_sent_away);
         gauge(&inner.link_up, u64::from(measures.link));
         gauge(&inner.broker_sessions, broker.sessions);
         gauge(&inner.broker_accounts_behind, broker.accounts_behind);

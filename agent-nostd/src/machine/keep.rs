@@ -10,8 +10,14 @@ pub const PERSIST_DEADLINE: Duration = Duration::from_secs(60);
 const RETRY_BASE: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// Stops and new sets first, then what a start waits for.
-const ORDER: [JournalKey; KEYS] =
-    [JournalKey::Accepted, JournalKey::Attempts, JournalKey::Clock, JournalKey::Boot, JournalKey::Alarms, JournalKey::LastGood];
+const ORDER: [JournalKey; KEYS] = [
+    JournalKey::Accepted,
+    JournalKey::Attempts,
+    JournalKey::Clock,
+    JournalKey::Boot,
+    JournalKey::Alarms,
+    JournalKey::LastGood,
+];
 const KEYS: usize = JournalKey::ALL.len();
 
 #[derive(Clone, Copy, Debug, Default)]

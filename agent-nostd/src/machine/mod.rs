@@ -340,7 +340,9 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
                 let value = match key {
                     JournalKey::Accepted => self.incoming.value(),
                     JournalKey::LastGood => self.last_good.value(),
-                    JournalKey::Boot | JournalKey::Attempts | JournalKey::Clock | JournalKey::Alarms => outgoing(length)?,
+                    JournalKey::Boot | JournalKey::Attempts | JournalKey::Clock | JournalKey::Alarms => {
+                        outgoing(length)?
+                    }
                 };
                 Effect::Persist { ticket, key, value }
             }

@@ -76,8 +76,7 @@ pub enum JournalKey {
 }
 
 impl JournalKey {
-    pub const ALL: [Self; 6] =
-        [Self::Accepted, Self::LastGood, Self::Boot, Self::Attempts, Self::Clock, Self::Alarms];
+    pub const ALL: [Self; 6] = [Self::Accepted, Self::LastGood, Self::Boot, Self::Attempts, Self::Clock, Self::Alarms];
 }
 
 /// Why a value is not durable.

@@ -35,6 +35,8 @@ pub const DESIRED_WITHIN: Duration = Duration::from_secs(5);
 const DESIRED_AGAIN_MAX: Duration = Duration::from_secs(300);
 /// A hint of the hub to come later is followed up to this.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+/// A hub that is busy says when to come again, in whole seconds; so much is added at random.
+pub const BUSY_JITTER: Duration = Duration::from_millis(1000);
 /// So many refusals in the window lead to a pause.
 pub const REFUSALS_MAX: u32 = 5;
 pub const REFUSALS_WINDOW: Duration = Duration::from_secs(600);
@@ -532,6 +534,12 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         let context = LiveContext::outside(self.config.fleet, self.config.device, self.boot);
         let Ok(refusal) = wire::frame::decode_live::<Refusal>(payload, self.config.pair_key, &context) else { return };
         let Some(sent_at) = self.take_nonce(now, refusal.nonce) else { return };
+        if refusal.reason == RefusalReason::Busy {
+            // The hub's own doing: it never leads to the long pause, and the hint spreads the fleet already.
+            let hint = Duration::from_secs(u64::from(refusal.retry_after_s)).min(RETRY_AFTER_MAX);
+            self.session.connection.hello_at = now.after(hint).after(self.random.up_to(BUSY_JITTER));
+            return;
+        }
         let is_waiting = refusal.reason == RefusalReason::NotApproved;
         if is_waiting {
             // A person decides, which is no fault of ours: it never leads to the long pause, and an approval that comes soon

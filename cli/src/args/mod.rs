@@ -45,6 +45,8 @@ pub enum Verb {
     Delete(Delete),
     /// Show the lines of a workload
     Logs(Logs),
+    /// Show what functions of a device raised, reported and measured
+    Samples(Samples),
     /// Show what happened
     Events(Events),
     /// Say why a workload is where it is or would be, what a field means, or what an error code means
@@ -445,6 +447,22 @@ pub struct Logs {
     #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::devices))]
     pub device: Option<String>,
     /// Lines from the end
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub tail: usize,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Samples {
+    /// Device: NAME or device/NAME
+    #[arg(add = ArgValueCompleter::new(complete::devices))]
+    pub device: String,
+    /// Go on with new ones until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only of this key
+    #[arg(long, value_name = "KEY", conflicts_with = "follow")]
+    pub key: Option<String>,
+    /// Samples from the end
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub tail: usize,
 }

@@ -123,6 +123,7 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, HUB_HOLD, Right::Admin, || routing::post(hub::hold)),
     route(Method::Post, HUB_APPLY, Right::Admin, || routing::post(hub::apply)),
     route(Method::Post, HUB_TAKEOVER, Right::Admin, || routing::post(hub::takeover)),
+    route(Method::Get, "/v1/devices/{name}/samples", Right::Viewer, || routing::get(stream::samples)),
     route(Method::Get, "/v1/rejections", Right::Viewer, || routing::get(rejection::list)),
     route(Method::Delete, "/v1/rejections/{id}", Right::Admin, || routing::delete(rejection::lift)),
     route(Method::Post, "/v1/join-tokens", Right::Admin, || routing::post(device::token_create)),

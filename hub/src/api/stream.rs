@@ -5,7 +5,7 @@ use super::list::resumed;
 use super::object::{query, unexpected};
 use super::problem::{Refused, Result, invalid, problem_body};
 use super::{Api, TAIL_DEFAULT, TAIL_MAX};
-use crate::engine::port::{Answer, ChangeKind, EventLine, Follow, LogLine, Position, Request, StreamItem};
+use crate::engine::port::{Answer, ChangeKind, EventLine, Follow, LogLine, Position, Request, SampleLine, StreamItem};
 use crate::handle::Following;
 use axum::Extension;
 use axum::body::{Body, Bytes};
@@ -68,6 +68,34 @@ pub(super) async fn logs(
     match api.handle.ask(&caller.actor(), request).await? {
         (Answer::Logs(lines), None) => Ok(axum::Json(json!({"items": lines})).into_response()),
         (Answer::Logs(lines), Some(following)) => Ok(sse(lines.iter().map(log).collect(), following, Style::Lines)),
+        _ => Err(unexpected()),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SamplesQuery {
+    key: Option<String>,
+    tail: Option<usize>,
+    #[serde(default)]
+    follow: bool,
+}
+
+pub(super) async fn samples(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(device): Path<String>,
+    q: std::result::Result<Query<SamplesQuery>, QueryRejection>,
+) -> Result {
+    let q = query(q)?;
+    let request = Request::Samples { device, key: q.key, tail: tail(q.tail)?, follow: follow(q.follow) };
+    match api.handle.ask(&caller.actor(), request).await? {
+        (Answer::Samples { lines, accounts }, None) => {
+            Ok(axum::Json(json!({"items": lines, "classes": accounts})).into_response())
+        }
+        (Answer::Samples { lines, .. }, Some(following)) => {
+            Ok(sse(lines.iter().map(sample).collect(), following, Style::Lines))
+        }
         _ => Err(unexpected()),
     }
 }
@@ -147,6 +175,10 @@ fn log(line: &LogLine) -> Bytes {
     frame("log", line)
 }
 
+fn sample(line: &SampleLine) -> Bytes {
+    frame("sample", line)
+}
+
 fn event(line: &EventLine) -> Bytes {
     frame("event", line)
 }
@@ -154,6 +186,7 @@ fn event(line: &EventLine) -> Bytes {
 fn item(item: &StreamItem, style: Style) -> Bytes {
     match item {
         StreamItem::Log(line) => log(line),
+        StreamItem::Sample(line) => sample(line),
         StreamItem::Event(line) => match style {
             Style::Lines => event(line),
             Style::Watch(incarnation) => watched_event(incarnation, line),

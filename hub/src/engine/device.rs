@@ -181,6 +181,8 @@ pub(super) struct Observed {
     /// Revision and digest of the last Hello or Status.
     pub accepted: Option<(Revision, DigestPrefix)>,
     pub lost: LossCounters,
+    /// What its functions raised, reported and measured.
+    pub told: Option<Box<super::sample::Told>>,
     pub status_asked: Option<Instant>,
     pub fresh_asked: Option<Instant>,
     pub log: Option<(BootId, u32)>,

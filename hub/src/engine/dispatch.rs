@@ -439,7 +439,7 @@ impl Engine {
             return;
         }
         let (watermark, fence) = said;
-        let spread_ms = u32::try_from(self.config.spread.as_millis()).unwrap_or(u32::MAX);
+        let spread_ms = u32::try_from(self.spread().as_millis()).unwrap_or(u32::MAX);
         let state =
             HubState { incarnation: self.incarnation, spread_ms, watermark, fence, instance: self.config.instance };
         let mut buffer = [0; HUB_STATE_BYTES_MAX];

@@ -116,6 +116,7 @@ fn short(object: &str) -> String {
 pub(super) enum Interest {
     Events { object: Option<String> },
     Logs { workload: u32, device: Option<String> },
+    Samples { device: String },
 }
 
 /// Somebody who follows, and what waits for them.

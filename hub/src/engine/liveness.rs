@@ -75,7 +75,7 @@ impl Engine {
 
     pub(super) fn presence_grace(&mut self, now: Now) {
         self.watch.started.get_or_insert(now.monotonic);
-        self.watch.grace_until = now.monotonic.after(self.config.spread).after(self.patience());
+        self.watch.grace_until = now.monotonic.after(self.spread()).after(self.patience());
     }
 
     /// How long a device has been lost, for who places; `None` also while the guard holds the verdict back.

@@ -3,6 +3,7 @@
 //! `handle(now, input)`, then `poll(now)` until `None`, then `poll_timeout()`. Answers and publications that a change
 //! causes leave only when the change is durable.
 
+mod admission;
 mod alone;
 mod apply;
 mod changes;
@@ -37,12 +38,14 @@ mod replacement;
 mod request;
 mod rival;
 mod route;
+mod sample;
 mod selection;
 mod session;
 mod snapshot;
 mod state;
 mod status;
 mod stored;
+mod tally;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -50,6 +53,7 @@ mod token;
 mod watcher;
 mod what_if;
 
+pub use admission::HELLOS_PER_SECOND;
 pub use apply::Applier;
 pub use changes::CHANGES_MAX;
 pub use device_change::REJECTIONS_MAX;
@@ -68,12 +72,13 @@ pub use watcher::{WATCHER_CREDIT_MAX, WATCHER_LAG_MAX, WATCHERS_MAX};
 pub use what_if::OVERRIDES_MAX;
 
 pub use port::{
-    AccessChange, AheadDevice, Answer, ChangeKind, DeviceChange, Effect, EngineConfig, EventLine, Exchange, Follow,
-    HubStatus, Input, Instant, LogLine, Measures, Mode, Now, Outcome, Place, Position, Problem, Publication,
-    RecoveryStatus, Request, Selection, Severity, StreamItem, Ticket, WhatIf,
+    AccessChange, AheadDevice, Answer, ChangeKind, ClassAccount, DeviceChange, Effect, EngineConfig, EventLine,
+    Exchange, Follow, HubStatus, Input, Instant, LogLine, Measures, Mode, Now, Outcome, Place, Position, Problem,
+    Publication, RecoveryStatus, Request, SampleLine, Selection, Severity, StreamItem, Ticket, WhatIf,
 };
 
 use crate::commit::{Loaded, Write};
+use admission::Admission;
 use changes::Changes;
 use clock::WallClock;
 use device::Bucket;
@@ -88,6 +93,7 @@ use placement::Placement;
 use quarantine::Quarantine;
 use recovery::Recovery;
 use rival::Rivals;
+use sample::SampleTotals;
 use session::Waiting;
 use state::State;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -125,6 +131,9 @@ pub struct Engine {
     namespaces: Namespaces,
     rivals: Rivals,
     recovery: Recovery,
+    samples: SampleTotals,
+    admission: Admission,
+    hellos_sent_away: u64,
     messages_refused: u64,
 }
 
@@ -140,6 +149,7 @@ struct Settings {
     republish_per_second: u32,
     lost_after: Duration,
     instance: Instance,
+    hellos_per_second: u32,
 }
 
 impl Engine {
@@ -157,6 +167,7 @@ impl Engine {
             republish_per_second,
             lost_after,
             instance,
+            hellos_per_second,
         } = config;
         let mut state = State::new(loaded.fleet, exchange);
         state.workload_id_next = loaded.workload_id_next.max(1);
@@ -202,6 +213,7 @@ impl Engine {
                 republish_per_second,
                 lost_after,
                 instance,
+                hellos_per_second,
             },
             hub_signing: loaded.hub_signing,
             incarnation: loaded.incarnation,
@@ -227,6 +239,9 @@ impl Engine {
             namespaces,
             rivals: Rivals::default(),
             recovery: Recovery::default(),
+            samples: SampleTotals::default(),
+            admission: Admission::default(),
+            hellos_sent_away: 0,
             messages_refused: 0,
         };
         engine.leaving_mark_all();
@@ -276,6 +291,7 @@ impl Engine {
         match self.sweep_at {
             Some(at) if at <= now.monotonic => {
                 self.sweep();
+                self.samples_sweep();
                 self.tokens_sweep(now);
                 self.sweep_at = Some(now.monotonic.after(self.config.sweep));
             }

@@ -23,7 +23,7 @@ const MOVED_M: u32 = 50;
 const POSITION_PAUSE: Duration = Duration::from_secs(60);
 
 impl Engine {
-    pub(super) fn on_status(&mut self, now: Now, index: u32, _talk: Talk, body: &[u8]) {
+    pub(super) fn on_status(&mut self, now: Now, index: u32, talk: Talk, body: &[u8]) {
         let Ok(status) = Status::decode(body) else {
             self.messages_refused += 1;
             return;
@@ -49,6 +49,7 @@ impl Engine {
             entries,
         };
         let before = device.observed.reported.replace(reported);
+        self.hear_losses(index, talk.boot, &status.fixed.lost);
         self.tell_transitions(now, index, before.as_ref());
         self.touch_device(now, index);
         self.touch_when_settled(now, index);

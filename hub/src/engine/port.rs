@@ -94,6 +94,8 @@ pub struct EngineConfig {
     pub lost_after: Duration,
     /// Random bits of this start, so that it knows its own words on `hub/state`.
     pub instance: wire::Instance,
+    /// Hellos that are answered per second; further ones are told to come again.
+    pub hellos_per_second: u32,
 }
 
 impl EngineConfig {
@@ -111,6 +113,7 @@ impl EngineConfig {
             republish_per_second: 500,
             lost_after: Duration::from_secs(1),
             instance: wire::Instance::default(),
+            hellos_per_second: super::admission::HELLOS_PER_SECOND,
         }
     }
 }
@@ -398,6 +401,13 @@ pub enum Request {
         tail: usize,
         follow: Follow,
     },
+    /// What functions of a device raised, reported and measured. `key`: of this one alone.
+    Samples {
+        device: String,
+        key: Option<String>,
+        tail: usize,
+        follow: Follow,
+    },
     /// `object`: `kind/name` or a name; `None`: all.
     Events {
         object: Option<String>,
@@ -532,6 +542,10 @@ pub enum Answer {
     Report(Value),
     /// Oldest first; if the request asked to follow, the rest comes as `Effect::Stream`.
     Logs(Vec<LogLine>),
+    Samples {
+        lines: Vec<SampleLine>,
+        accounts: Vec<ClassAccount>,
+    },
     Events(Vec<EventLine>),
     Body(Arc<[u8]>),
     Status(HubStatus),
@@ -564,6 +578,7 @@ impl Problem {
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamItem {
     Log(LogLine),
+    Sample(SampleLine),
     Event(EventLine),
     /// `position`: where to go on after it; `None` while the objects of the start are given.
     Change {
@@ -612,6 +627,40 @@ fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
+/// What a function raised, reported or measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SampleLine {
+    /// Unix time at which it was taken, by the hub's clock.
+    pub time_ms: u64,
+    pub device: String,
+    /// `namespace/name`.
+    pub workload: String,
+    /// Empty where the workload has one component only.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub component: String,
+    /// `alarm`, `state`, `metric`.
+    pub class: String,
+    pub key: String,
+    /// Text; of a metric an exact decimal number.
+    pub value: String,
+}
+
+/// What became of the samples of one class of a device, since the hub started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassAccount {
+    /// `alarm`, `state`, `metric`.
+    pub class: String,
+    pub received: u64,
+    /// Counted by the device: since its boots began, and of alarms since its store was made.
+    pub lost: u64,
+    /// Sent by the device and lost on the way.
+    pub missing: u64,
+    /// Boots that ended with what was in memory: how much that was is not known.
+    pub ends_unknown: u32,
+}
+
 /// Something that an operator may want to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -656,6 +705,12 @@ pub struct Measures {
     pub leases_renewed: u64,
     pub leases_expired: u64,
     pub events_fenced: u64,
+    /// Alarms, states, metrics.
+    pub samples: [u64; 3],
+    pub samples_dropped: u64,
+    pub samples_kept: u64,
+    /// Hellos beyond the rate.
+    pub hellos_sent_away: u64,
     pub link: bool,
     pub watchers: u64,
     pub followers: u64,

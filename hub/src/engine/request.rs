@@ -55,6 +55,9 @@ impl Engine {
                     *follow,
                 );
             }
+            Request::Samples { device, key, tail, follow } => {
+                return self.samples_request(ticket, device, key.as_deref(), *tail, *follow);
+            }
             Request::Events { object, tail, follow } => {
                 let lines = self.events.tail(object.as_deref(), (*tail).min(TAIL_MAX));
                 let interest = Interest::Events { object: object.clone() };
@@ -113,6 +116,7 @@ impl Engine {
             | Request::EventsWatch { .. }
             | Request::Explain { .. }
             | Request::Logs { .. }
+            | Request::Samples { .. }
             | Request::Events { .. }
             | Request::Body { .. }
             | Request::Rejections { .. }

@@ -87,8 +87,7 @@ impl Engine {
             Up::Event => self.with_session(now, index, Kind::Event, payload, Self::on_emitted),
             Up::Need => self.with_session(now, index, Kind::Need, payload, Self::on_need),
             Up::Released => self.with_session(now, index, Kind::Released, payload, Self::on_released),
-            // Samples come with what uses them; until then they are counted.
-            Up::Sample => self.messages_refused += 1,
+            Up::Sample => self.with_session(now, index, Kind::Sample, payload, Self::on_samples),
         }
     }
 
@@ -160,6 +159,9 @@ impl Engine {
         if VersionRange::SPOKEN.negotiate(fixed.versions).is_none() {
             return self.refuse(index, &fixed, RefusalReason::UnsupportedVersion, VERSION_RETRY_S);
         }
+        if let Some(wait_s) = self.send_away(now) {
+            return self.refuse(index, &fixed, RefusalReason::Busy, wait_s);
+        }
         if let Some(capabilities) = &hello.capabilities {
             self.learn_capabilities(index, capabilities);
         }
@@ -167,6 +169,8 @@ impl Engine {
         device.observed.packet_bytes_max = Some(fixed.packet_bytes_max);
         device.observed.lost = fixed.lost;
         let is_first = device.observed.accepted.replace((fixed.revision, fixed.digest)).is_none();
+        self.hear_losses(index, fixed.boot, &fixed.lost);
+        let Some(device) = self.state.devices.get(index) else { return };
         let key = ObjectKey::device(&device.keys.name);
         self.touch_device(now, index);
         let is_approved =

@@ -96,6 +96,7 @@ impl Engine {
         let accepted = observed.accepted.filter(|(revision, _)| *revision != wire::Revision::default());
         let known = device.known.as_ref();
         let free = observed.reported.as_ref();
+        let (samples, latest) = self.sample_status(&key.name, observed.told.as_deref());
         Some(DeviceStatus {
             id: device.id().text().as_str().to_owned(),
             class: known.map_or(body.reported.class.clone(), |known| class_name(known.class).to_owned()),
@@ -122,6 +123,8 @@ impl Engine {
                 storage_free_bytes: free.map(|free| free.storage_free_bytes),
             }),
             workloads: self.device_workloads(now, device),
+            samples,
+            latest,
             conditions: self.device_conditions(device, body, desired == accepted),
         })
     }
@@ -211,10 +214,12 @@ impl Engine {
             let text = "two machines used its keys in turn since the hub started";
             out.push(condition("Cloned", ConditionStatus::True, "TwoBoots", text));
         }
-        let (lines, events) = (device.observed.lost.logs, device.observed.lost.events);
-        let events = events.max(device.observed.events_missing);
-        if lines > 0 || events > 0 {
-            let text = format!("{lines} lines and {events} events of its workloads were lost");
+        let lost = device.observed.lost;
+        let (lines, events) = (lost.logs, lost.events.max(device.observed.events_missing));
+        let accounts = device.observed.told.as_ref().map(|told| told.losses()).unwrap_or_default();
+        if lines > 0 || events > 0 || !accounts.is_empty() {
+            let mut text = format!("{lines} lines and {events} events of its workloads were lost");
+            accounts.iter().for_each(|more| text.push_str(more));
             out.push(condition("Losses", ConditionStatus::True, "Lost", text));
         }
         match device.observed.ahead {

@@ -93,6 +93,12 @@ pub struct DeviceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
     pub workloads: Vec<DeviceWorkload>,
+    /// What became of the alarms, states and metrics of its functions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<crate::engine::port::ClassAccount>,
+    /// The latest states and metrics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latest: Vec<crate::engine::port::SampleLine>,
     pub conditions: Vec<Condition>,
 }
 

@@ -120,6 +120,7 @@ impl World<'_> {
             Answer::Events(_)
             | Answer::Explanation(_)
             | Answer::Report(_)
+            | Answer::Samples { .. }
             | Answer::Body(_)
             | Answer::Watching
             | Answer::WatchingEvents { .. }
@@ -190,9 +191,11 @@ impl World<'_> {
                 }
             }
             StreamItem::Dropped(_) => {}
-            StreamItem::Log(_) | StreamItem::End | StreamItem::Change { .. } | StreamItem::Ended(_) => {
-                self.fail(|| format!("{item:?} among events"))
-            }
+            StreamItem::Log(_)
+            | StreamItem::Sample(_)
+            | StreamItem::End
+            | StreamItem::Change { .. }
+            | StreamItem::Ended(_) => self.fail(|| format!("{item:?} among events")),
         }
     }
 
@@ -204,7 +207,11 @@ impl World<'_> {
                 self.after(5, Event::Took { life, ticket });
             }
             StreamItem::End | StreamItem::Ended(_) => self.operator.streams.retain(|of| *of != ticket),
-            StreamItem::Change { .. } | StreamItem::Event(_) | StreamItem::Log(_) | StreamItem::Dropped(_) => {}
+            StreamItem::Change { .. }
+            | StreamItem::Event(_)
+            | StreamItem::Log(_)
+            | StreamItem::Sample(_)
+            | StreamItem::Dropped(_) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! The connection: order of subscriptions, Hello and Fresh, deadlines, pauses.
 use super::rig::*;
 use crate::machine::port::*;
+use crate::machine::session::{BUSY_JITTER, REFUSALS_MAX};
 use crate::machine::time::{Duration, Instant};
 use std::vec::Vec;
 use wire::hello::{Asks, HelloFixed, RefusalReason};
@@ -342,4 +343,21 @@ fn c10_two_machines_with_one_identity_do_not_throw_each_other_out_for_ever() {
     rig.run(secs(700));
     rig.take();
     assert!(retry_after(&rig) <= secs(2));
+}
+
+/// However often a hub is busy, a device comes back within a second of the time that it was told, and never rests for an hour.
+#[test]
+fn a_busy_hub_is_asked_again_when_it_said_and_never_leads_to_the_long_pause() {
+    let mut rig = joined();
+    rig.refuses = Some((RefusalReason::Busy, 3));
+    rig.cut();
+    let before = hellos(&rig).len();
+    rig.run(secs(120));
+    let times: Vec<Instant> = hellos(&rig)[before..].iter().map(|(at, ..)| *at).collect();
+    assert!(times.len() > REFUSALS_MAX as usize * 4, "{}", times.len());
+    let told = secs(3)..=secs(3) + BUSY_JITTER + ms(100);
+    assert!(times.windows(2).all(|pair| told.contains(&pair[1].since(pair[0]))), "{times:?}");
+    rig.refuses = None;
+    rig.run(secs(5));
+    assert_eq!(rig.agent.link(), LinkState::Fresh);
 }

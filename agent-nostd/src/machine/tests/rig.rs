@@ -842,7 +842,6 @@ impl Rig {
                     }
                 }
             }
-            }
             Up::Sample => {
                 let body = open_live(payload, Kind::Sample, &PAIR_KEY, &self.inside()).unwrap();
                 let samples = Samples::decode(body).unwrap();

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 const COUNTER: &[u8] = include_bytes!("../../../../functions/counter/counter.wasm");
+const GAUGE: &[u8] = include_bytes!("../../../../functions/c/gauge/gauge.wasm");
 const HELLO: &[u8] = include_bytes!("../../../../functions/hello/hello.wasm");
 const PROBE: &[u8] = include_bytes!("../../../../functions/c/probe/probe.wasm");
 const THRESHOLD: &[u8] = include_bytes!("../../../../functions/threshold/threshold.wasm");
@@ -232,4 +233,20 @@ fn a_play_has_the_terms_that_were_asked_for() {
     let fence = wire::id::Order::new(1, 7).unwrap().packed();
     let unheard = std::time::Duration::from_secs(3600);
     assert_eq!(told(Terms { fence, unheard, is_degraded: true }), (fence, 3_601_000, 1));
+}
+
+#[test]
+fn a_play_shows_what_is_measured_reported_and_raised() {
+    for class in Class::ALL {
+        let steps = play_as(&setup(class, "21.5"), GAUGE, "event t 21.25\nevent t 22\n");
+        assert_eq!(steps[1]["samples"], json!([{"class": "metric", "key": "value", "value": "21.25"}]));
+        assert_eq!(
+            steps[2]["samples"],
+            json!([
+                {"class": "metric", "key": "value", "value": "22"},
+                {"class": "state", "key": "level", "text": "high"},
+                {"class": "alarm", "key": "high", "text": "the value is high"},
+            ])
+        );
+    }
 }

@@ -3,7 +3,7 @@
 //! A manifest may leave out what has a default, so that nothing of a spec is required there by its form.
 
 use super::parts::reference;
-use crate::engine::port::{EventLine, HubStatus, LogLine};
+use crate::engine::port::{ClassAccount, EventLine, HubStatus, LogLine, SampleLine};
 use crate::model::{
     API_VERSION, ArtifactSpec, DeviceSnapshot, DeviceSpec, DeviceStatus, FieldError, Kind, Metadata, NamespaceSpec,
     PlacedSpec, PlacedStatus, Queue, RegionSpec, TokenSpec, TokenStatus, WorkloadSpec, WorkloadStatus,
@@ -129,6 +129,8 @@ pub(super) fn all() -> Map<String, Value> {
     shown.subschema_for::<FieldError>();
     shown.subschema_for::<LogLine>();
     shown.subschema_for::<EventLine>();
+    shown.subschema_for::<SampleLine>();
+    shown.subschema_for::<ClassAccount>();
     shown.subschema_for::<HubStatus>();
     shown.subschema_for::<Queue>();
     shown.subschema_for::<DeviceSnapshot>();

@@ -25,6 +25,22 @@ fn lines(description: &str, item: &str) -> Value {
     json!({"description": description, "content": content})
 }
 
+fn sample_lines() -> Value {
+    let list = json!({
+        "type": "object",
+        "required": ["items", "classes"],
+        "properties": {
+            "items": {"type": "array", "items": reference("SampleLine")},
+            "classes": {"type": "array", "items": reference("ClassAccount")},
+        },
+    });
+    let content = json!({
+        "application/json": {"schema": list},
+        "text/event-stream": super::parts::events(),
+    });
+    json!({"description": "Samples, oldest first, and the account of each class", "content": content})
+}
+
 fn tail() -> Value {
     let schema = json!({"type": "integer", "minimum": 0, "maximum": crate::api::TAIL_MAX});
     query("tail", schema, "The last so many")
@@ -144,6 +160,13 @@ pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
             .parameter(tail())
             .parameter(flag("follow", "Go on as server-sent events"))
             .answer("200", lines("Lines, oldest first", "LogLine")),
+        ("GET", "/v1/devices/{name}/samples") => {
+            Operation::new("What functions of a device raised, reported and measured, and what was lost of it")
+                .parameter(query("key", json!({"type": "string"}), "Of this key alone; not of what follows"))
+                .parameter(tail())
+                .parameter(flag("follow", "Go on as server-sent events"))
+                .answer("200", sample_lines())
+        }
         ("GET", "/v1/events") => Operation::new("What happened lately, or a watch on it")
             .parameter(query("object", json!({"type": "string"}), "`kind/name`, `kind/namespace/name` or a name"))
             .parameter(tail())

@@ -15,6 +15,7 @@ use wire::hello::{
 use wire::join::{JoinAnswer, JoinClaim, JoinRequest, JoinToken, TOKEN_TEXT_BYTES_MAX};
 use wire::position::Position;
 use wire::record::CapabilitySet;
+use wire::sample::{Class, Sample, SamplesFixed, Value, write_samples};
 use wire::sign::Sign;
 use wire::status::{Entry, Reason, State, StatusFixed, StatusWriter};
 use wire::topic::{Down, Topic, Up};
@@ -87,7 +88,7 @@ impl Double {
         device
     }
 
-    fn context(&self, session: Session) -> LiveContext<'static> {
+    pub fn context(&self, session: Session) -> LiveContext<'static> {
         LiveContext { fleet: FLEET, device: self.id, boot: self.boot, session }
     }
 
@@ -307,6 +308,35 @@ impl Double {
             encode_live_with(&mut buffer, Kind::Log, &self.pair, &context, |w| write_log(w, fixed, &records)).unwrap();
         let payload = frame.to_vec();
         self.up(world, Up::Log, payload);
+    }
+
+    /// Sends records of a class under these sequences; the keys are `k`, the values the sequences.
+    pub fn tell(&self, world: &mut World, fixed: SamplesFixed, sequences: &[u32]) {
+        let texts: Vec<String> = sequences.iter().map(u32::to_string).collect();
+        let records: Vec<Sample<'_>> = sequences
+            .iter()
+            .zip(&texts)
+            .map(|(sequence, text)| Sample {
+                sequence: *sequence,
+                workload: WorkloadId(1),
+                component: 0,
+                key: "k",
+                uptime_ms: u64::from(*sequence),
+                unix_ms: 0,
+                value: match fixed.class {
+                    Class::Metric => Value::Number { value: i64::from(*sequence), scale: -1 },
+                    Class::Alarm | Class::State => Value::Text(text),
+                },
+            })
+            .collect();
+        let fixed = SamplesFixed { session: self.session, count: u8::try_from(records.len()).unwrap(), ..fixed };
+        let mut buffer = [0; 4096];
+        let context = self.context(self.session);
+        let frame = encode_live_with(&mut buffer, Kind::Sample, &self.pair, &context, |writer| {
+            write_samples(writer, fixed, &records)
+        });
+        let payload = frame.unwrap().to_vec();
+        self.up(world, Up::Sample, payload);
     }
 
     pub fn emit(&self, world: &mut World, sequence: u32, topic: &str) {

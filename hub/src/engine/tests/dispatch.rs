@@ -150,6 +150,37 @@ fn the_sweep_finds_what_a_device_does_not_hold() {
     assert_eq!(world.sent_to(device.id, Down::Desired).len(), 1, "it never reported to have accepted it");
 }
 
+/// The broker takes a set over, says so, and drops it: the device goes on reporting the old one. It is found within one period of
+/// the sweep, whatever that is, and an unchanged device is sent nothing.
+#[test]
+fn c22_a_set_that_the_broker_dropped_is_found_within_one_period_of_the_sweep() {
+    let mut world = World::new();
+    world.engine.config.sweep = Duration::from_secs(60);
+    world.engine.sweep_at = None;
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    let mut other = Double::online(&mut world, 2, "gw-2");
+    world.run("hello", json!({"on": ["gw-1"]})).unwrap();
+    world.run("other", json!({"on": ["gw-2"]})).unwrap();
+    device.run_all(&mut world);
+    other.run_all(&mut world);
+    let artifact = world.upload("app", 0x22);
+    let hello = ObjectKey::workload("default", "hello");
+    world.put(&hello, workload("hello", &artifact, json!({"on": ["gw-1"]}))).unwrap();
+    other.run_all(&mut world);
+    // The first device did not see it, and says in a status what it still holds.
+    let old = device.accepted;
+    device.status(&mut world, &[]);
+    world.sent.clear();
+    world.pass(Duration::from_secs(61));
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 1);
+    assert_eq!(world.sent_to(other.id, Down::Desired).len(), 0);
+    device.run_all(&mut world);
+    assert!(device.accepted.0 > old.0);
+    world.sent.clear();
+    world.pass(Duration::from_secs(200));
+    assert_eq!(world.sent_to(device.id, Down::Desired).len(), 0, "once it is there, nothing more");
+}
+
 #[test]
 fn the_chain_of_trust_is_there_before_the_set_and_goes_with_the_device() {
     let mut world = World::new();
