@@ -35,6 +35,7 @@ guides! {
     exclusive_work: "docs/howto/exclusive-work.md",
     external_broker: "docs/howto/external-broker.md",
     join_a_linux_device: "docs/howto/join-linux-device.md",
+    lose_a_device: "docs/howto/lose-a-device.md",
     own_ca: "docs/howto/own-ca.md",
     namespaces: "docs/howto/namespaces.md",
     tokens: "docs/howto/tokens.md",
