@@ -28,7 +28,7 @@ const DEAD_WITHIN: Duration = Duration::from_secs(45);
 const RUNS_SLACK: u64 = 6;
 
 tests::on_both_brokers!(
-    n2_n4_n5_n8_c5_links_of_every_kind_lose_nothing_and_the_hub_says_what_the_network_knows,
+    n2_n4_n5_n8_c5_c11_links_of_every_kind_lose_nothing_and_the_hub_says_what_the_network_knows,
     n3_c3_c4_a_pulled_cable_and_loss_one_way_are_noticed_and_healed,
     n6_n7_c1_c2_every_reconnect_is_clean_and_a_hub_or_broker_that_is_gone_is_not_missed,
 );
@@ -174,7 +174,7 @@ fn judge(device: &str, said: &Said, passages: &[Passage]) {
     }
 }
 
-fn n2_n4_n5_n8_c5_links_of_every_kind_lose_nothing_and_the_hub_says_what_the_network_knows(broker: Broker) {
+fn n2_n4_n5_n8_c5_c11_links_of_every_kind_lose_nothing_and_the_hub_says_what_the_network_knows(broker: Broker) {
     let directory = tempfile::tempdir().unwrap();
     let hub = Hub::start_paced(directory.path(), broker);
     let directory = directory.path();
@@ -184,6 +184,7 @@ fn n2_n4_n5_n8_c5_links_of_every_kind_lose_nothing_and_the_hub_says_what_the_net
         ("n4", &|| n4_a_satellite(&hub, directory)),
         ("n2", &|| n2_swizzle_clog(&hub, directory)),
         ("c5", &|| c5_flapping(&hub, directory)),
+        ("c11", &|| c11_everything_comes_twice(&hub, directory)),
     ]);
 }
 
@@ -262,7 +263,7 @@ fn n4_a_satellite(hub: &Hub, directory: &Path) {
     const WATCHED: Duration = Duration::from_secs(30);
     let crowd = Crowd::join(directory, hub, "n4", 1);
     let roads = [hub.broker_port(), hub.api_port()].map(Proxy::to_port);
-    let lane = Lane { delay: Duration::from_millis(300), bytes_per_s: Some(RATE), is_stalled: false };
+    let lane = Lane { delay: Duration::from_millis(300), bytes_per_s: Some(RATE), ..Lane::default() };
     let air = Rules { door: Door::Open, up: lane, down: lane };
     // Stalled for one second of twenty, at random.
     let stalled = Lane { is_stalled: true, ..lane };
@@ -416,6 +417,40 @@ fn the_rig_itself_every_way_of_cutting_a_link_cuts_it_and_is_undone() {
     let stream = TcpStream::connect(("127.0.0.1", window.port())).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     assert!(stream.peek(&mut [0; 1]).is_err(), "accepted, and held open");
+}
+
+/// C11: whatever the broker delivers comes twice to this device. Nothing has an effect twice.
+fn c11_everything_comes_twice(hub: &Hub, directory: &Path) {
+    const EVENTS: usize = 20;
+    let module = |body: &str| wat::parse_str(format!("(module {body} (@custom \"fulmar.abi\" \"\\01\"))")).unwrap();
+    let rings = module(&format!(
+        r#"(import "fulmar" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
+           (memory (export "memory") 1) (data (i32.const 0) "site/c11") (data (i32.const 32) "ding")
+           (global $rung (mut i32) (i32.const 0))
+           (func (export "fulmar_timer") (if (i32.lt_u (global.get $rung) (i32.const {EVENTS})) (then
+             (global.set $rung (i32.add (global.get $rung) (i32.const 1)))
+             (drop (call $emit (i32.const 0) (i32.const 8) (i32.const 32) (i32.const 4))))))"#
+    ));
+    let hears = module(
+        r#"(import "fulmar" "log" (func $log (param i32 i32 i32) (result i32)))
+           (memory (export "memory") 1) (data (i32.const 0) "heard")
+           (func (export "fulmar_event") (drop (call $log (i32.const 2) (i32.const 0) (i32.const 5))))"#,
+    );
+    let crowd = Crowd::join(directory, hub, "c11", 2);
+    let road = Proxy::to_port(hub.broker_port());
+    let twice = Lane { repeats: true, ..Lane::default() };
+    road.set(Rules { down: twice, ..Rules::default() });
+    let _running = crowd.run(|device| (device == 0).then(|| road.url()));
+    let on = |device: usize| json!({"on": [crowd.names()[device]]});
+    hub.deploy(&Workload::new("c11-ear").topics(&["site/c11"]).placed(on(0)), &hears);
+    hub.wait_running("c11-ear");
+    hub.deploy(&Workload::new("c11-bell").every("200ms").placed(on(1)), &rings);
+    let heard = || hub.lines("c11-ear").iter().filter(|line| *line == "heard").count();
+    wait_until("all of it is heard", || if heard() >= EVENTS { Ok(()) } else { Err(heard()) });
+    let_pass(SECOND * 2);
+    assert_eq!(heard(), EVENTS, "heard twice");
+    assert_never_restarted(hub, "c11-ear");
+    assert_eq!(road.passages().len(), 1, "and the connection bears it");
 }
 
 /// N3, C3, C4: a cable that is pulled, and packets that are lost one way only, in networks of the kernel's own.

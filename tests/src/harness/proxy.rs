@@ -55,6 +55,44 @@ pub struct Lane {
     pub bytes_per_s: Option<u64>,
     /// Nothing moves, and nobody is told.
     pub is_stalled: bool,
+    /// Every publication that wants an answer comes twice. Counts for connections that begin.
+    pub repeats: bool,
+}
+
+/// Finds whole MQTT packets in a stream, and repeats publications.
+#[derive(Default)]
+struct Repeater(Vec<u8>);
+
+impl Repeater {
+    /// Bytes of the first packet, if all of it is there.
+    fn first_length(&self) -> Option<usize> {
+        let mut length = 0;
+        for (index, byte) in self.0.iter().skip(1).take(4).enumerate() {
+            length |= usize::from(byte & 0x7f) << (7 * index);
+            if byte & 0x80 == 0 {
+                let whole = 2 + index + length;
+                return (self.0.len() >= whole).then_some(whole);
+            }
+        }
+        None
+    }
+
+    fn feed(&mut self, chunk: &[u8]) -> Vec<u8> {
+        const PUBLISH: u8 = 0x30;
+        const DUPLICATE: u8 = 0x08;
+        const QOS: u8 = 0x06;
+        self.0.extend(chunk);
+        let mut out = Vec::new();
+        while let Some(length) = self.first_length() {
+            let packet: Vec<u8> = self.0.drain(..length).collect();
+            out.extend(&packet);
+            if packet[0] & 0xf0 == PUBLISH && packet[0] & QOS != 0 {
+                out.push(packet[0] | DUPLICATE);
+                out.extend(&packet[1..]);
+            }
+        }
+        out
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -255,7 +293,11 @@ impl Pump {
 
     async fn write(&self, coming: Receiver<(Instant, Vec<u8>)>, to: &Async<TcpStream>) {
         let mut passed = 0;
+        let mut repeater = self.shared.lock().rules.lane(self.way).repeats.then(Repeater::default);
         while let Ok((came, mut chunk)) = coming.recv().await {
+            if let Some(repeater) = &mut repeater {
+                chunk = repeater.feed(&chunk);
+            }
             let mut cut = None;
             if let Some(Fate::Bytes(way, bytes, how)) = self.fate
                 && way == self.way
@@ -607,6 +649,21 @@ mod tests {
         assert_eq!(says(&mut connect(&proxy), b"longer than seven"), b"longer than seven");
         proxy.plan([Some(Fate::Age(Duration::from_millis(20), Cut::Close))]);
         assert_eq!(ending(&mut connect(&proxy)), Ok(0));
+    }
+
+    #[test]
+    fn publications_are_repeated_whole_wherever_the_stream_is_cut() {
+        let ping = [0xc0, 0];
+        let quiet = [0x30, 3, 0, 1, b'a'];
+        let asked = [0x32, 6, 0, 1, b'a', 0, 7, 0];
+        let stream = [&ping[..], &asked, &quiet, &asked].concat();
+        let again = [0x3a, 6, 0, 1, b'a', 0, 7, 0];
+        let whole = [&ping[..], &asked, &again, &quiet, &asked, &again].concat();
+        for at in 0..stream.len() {
+            let mut repeater = Repeater::default();
+            let halves = [repeater.feed(&stream[..at]), repeater.feed(&stream[at..])];
+            assert_eq!(halves.concat(), whole, "cut at {at}");
+        }
     }
 
     #[test]
