@@ -279,6 +279,7 @@ impl Hub {
             _directory: directory,
         };
         let tend = reach::tend(hub.tls.clone());
+        let tend = watch_account(tend, hub.broker.clone(), hub.handle.queue());
         let supervisor = Supervisor::start(hub.broker.clone(), tend);
         hub.supervisor = Some(supervisor.map_err(system("a thread for the supervisor"))?);
         // Before anybody can be told that the hub is ready: who hears it looks for this file.
@@ -387,6 +388,21 @@ fn access_table(loaded: &Loaded) -> Result<AccessTable, HubError> {
         access.join_put(&token.id.to_string(), token.secret_sha256)?;
     }
     Ok(access)
+}
+
+/// Tells the engine once that another hub has taken the account at the broker.
+fn watch_account(
+    mut tend: impl FnMut() + Send + 'static,
+    broker: Arc<Place>,
+    queue: Sender<Message>,
+) -> impl FnMut() + Send + 'static {
+    let mut was_taken = false;
+    move || {
+        tend();
+        let is_taken = broker.is_taken();
+        // A queue that is full now has room a second later.
+        was_taken = is_taken && (was_taken || queue.try_send(Message::Input(Input::AccountTaken)).is_ok());
+    }
 }
 
 fn now_ms() -> u128 {

@@ -31,6 +31,7 @@ guides! {
     lose_the_network: "docs/tutorials/3-lose-the-network.md",
     flapping_device: "docs/runbooks/f3-flapping-device.md",
     network_partition: "docs/runbooks/f5-network-partition.md",
+    back_up_and_restore: "docs/howto/backup-and-restore.md",
     draw_a_region: "docs/howto/draw-a-region.md",
     exclusive_work: "docs/howto/exclusive-work.md",
     external_broker: "docs/howto/external-broker.md",

@@ -449,6 +449,7 @@ impl Engine {
             if let Some(publication) = self.publish(topic.as_str().to_owned(), payload, true) {
                 self.leases.witness_sent(publication);
             }
+            self.rivals.has_said();
             self.link.state_published = Some(said);
             self.link.state_at = Some(now.monotonic);
         }

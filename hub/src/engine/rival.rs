@@ -61,6 +61,8 @@ pub(super) struct Rivals {
     known: VecDeque<Rival>,
     stop: Option<(Stop, Instant)>,
     announced_at: Option<Instant>,
+    /// An operator took over: what the broker holds of the other one is history, however high it is.
+    dismisses_retained: bool,
     /// Silence counts only since then: who is cut off hears nobody.
     listening_since: Option<Instant>,
 }
@@ -69,6 +71,18 @@ impl Rivals {
     /// Nothing may be said to devices, nor believed of them.
     pub fn is_stopped(&self) -> bool {
         self.stop.is_some()
+    }
+
+    /// Whoever is known by now is history.
+    fn dismiss(&mut self) {
+        for rival in &mut self.known {
+            rival.is_dismissed = true;
+        }
+    }
+
+    /// What the broker holds is this hub's own word from now on.
+    pub fn has_said(&mut self) {
+        self.dismisses_retained = false;
     }
 
     fn is_silent(&self, now: Instant) -> bool {
@@ -120,6 +134,11 @@ impl Engine {
         let is_above = state.incarnation >= self.incarnation;
         if retained && !is_above {
             return;
+        }
+        if retained && std::mem::take(&mut self.rivals.dismisses_retained) && !self.pipeline.is_full() {
+            self.rivals.note(now.monotonic, state.instance, state.incarnation);
+            self.rivals.dismiss();
+            return self.take_over(now, ACTOR, "an operator took over, and the other one was ahead");
         }
         let is_dismissed = self.rivals.known.iter().any(|rival| rival.instance == state.instance && rival.is_dismissed);
         let known_for = self.rivals.note(now.monotonic, state.instance, state.incarnation);
@@ -250,9 +269,8 @@ impl Engine {
         if !self.rivals.is_stopped() {
             return Some(Err(problem::not_needed("no second hub is known: this one works")));
         }
-        for rival in &mut self.rivals.known {
-            rival.is_dismissed = true;
-        }
+        self.rivals.dismiss();
+        self.rivals.dismisses_retained = true;
         self.take_over(now, actor, "an operator said so");
         let status = self.hub_status(now);
         self.pipeline.release_last(Release::Answer(ticket, Ok(Answer::Status(status))));

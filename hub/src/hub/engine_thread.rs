@@ -346,6 +346,7 @@ impl Running {
             if matches!(input, Input::LinkDown) {
                 // What the link did not take is forgotten like what it took.
                 self.waiting.clear();
+                self.owned.broker.link_lost();
             }
             self.handle(input);
             next = self.owned.inbox.try_recv();

@@ -201,6 +201,22 @@ impl Place {
         }
     }
 
+    /// The connection for messages has ended: another hub may have taken the account.
+    pub(super) fn link_lost(&self) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::External(external) => external.provisioner.look(),
+        }
+    }
+
+    /// Another hub runs with this hub's account. The embedded broker has one hub.
+    pub(super) fn is_taken(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::External(external) => external.provisioner.is_taken(),
+        }
+    }
+
     pub(super) fn supervise(&self) {
         match self {
             Self::Embedded(slot) => slot.supervise(),

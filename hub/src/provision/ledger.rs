@@ -129,6 +129,10 @@ pub(super) struct Ledger {
     last_number: u64,
     asked: Option<(u64, Asked)>,
     last_request: u64,
+    /// The hub's own account was as it should be, at this broker or another.
+    was_ours: bool,
+    /// Another hub has made it its own: nothing is changed at the broker any more.
+    is_taken: bool,
 }
 
 impl Ledger {
@@ -146,11 +150,18 @@ impl Ledger {
             last_number: 0,
             asked: None,
             last_request: 0,
+            was_ours: false,
+            is_taken: false,
         }
     }
 
     /// Enters an account or changes its password. Returns what `settled` has to reach until it can be used.
     pub fn put(&mut self, owner: Owner, password: String) -> u64 {
+        if owner == Owner::Hub && std::mem::take(&mut self.is_taken) {
+            // By an operator's word. What else the other hub has changed is found by reading everything again.
+            self.was_ours = false;
+            self.forget();
+        }
         let is_same = self.wanted.get(&owner).is_some_and(|known| **known == *password);
         if is_same {
             if let Some(number) = self.numbers.get(&owner) {
@@ -210,6 +221,11 @@ impl Ledger {
         if self.is_listed { self.dirty.len() + under_way } else { self.wanted.len() }
     }
 
+    /// Another hub runs with this hub's account.
+    pub fn is_taken(&self) -> bool {
+        self.is_taken
+    }
+
     /// It is known what the broker has.
     pub fn is_listed(&self) -> bool {
         self.is_listed
@@ -240,6 +256,8 @@ impl Ledger {
         let (asked, commands) = match self.defaults {
             Defaults::Unknown => (Asked::Defaults, vec![json!({"command": "getDefaultACLAccess"})]),
             Defaults::Loose => (Asked::SetDefaults, vec![strict_defaults()]),
+            // Two hubs that put everything right for themselves would never end.
+            Defaults::Strict if self.is_listed && self.is_taken => return None,
             Defaults::Strict if self.is_listed => self.changes()?,
             Defaults::Strict => {
                 let (offset, count) = (self.next_list, ACCOUNTS_PER_LIST_MAX);
@@ -346,6 +364,11 @@ impl Ledger {
             return;
         }
         self.is_listed = true;
+        // One that was changed by hand has no fingerprint of another password, and one that is gone was lost by the broker.
+        let is_foreign =
+            self.seen.get(&Owner::Hub).is_some_and(|seen| !seen.is_empty() && !self.is_in_order(Owner::Hub));
+        self.is_taken |= is_foreign && self.was_ours;
+        self.was_ours |= self.is_in_order(Owner::Hub);
         let owners: BTreeSet<Owner> = self.wanted.keys().chain(self.seen.keys()).copied().collect();
         for owner in owners.into_iter().chain(self.numbers.clone().into_keys()) {
             if self.is_in_order(owner) {
@@ -398,6 +421,7 @@ impl Ledger {
                 }
             }
             if self.is_in_order(step.owner) {
+                self.was_ours |= step.owner == Owner::Hub;
                 self.close(step.owner);
             } else {
                 self.mark(step.owner, Urgency::Now);

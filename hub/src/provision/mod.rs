@@ -169,6 +169,18 @@ impl Provisioner {
         self.shared.ledger().behind()
     }
 
+    /// Reads the broker's list again.
+    pub fn look(&self) {
+        self.shared.ledger().forget();
+        self.wake();
+    }
+
+    /// Another hub has made this hub's account its own.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.shared.ledger().is_taken()
+    }
+
     /// The broker can be told something now.
     #[must_use]
     pub fn is_connected(&self) -> bool {

@@ -201,8 +201,19 @@ fn c12_an_account_that_was_taken_is_given_back_by_an_operator_alone() {
     world.input(Input::AccountTaken);
     world.pass(RIVAL_SILENCE * 3);
     assert!(is_stopped(&mut world), "who cannot connect hears nobody");
+    world.input(Input::LinkDown);
     world.answer(Request::HubTakeover).unwrap();
     assert!(!is_stopped(&mut world));
+    // With its account it reads what the other one has left at the broker.
+    let mut buffer = [0; 64];
+    let left = encode_plain(&mut buffer, &state(5, 9)).unwrap().to_vec();
+    let topic = Topic::HubState.print("test").unwrap();
+    world.retained.insert(topic.as_str().to_owned(), left);
+    world.connect();
+    assert!(!is_stopped(&mut world), "that is history");
+    assert_eq!(status(&mut world).incarnation, 6);
+    hears(&mut world, &state(7, 8), false);
+    assert!(is_stopped(&mut world), "and this is not");
 }
 
 #[test]

@@ -239,3 +239,31 @@ fn answers_to_others_and_late_ones_mean_nothing() {
     plugin.serve(&mut ledger);
     assert!(!ledger.give_up(), "nothing was asked");
 }
+
+#[test]
+fn c12_an_account_that_another_hub_has_made_its_own_is_left_to_it_until_an_operator_says_so() {
+    let (mut plugin, mut first) = (Plugin::default(), ledger(3));
+    plugin.serve(&mut first);
+    // A second hub on a copy starts: its account has another password, and it knows one device less.
+    let mut second = Ledger::new("north", [(Owner::Hub, "the other hub's".to_owned())]);
+    plugin.serve(&mut second);
+    assert!(!second.is_taken(), "whoever starts takes the account");
+    assert_eq!(plugin.clients.len(), 1);
+    first.forget();
+    let writes = plugin.writes;
+    assert!(plugin.serve(&mut first).is_empty() && first.is_taken());
+    first.put(device(9), "new".to_owned());
+    plugin.serve(&mut first);
+    first.forget();
+    plugin.serve(&mut first);
+    assert_eq!(plugin.writes, writes, "nothing is put right against another hub");
+    first.put(Owner::Hub, "hub's".to_owned());
+    plugin.serve(&mut first);
+    assert!(!first.is_taken() && first.is_in_order(Owner::Hub));
+    assert_eq!((plugin.password("fulmar-hub-north"), plugin.clients.len()), (Some("hub's"), 6));
+    // A broker that has lost everything was taken by nobody.
+    plugin = Plugin::default();
+    first.forget();
+    plugin.serve(&mut first);
+    assert!(!first.is_taken() && plugin.clients.len() == 6);
+}
