@@ -7,7 +7,7 @@ use super::network::hexadecimal;
 use super::operator::Known;
 use super::task::{Task, id_of};
 use super::world::{Event, FLEET, Phase, World};
-use hub::engine::{Answer, Outcome, Problem, StreamItem, Ticket};
+use hub::engine::{Answer, DeviceChange, Outcome, Problem, StreamItem, Ticket};
 use hub::model::Kind;
 use wire::join::{JoinToken, TOKEN_TEXT_BYTES_MAX};
 
@@ -37,6 +37,8 @@ impl World<'_> {
         let is_expected = match (&task, status) {
             (_, 500..=599) => true,
             (Task::Bad, 400..=499) => true,
+            // Nothing was forgotten, or nobody was refused.
+            (Task::HubApply | Task::HubHold | Task::Device(_, DeviceChange::Release), 400..=499) => true,
             // It is not there, or not any more.
             (Task::Device(..) | Task::Relocate(_) | Task::Label(_) | Task::ApiTokenDelete(_), 404) => true,
             (_, 404) => is_of_workload,
@@ -113,7 +115,7 @@ impl World<'_> {
             }
             Answer::Plan(plan) => self.planned(task, plan),
             Answer::Status(status) => {
-                if status.incarnation != durable.incarnation {
+                if status.incarnation > durable.incarnation {
                     self.fail(|| format!("the hub says incarnation {}", status.incarnation));
                 }
             }

@@ -3,20 +3,30 @@
 //! What is in `Durable` is what a new hub finds after a crash at this moment; everything else in the hub is gone.
 use super::record::Set;
 use hub::commit::{
-    Batch, DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RecoveryRow, RejectionRow, TokenRow, Write,
+    Batch, DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RecoveryCause, RecoveryRow, RejectionRow, TokenRow,
+    Write,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::dalek::ExchangeSecret;
 use wire::desired::{Header, SignedHeader};
+use wire::id::Order;
 use wire::join::ExchangeKey;
 use wire::sign::{PublicKey, Sign};
 use wire::topic::TokenId;
 use wire::{DeviceId, Digest, PairKey, Revision};
 
+/// As in the store.
+const WORKLOAD_IDS_SKIPPED: u32 = 65_536;
+
 pub type ObjectId = (String, String, String);
 
+#[derive(Clone)]
 pub struct Durable {
     pub incarnation: u32,
+    /// Beside the database, as the store keeps it: it survives when an old database is put in the place of this one.
+    high_water: u32,
+    /// A restore put this database here, and no hub has begun with it yet.
+    is_restored: bool,
     pub sequence: u64,
     pub workload_id_next: u32,
     pub objects: BTreeMap<ObjectId, ObjectRow>,
@@ -41,6 +51,8 @@ impl Default for Durable {
     fn default() -> Self {
         Self {
             incarnation: 0,
+            high_water: 0,
+            is_restored: false,
             sequence: 0,
             workload_id_next: 1,
             objects: BTreeMap::new(),
@@ -62,8 +74,13 @@ impl Default for Durable {
 
 impl Durable {
     /// What a hub finds at its start. The incarnation is raised first, as the store does.
-    pub fn load(&mut self, fleet: &str, signer: &dyn Sign, exchange: &ExchangeSecret) -> Loaded {
-        self.incarnation += 1;
+    pub fn load(&mut self, now_ms: u64, fleet: &str, signer: &dyn Sign, exchange: &ExchangeSecret) -> Loaded {
+        let stored = self.incarnation;
+        self.incarnation = stored.max(self.high_water) + 1;
+        self.high_water = self.incarnation;
+        if std::mem::take(&mut self.is_restored) {
+            self.recovery_begins(now_ms, stored);
+        }
         let signing: PublicKey = signer.public_key();
         let pairs = &mut self.pairs;
         let mut pair = |row: &DeviceKeysRow| {
@@ -86,6 +103,28 @@ impl Durable {
             leases: self.leases.values().cloned().collect(),
             hub_signing: signing,
         }
+    }
+
+    /// An old copy in the place of this database. What only the oracles know stays.
+    pub fn restore(&mut self, backup: &Self) {
+        let (signed, high_water) = (std::mem::take(&mut self.signed), self.high_water);
+        *self = Self { signed, high_water, is_restored: true, ..backup.clone() };
+    }
+
+    /// As the store does at the start: the gap is noted, and numbers of workloads that may have been given are passed over.
+    fn recovery_begins(&mut self, since_ms: u64, stored: u32) {
+        let remembered = Order::new(stored, self.sequence).unwrap_or(Order::ZERO);
+        let before = self.recovery.as_ref().map(|row| row.remembered);
+        self.recovery = Some(RecoveryRow {
+            cause: RecoveryCause::Restored,
+            since_ms,
+            remembered: before.map_or(remembered, |before| before.min(remembered)),
+            until_incarnation: self.incarnation,
+            is_overruled: false,
+            holds_grants: true,
+        });
+        self.workload_id_next += WORKLOAD_IDS_SKIPPED;
+        self.audit += 1;
     }
 
     /// Applies a batch as one transaction; returns the signed sets, or what is wrong with the batch.
@@ -199,6 +238,7 @@ impl Durable {
                     return Err(format!("incarnation {} is not above {}", incarnation, self.incarnation));
                 }
                 self.incarnation = incarnation;
+                self.high_water = self.high_water.max(incarnation);
             }
             Write::RecoveryPut(row) => self.recovery = Some(row),
             Write::RecoveryDelete => self.recovery = None,

@@ -44,6 +44,8 @@ pub enum Fault {
     HubKilledAtPublish,
     /// The hub ends before or after an answer to its operator.
     HubKilledAtAnswer,
+    /// The hub ends, and goes on with a backup of hours or days ago.
+    OldBackup,
     /// The hub's process stands still for a while.
     HubPause,
     /// The hub's time of day is another one.
@@ -98,7 +100,7 @@ pub enum Fault {
     Moves,
 }
 
-pub const FAULTS: usize = 46;
+pub const FAULTS: usize = 47;
 
 impl Fault {
     pub const ALL: [Self; FAULTS] = [
@@ -122,6 +124,7 @@ impl Fault {
         Self::HubKilledAtCommit,
         Self::HubKilledAtPublish,
         Self::HubKilledAtAnswer,
+        Self::OldBackup,
         Self::HubPause,
         Self::HubClockJump,
         Self::CommitSlow,

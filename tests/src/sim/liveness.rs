@@ -22,6 +22,8 @@ use wire::topic::{Down, Topic};
 pub const CONVERGES_WITHIN_MS: u64 = 75 * 60_000;
 /// A hub whose clock jumped answers no Hello until the new time was steady for a quarter of an hour.
 const CLOCK_BELIEVED_MS: u64 = 16 * 60_000;
+/// Longer after a restore: for the longest lease, nothing exclusive is granted.
+const GRANTS_PAUSE_MS: u64 = 65 * 60_000;
 /// How long it has to stay right.
 const QUIET_MS: u64 = 180_000;
 /// All links were cut at once: by then everybody is back.
@@ -72,6 +74,12 @@ impl World<'_> {
         for device in 0..self.devices.len() {
             self.operator.wish(Task::Device(device, DeviceChange::Approve));
         }
+        if self.has_restored {
+            self.operator.wish(Task::HubApply);
+            for device in 0..self.devices.len() {
+                self.operator.wish(Task::Device(device, DeviceChange::Release));
+            }
+        }
         // A version that failed too often is not tried again by itself: the operator applies another.
         let mut failed = BTreeSet::new();
         for node in &self.devices {
@@ -103,6 +111,7 @@ impl World<'_> {
     fn look_for_convergence(&mut self) {
         self.ask_the_hub();
         let waited = self.now - self.judge.since_ms;
+        let within_ms = CONVERGES_WITHIN_MS + if self.has_restored { GRANTS_PAUSE_MS } else { 0 };
         match self.what_is_wrong() {
             // What follows from the last change may still be on its way.
             None if self.judge.right_looks < RIGHT_LOOKS => self.judge.right_looks += 1,
@@ -112,7 +121,7 @@ impl World<'_> {
                 self.remember_launches();
                 self.enter(Phase::Quiet);
             }
-            Some(what) if waited > CONVERGES_WITHIN_MS => {
+            Some(what) if waited > within_ms => {
                 self.fail(|| format!("[I4] after {} min without faults: {what}", waited / 60_000));
             }
             Some(what) => {

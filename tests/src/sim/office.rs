@@ -35,7 +35,8 @@ impl World<'_> {
         self.hub.life += 1;
         let life = self.hub.life;
         self.judge_durable();
-        let loaded = self.hub.durable.load(FLEET, &*self.ground.signer, &self.hub_exchange);
+        let now_ms = self.hub_now().wall_ms;
+        let loaded = self.hub.durable.load(now_ms, FLEET, &*self.ground.signer, &self.hub_exchange);
         self.say(|_| format!("hub starts, incarnation {}, commit {}", loaded.incarnation, loaded.sequence));
         // As the shell does: the table of users is filled from what is durable.
         self.broker.forget_users();

@@ -83,7 +83,7 @@ impl Operator {
     fn choose(&mut self) -> Task {
         let random = &mut self.random;
         let (workload, device) = (random.index(WORKLOADS), random.index(self.devices));
-        match random.below(42) {
+        match random.below(45) {
             0..=9 => Task::Apply(workload),
             10 | 11 => Task::Delete(workload),
             12 => Task::Device(device, DeviceChange::Cordon),
@@ -113,6 +113,9 @@ impl Operator {
             38 => Task::Measure,
             39 if random.chance(500) => Task::ApiToken(workload),
             39 => Task::ApiTokenDelete(workload),
+            41 => Task::HubApply,
+            42 => Task::HubHold,
+            43 => Task::Queue,
             40 => Task::Artifact(u8::try_from(random.below(u64::from(ARTIFACTS))).unwrap_or(0)),
             _ => Task::Read(workload),
         }

@@ -111,7 +111,7 @@ impl Seen {
     }
 
     /// The sets that the machine may act upon: the last two that it was told of.
-    fn current(&self) -> impl Iterator<Item = &Set> {
+    pub fn current(&self) -> impl Iterator<Item = &Set> {
         self.told.iter().rev().take(2).filter_map(|revision| self.accepted.get(revision))
     }
 

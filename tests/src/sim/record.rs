@@ -1,6 +1,7 @@
 //! Desired sets as the oracles see them: decoded from the bytes that were signed, stored or sent, by nothing but `wire`.
 //!
 //! The judgement of what makes two versions of a component the same is made here again, apart from the agent's.
+use agent_nostd::machine::port::Terms;
 use wire::clause::Clause;
 use wire::codec::Reader;
 use wire::desired::SignedHeader;
@@ -83,6 +84,18 @@ impl Kept {
 
     pub fn key(&self) -> Key {
         (self.core.workload, self.core.component)
+    }
+}
+
+impl Policy {
+    /// Whether a machine that follows this policy gives such terms.
+    pub fn fits(self, terms: &Terms) -> bool {
+        match self {
+            Self::Exclusive(_) => terms.grant.is_some(),
+            Self::StopAfter(_) => terms.grant.is_none() && terms.stop_by.is_some(),
+            Self::Autonomous => terms.until().is_none(),
+            Self::Stale => terms.grant.is_none(),
+        }
     }
 }
 

@@ -243,13 +243,16 @@ impl World<'_> {
             Action::Fetch { content, digest, source } => self.fetch(device, content, digest, source),
             Action::Start { launch, kept, terms } => self.start(device, launch, kept, terms),
             Action::Extend { launch, terms } => {
-                if let Some(instance) = self.devices[device].runtime.instances.get_mut(&launch) {
+                let node = &mut self.devices[device];
+                if let Some(instance) = node.runtime.instances.get_mut(&launch) {
                     instance.terms = terms;
-                    // The policy may have changed since it was started.
-                    let key = instance.kept.key();
-                    let wanted = self.devices[device].seen.holds().and_then(|set| set.get(key)).map(|kept| kept.policy);
+                    // The policy may have changed since it was started, in a set that the machine was just told of, or not yet.
+                    let (key, own) = (instance.kept.key(), instance.kept.policy);
+                    let held =
+                        self.devices[device].seen.current().filter_map(|set| set.get(key)).map(|kept| kept.policy);
+                    let policy = held.chain([own]).find(|policy| policy.fits(&terms));
                     let Some(instance) = self.devices[device].runtime.instances.get_mut(&launch) else { return };
-                    instance.kept.policy = wanted.unwrap_or(instance.kept.policy);
+                    instance.kept.policy = policy.unwrap_or(instance.kept.policy);
                     let kept = instance.kept.clone();
                     self.judge_terms(device, launch, &kept, &terms);
                 }

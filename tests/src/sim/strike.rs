@@ -12,6 +12,8 @@ use wire::hello::ResetCause;
 
 /// A flapping link is up, then down, for so long each.
 const FLAP_MS: u64 = 5_000;
+/// Between two backups, about.
+const BACKUP_PAUSE_MS: u64 = 4 * 3_600_000;
 /// Beyond what leases allow for.
 const DRIFT_PPM_MAX: u64 = 200_000;
 const MINUTE_MS: i64 = 60_000;
@@ -115,6 +117,7 @@ impl World<'_> {
                 let (moment, after) = (self.fate.below(4), self.fate.below(4));
                 self.hub.kill = Some(Kill { fault, moment, after });
             }
+            Fault::OldBackup => self.restore(),
             Fault::HubPause => {
                 if self.hub.is_up() {
                     self.counts.hit(fault);
@@ -333,6 +336,27 @@ impl World<'_> {
     }
 
     // --- The hub ---
+
+    /// An old database in the place of the present one. What a device holds that it does not know is proven with the hub's
+    /// signature, so that only runs with real ones have it.
+    fn restore(&mut self) {
+        let Some(backup) = self.backup.take().filter(|_| self.ground.is_real && self.hub.is_up()) else { return };
+        self.hub_crash(Fault::OldBackup);
+        self.hub.durable.restore(&backup);
+        self.has_restored = true;
+        // What was answered since the backup is gone, and nobody was told otherwise.
+        self.operator.known.values_mut().for_each(|known| known.is_uncertain = true);
+    }
+
+    /// Once everybody has joined: a device that a restored hub does not know has to join anew.
+    pub fn back_up(&mut self) {
+        let has_joined = |node: &super::device::Device<'_>| matches!(node.join, super::device::Join::Joined { .. });
+        if self.ground.is_real && self.phase == super::world::Phase::Safety && self.devices.iter().all(has_joined) {
+            self.backup = Some(Box::new(self.hub.durable.clone()));
+        }
+        let pause = self.weather.between(BACKUP_PAUSE_MS / 2, BACKUP_PAUSE_MS * 2);
+        self.after(pause, Event::BackUp);
+    }
 
     pub fn hub_resumes(&mut self) {
         self.unstall(Client::Hub, UP);

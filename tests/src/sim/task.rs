@@ -53,6 +53,10 @@ pub enum Task {
     /// Events as they come.
     Follow,
     EventsWatch,
+    /// After a restore: devices get this hub's sets, or keep what they run.
+    HubApply,
+    HubHold,
+    Queue,
     Status,
     Measure,
 }
@@ -142,6 +146,9 @@ impl Task {
             | Self::Events
             | Self::Follow
             | Self::EventsWatch
+            | Self::HubApply
+            | Self::HubHold
+            | Self::Queue
             | Self::Status
             | Self::Measure => None,
         }
@@ -158,13 +165,14 @@ impl Task {
                 | Self::Delete(_)
                 | Self::Device(..)
                 | Self::Label(_)
+                | Self::HubApply
                 | Self::Follow
         )
     }
 
     /// Changes nothing, so that nobody minds when it is given up.
     pub fn is_question(&self) -> bool {
-        self.object().is_none() && !self.is_duty() && *self != Self::Bad
+        self.object().is_none() && !self.is_duty() && !matches!(self, Self::Bad | Self::HubApply | Self::HubHold)
     }
 
     pub fn verb(&self) -> Verb {
@@ -196,6 +204,9 @@ impl Task {
             Self::Events => Verb::Events,
             Self::Follow => Verb::EventsFollow,
             Self::EventsWatch => Verb::EventsWatch,
+            Self::HubApply => Verb::HubApply,
+            Self::HubHold => Verb::HubHold,
+            Self::Queue => Verb::Queue,
             Self::Status => Verb::Status,
             Self::Measure => Verb::Measure,
         }
@@ -418,6 +429,9 @@ impl World<'_> {
                 tail: 5_000,
                 follow: if matches!(task, Task::Logs(_)) { Follow::Once } else { Follow::Follow },
             },
+            Task::HubApply => Request::HubApply { devices: Vec::new() },
+            Task::HubHold => Request::HubHold { devices: Vec::new() },
+            Task::Queue => Request::Queue { device: None },
             Task::Status => Request::Status,
             Task::Measure => Request::Measure,
         }

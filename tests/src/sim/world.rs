@@ -129,6 +129,8 @@ pub struct Ground {
     pub pair_keys: Vec<PairKey>,
     pub verifier: Box<dyn Verify + Sync>,
     pub signer: Box<dyn Sign>,
+    /// Signatures are real ones.
+    pub is_real: bool,
     pub hub_exchange_seed: [u8; 32],
     pub identities: Vec<([u8; 32], [u8; 32])>,
 }
@@ -145,12 +147,13 @@ impl Ground {
             ExchangeSecret::from_seed(*exchange).pair_key(&hub.public_key(), FLEET, id).unwrap_or(PairKey([0; 32]))
         };
         let pair_keys = identities.iter().map(pair).collect();
-        let (signer, verifier): (Box<dyn Sign>, Box<dyn Verify + Sync>) = if options.seed % 20 == 3 {
+        let is_real = options.seed % 20 == 3;
+        let (signer, verifier): (Box<dyn Sign>, Box<dyn Verify + Sync>) = if is_real {
             (Box::new(Ed25519Key::from_seed(&random.bytes())), Box::new(Ed25519))
         } else {
             (Box::new(HashSigner(PublicKey(random.bytes()))), Box::new(HashVerifier))
         };
-        Self { pair_keys, verifier, signer, hub_exchange_seed, identities }
+        Self { pair_keys, verifier, signer, is_real, hub_exchange_seed, identities }
     }
 
     /// Memory for the machines of all boots. The system gives only what is used.
@@ -185,6 +188,7 @@ pub enum Event {
     Clog { device: usize, ms: u64 },
     AgentDies { device: usize, life: u32 },
     ClockSet,
+    BackUp,
     GiveUp { life: u32, ticket: u64 },
     Took { life: u32, ticket: u64 },
     Look,
@@ -288,6 +292,8 @@ pub struct World<'g> {
     /// Processes that stand still.
     pub paused: u32,
     /// Artifacts whose components trap soon, by fault.
+    pub backup: Option<Box<Durable>>,
+    pub has_restored: bool,
     pub leases: super::lease::Leases,
     pub crash_loops: Vec<(u32, Digest)>,
     pub violation: Option<String>,
@@ -345,6 +351,8 @@ impl<'g> World<'g> {
             next_fault: 1,
             recent: [None; FAULTS],
             paused: 0,
+            backup: None,
+            has_restored: false,
             leases: super::lease::Leases::default(),
             crash_loops: Vec::new(),
             violation: None,
@@ -392,6 +400,7 @@ impl<'g> World<'g> {
         self.schedule(0, Event::HubStart);
         self.schedule(1_000, Event::Operator);
         self.schedule(120_000, Event::Fault);
+        self.schedule(3_600_000, Event::BackUp);
         self.schedule(30_000, Event::BrokerSaves);
         self.schedule(self.options.minutes * 60_000, Event::Look);
         while let Some((at, event)) = self.agenda.pop() {
@@ -478,6 +487,7 @@ impl<'g> World<'g> {
             Event::AgentDies { device, life } => self.agent_dies_soon(device, life),
             Event::ClockSet if self.phase == Phase::Safety => self.clock_shows(0),
             Event::ClockSet => {}
+            Event::BackUp => self.back_up(),
             Event::GiveUp { life, ticket } => self.give_up(life, ticket),
             Event::Took { life, ticket } => self.took(life, ticket),
             Event::Look => self.look(),
