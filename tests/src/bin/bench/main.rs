@@ -9,6 +9,7 @@ mod crowd;
 mod fleet;
 mod process;
 mod schedule;
+mod simulator;
 mod single;
 mod site;
 mod swarm;
@@ -26,7 +27,7 @@ Usage: bench [--json] [--agents N] [--only PART,...]
 
   --agents N   simulated agents of the part `fleet` (default 10000)
   --only       parts: schedule (P1-P3), single (P11, P14, P15), swarm (P11's anchor), fleet (P8, P9, P12),
-               mosquitto (P9 with the broker beside the hub), site (P19)
+               mosquitto (P9 with the broker beside the hub), site (P19), simulator (P23)
 ";
 
 struct Options {
@@ -57,13 +58,14 @@ fn usage<T>() -> T {
 /// A part by its name, and what measures it.
 type Part = (&'static str, fn(&Path, &Options) -> Vec<Row>);
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("schedule", |directory, _| schedule::measure(directory)),
     ("single", |directory, _| single::measure(directory)),
     ("swarm", |directory, _| swarm::measure(directory)),
     ("fleet", |directory, options| fleet::measure(directory, options.agents)),
     ("mosquitto", |directory, _| beside::measure(directory)),
     ("site", |directory, _| site::measure(directory)),
+    ("simulator", |_, _| simulator::measure()),
 ];
 
 fn main() {
