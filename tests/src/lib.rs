@@ -3,3 +3,4 @@
 pub mod harness;
 pub mod sim;
 pub mod store_load;
+pub mod storm;

@@ -157,6 +157,18 @@ pub struct Nonce(pub [u8; 8]);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Session(pub u32);
 
+impl Session {
+    /// The lower half of the hub's incarnation, then a number of the device's own.
+    pub const fn of(incarnation: u32, number: u16) -> Self {
+        Self(incarnation << 16 | number as u32)
+    }
+
+    /// Whether this incarnation may have issued it: of those that are not 65,536 apart, no other.
+    pub const fn is_of(self, incarnation: u32) -> bool {
+        self.0 >> 16 == incarnation & 0xffff
+    }
+}
+
 /// A workload's number on the hub; never used again after it was deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkloadId(pub u32);

@@ -575,6 +575,10 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         if known == Some(state.incarnation) || !self.session.is_established() {
             return;
         }
+        // Its session says who greeted it: a hub that started again with its broker has the whole fleet back before it says so.
+        if self.session.id.is_some_and(|session| session.is_of(state.incarnation)) {
+            return;
+        }
         // The first one is heard once in a boot: it must not delay the answer to a hub that starts again soon after.
         self.session.reannounce_counts = known.is_some();
         let spread = Duration::from_millis(u64::from(state.spread_ms)).min(SPREAD_MAX);

@@ -226,7 +226,7 @@ impl Engine {
             Some(talk) => talk.session,
             None => {
                 observed.sessions_issued = observed.sessions_issued.wrapping_add(1).max(1);
-                Session((self.incarnation & 0xffff) << 16 | u32::from(observed.sessions_issued))
+                Session::of(self.incarnation, observed.sessions_issued)
             }
         };
         if known.is_none() {

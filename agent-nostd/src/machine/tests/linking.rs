@@ -361,3 +361,19 @@ fn a_busy_hub_is_asked_again_when_it_said_and_never_leads_to_the_long_pause() {
     rig.run(secs(5));
     assert_eq!(rig.agent.link(), LinkState::Fresh);
 }
+
+/// A hub that starts again together with its broker greets its fleet before it can say its incarnation to anybody.
+#[test]
+fn who_was_greeted_by_the_incarnation_that_it_hears_of_does_not_announce_itself_again() {
+    let mut rig = joined();
+    rig.session = wire::Session::of(9, 1).0;
+    rig.cut();
+    rig.run(secs(20));
+    let before = hellos(&rig).len();
+    rig.hub_state(9, 1000);
+    rig.run(secs(20));
+    assert_eq!(hellos(&rig).len(), before);
+    rig.hub_state(10, 1000);
+    rig.run(secs(20));
+    assert_eq!(hellos(&rig).len(), before + 1);
+}

@@ -12,6 +12,7 @@ mod schedule;
 mod simulator;
 mod single;
 mod site;
+mod storm;
 mod swarm;
 mod table;
 
@@ -25,9 +26,10 @@ Measures the goals on this machine, with real processes.
 
 Usage: bench [--json] [--agents N] [--only PART,...]
 
-  --agents N   simulated agents of the part `fleet` (default 10000)
+  --agents N   simulated agents of the parts `fleet` and `storm` (default 10000)
   --only       parts: schedule (P1-P3), single (P11, P14, P15), swarm (P11's anchor), fleet (P8, P9, P12),
-               mosquitto (P9 with the broker beside the hub), site (P19), simulator (P23)
+               mosquitto (P9 with the broker beside the hub), site (P19), simulator (P23),
+               storm (P13, P22: all agents come back at once)
 ";
 
 struct Options {
@@ -58,7 +60,7 @@ fn usage<T>() -> T {
 /// A part by its name, and what measures it.
 type Part = (&'static str, fn(&Path, &Options) -> Vec<Row>);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("schedule", |directory, _| schedule::measure(directory)),
     ("single", |directory, _| single::measure(directory)),
     ("swarm", |directory, _| swarm::measure(directory)),
@@ -66,6 +68,7 @@ const PARTS: [Part; 7] = [
     ("mosquitto", |directory, _| beside::measure(directory)),
     ("site", |directory, _| site::measure(directory)),
     ("simulator", |_, _| simulator::measure()),
+    ("storm", |directory, options| storm::measure(directory, options.agents)),
 ];
 
 fn main() {

@@ -12,6 +12,11 @@ pub fn rss_kib(pid: u32) -> f64 {
     memory(pid, "status", "VmRSS:")
 }
 
+/// The most that it ever was, in KiB.
+pub fn rss_peak_kib(pid: u32) -> f64 {
+    memory(pid, "status", "VmHWM:")
+}
+
 fn memory(pid: u32, file: &str, field: &str) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();

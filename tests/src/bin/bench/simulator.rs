@@ -13,8 +13,7 @@ const REPLAYED_MINUTES: u64 = 10;
 const WEEKS: u64 = 5;
 
 pub fn measure() -> Vec<Row> {
-    let replayed =
-        Options { devices: REPLAYED_DEVICES, minutes: REPLAYED_MINUTES, ..Options::of_seed(REPLAYED_SEED) };
+    let replayed = Options { devices: REPLAYED_DEVICES, minutes: REPLAYED_MINUTES, ..Options::of_seed(REPLAYED_SEED) };
     let first = run(replayed);
     assert_eq!(first.violation, None);
     let same = (0..REPLAYS).filter(|_| run(replayed).hash == first.hash).count();
