@@ -137,8 +137,12 @@ impl Session {
         self.fresh.is_some()
     }
 
+    /// Whether a set is what this boot's Fresh spoke of, or newer: a signed set above that cannot be an old one.
     pub fn confirms(&self, header: &Header) -> bool {
-        self.fresh.is_some_and(|(fresh, _)| fresh.revision == header.revision && fresh.digest == header.body.prefix())
+        self.fresh.is_some_and(|(fresh, _)| {
+            let is_same = fresh.revision == header.revision && fresh.digest == header.body.prefix();
+            is_same || header.revision > fresh.revision
+        })
     }
 
     pub fn is_up(&self) -> bool {

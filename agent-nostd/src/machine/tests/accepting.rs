@@ -138,6 +138,22 @@ fn the_first_set_needs_this_boots_fresh() {
     assert_eq!(rig.accepted(), 9);
 }
 
+/// A new device at a hub where much is applied at once: sets come faster than it is told of the first or can store it. They were
+/// dropped, and nothing asked for them again for a quarter of an hour.
+#[test]
+fn sets_above_what_fresh_said_are_news_also_while_nothing_is_held() {
+    let mut rig = Rig::new();
+    rig.publishes = false;
+    rig.set = Some(set(1, &[service(1, 0, "a")]));
+    rig.run(secs(3));
+    assert_eq!(rig.accepted(), 0);
+    rig.down(Down::Desired, set(2, &[service(1, 0, "a")]).frame);
+    rig.down(Down::Desired, set(3, &[service(1, 0, "a"), service(2, 0, "b")]).frame);
+    rig.run(secs(20));
+    assert_eq!(rig.accepted(), 3);
+    assert!(rig.runs("a") && rig.runs("b"));
+}
+
 #[test]
 fn with_a_stored_set_the_brokers_copy_serves_while_the_hub_is_away() {
     let mut rig = joined();
