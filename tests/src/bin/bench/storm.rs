@@ -77,6 +77,7 @@ fn counted(devices: usize) -> Vec<Row> {
     let most = |fleet: &Fleet, of: fn(&Traffic) -> usize| fleet.traffic().map(of).max().unwrap_or(0) as f64;
     let greeting = most(&fleet, |traffic| traffic.hello_bytes);
     let status = most(&fleet, |traffic| traffic.status_bytes);
+    let set = most(&fleet, |traffic| traffic.set_bytes);
     let starts = sum(&fleet, |traffic| traffic.starts as usize) as f64;
     fleet.is_broker_up = false;
     fleet.cut_all();
@@ -93,6 +94,7 @@ fn counted(devices: usize) -> Vec<Row> {
     vec![
         Row::new("P13", "application bytes of an unchanged device: Hello and Fresh", greeting, "B").target(150.0),
         Row::new("-", "its status, which a hub that started again asks for", status, "B"),
+        Row::new("-", "its set, which a broker that forgot it is given again", set, "B"),
         Row::new("P13", "components started again", starts, "").target(0.0),
         Row::new("P22", format!("an hour apart, {share} % changed: bytes for {devices} devices"), spent, "B")
             .target(allowed)
