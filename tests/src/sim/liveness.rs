@@ -2,6 +2,7 @@
 //!
 //! Whether it is right is read from disk, flash and runtimes; what the hub shows has to agree with that, not the other way round.
 use super::device::Join;
+use super::fault::Fault;
 use super::runtime::Phase as RunPhase;
 use super::task::Task;
 use super::world::{Event, Phase, World};
@@ -22,7 +23,7 @@ use wire::topic::{Down, Topic};
 pub const CONVERGES_WITHIN_MS: u64 = 75 * 60_000;
 /// A hub whose clock jumped answers no Hello until the new time was steady for a quarter of an hour.
 const CLOCK_BELIEVED_MS: u64 = 16 * 60_000;
-/// Longer after a restore: for the longest lease, nothing exclusive is granted.
+/// Longer after a restore or a second hub: for the longest lease, nothing exclusive is granted.
 const GRANTS_PAUSE_MS: u64 = 65 * 60_000;
 /// How long it has to stay right.
 const QUIET_MS: u64 = 180_000;
@@ -74,7 +75,7 @@ impl World<'_> {
         for device in 0..self.devices.len() {
             self.operator.wish(Task::Device(device, DeviceChange::Approve));
         }
-        if self.has_restored {
+        if self.has_gap() {
             self.operator.wish(Task::HubApply);
             for device in 0..self.devices.len() {
                 self.operator.wish(Task::Device(device, DeviceChange::Release));
@@ -100,6 +101,11 @@ impl World<'_> {
         }
     }
 
+    /// A hub was restored, or was made to believe in a second one: it may have forgotten what was said in its name.
+    fn has_gap(&self) -> bool {
+        self.has_restored || self.counts.of(Fault::Equivocation) > 0
+    }
+
     fn ask_the_hub(&mut self) {
         self.judge.looks += 1;
         if self.judge.looks % ASK_EVERY == 1 && self.operator.is_idle() {
@@ -111,7 +117,7 @@ impl World<'_> {
     fn look_for_convergence(&mut self) {
         self.ask_the_hub();
         let waited = self.now - self.judge.since_ms;
-        let within_ms = CONVERGES_WITHIN_MS + if self.has_restored { GRANTS_PAUSE_MS } else { 0 };
+        let within_ms = CONVERGES_WITHIN_MS + if self.has_gap() { GRANTS_PAUSE_MS } else { 0 };
         match self.what_is_wrong() {
             // What follows from the last change may still be on its way.
             None if self.judge.right_looks < RIGHT_LOOKS => self.judge.right_looks += 1,
@@ -217,6 +223,9 @@ impl World<'_> {
         }
         if self.hub.jumped_ms.is_some_and(|at| self.now - at < CLOCK_BELIEVED_MS) {
             return Some("the hub does not believe its clock yet".to_owned());
+        }
+        if self.hub.durable.recovery.as_ref().is_some_and(|row| row.holds_grants) {
+            return Some("the hub grants nothing yet".to_owned());
         }
         if !self.hub.is_linked || !self.hub.queue.waiting.is_empty() {
             return Some("the hub is busy".to_owned());
