@@ -28,8 +28,6 @@ mod raw {
         pub fn fence() -> i64;
         pub fn freshness() -> i64;
         pub fn degraded() -> i32;
-}
-
         pub fn alarm(key: *const u8, key_len: usize, ptr: *const u8, len: usize) -> i32;
         pub fn report(key: *const u8, key_len: usize, ptr: *const u8, len: usize) -> i32;
         pub fn measure(key: *const u8, key_len: usize, value: i64, scale: i32) -> i32;

@@ -45,6 +45,8 @@ impl World<'_> {
             // A label alone makes no workload; what a plan was made from has moved; the name is taken; of a hub before.
             (Task::Annotate(_), 400..=499) => true,
             (Task::PlanApply(..) | Task::ApiToken(_), 409 | 412) => true,
+            // What it proposes does not go with what another manager's fields say.
+            (Task::Plan(_), 422) => true,
             _ => false,
         };
         if !is_expected {

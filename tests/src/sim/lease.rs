@@ -18,6 +18,8 @@ use wire::{Kind, WorkloadId};
 
 /// Questions of a boot that are remembered until their answer.
 const ASKED_MAX: usize = 32;
+/// Rights that a boot is remembered to have had.
+const GRANTED_MAX: usize = 256;
 /// Rounding of clocks.
 const SLACK_MS: u64 = 5;
 
@@ -137,9 +139,11 @@ impl World<'_> {
                 let grant = live_body_unchecked(payload, Kind::Grant).and_then(decode_body::<Grant>);
                 let Ok(grant) = grant else { return };
                 if let Some((_, at, _)) = ledger.asked.iter().find(|(asked, ..)| *asked == grant.nonce) {
+                    // The newest of each right: another right may be renewed a hundred times meanwhile.
+                    ledger.granted.retain(|(workload, fence, _)| (*workload, *fence) != (grant.workload, grant.fence));
                     ledger.granted.push((grant.workload, grant.fence, *at));
                 }
-                if ledger.granted.len() > ASKED_MAX {
+                if ledger.granted.len() > GRANTED_MAX {
                     ledger.granted.remove(0);
                 }
             }
