@@ -1,8 +1,8 @@
 //! Many real agents on one thread of the test, each with a road of its own if it needs one.
 
-use super::Hub;
+use super::{Hub, wait_until};
 use agent::identity::Identity;
-use agent::{AgentConfig, Crowd as Agents, JoinOptions};
+use agent::{AgentConfig, AgentError, Crowd as Agents, JoinOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread::JoinHandle;
@@ -91,7 +91,15 @@ impl Crowd {
         let work = move || {
             let agents = Agents::new(&artifacts).unwrap();
             agents.run(async {
-                let _running: Vec<_> = configs.iter().map(|config| agents.start(config).unwrap()).collect();
+                let start = |config| {
+                    // A process that another thread of this test is just starting has a copy of every open file for a
+                    // moment, also of the lock that this device took while it joined.
+                    wait_until("the device's directory is free", || match agents.start(config) {
+                        Err(AgentError::Lock(error)) => Err(error),
+                        started => Ok(started.unwrap()),
+                    })
+                };
+                let _running: Vec<_> = configs.iter().map(start).collect();
                 // Nothing is ever sent: the channel closes.
                 let _ = stopped.recv().await;
             });

@@ -35,6 +35,8 @@ pub struct Ledger {
     on_since_ms: Option<u64>,
     /// How long it had been on when it asked the question whose answer it got last.
     heard_on_ms: u64,
+    /// The same at the last time that its journal did not keep what was written: what was not kept cannot be counted over a reset.
+    unkept_on_ms: Option<u64>,
     /// Until then a clock that was slower than leases allow for may still matter.
     too_slow_until: u64,
     /// The highest fence that a component of this boot was told of, by the workload that has it.
@@ -66,6 +68,11 @@ impl Ledger {
 
     fn on_ms(&self, now: u64) -> u64 {
         self.on_before_ms + self.on_since_ms.map_or(0, |since| now.saturating_sub(since))
+    }
+
+    /// A write failed, or what was written rotted.
+    pub fn loses_a_write(&mut self, now: u64) {
+        self.unkept_on_ms = Some(self.on_ms(now));
     }
 
     fn ask(&mut self, now: u64, nonce: Nonce) {
@@ -175,7 +182,9 @@ impl World<'_> {
         let ends = node.world_ms(stop_by);
         let silent_ms =
             (node.ledger.on_ms(self.now) + ends.saturating_sub(self.now)).saturating_sub(node.ledger.heard_on_ms);
-        let is_excused = self.now < node.ledger.too_slow_until || node.drift_ppm() < -i64::from(DRIFT_PPM_MAX);
+        let is_excused = self.now < node.ledger.too_slow_until
+            || node.drift_ppm() < -i64::from(DRIFT_PPM_MAX)
+            || node.ledger.unkept_on_ms.is_some_and(|at| at >= node.ledger.heard_on_ms);
         if ends > self.now && silent_ms > ms + SLACK_MS && !is_excused {
             self.fail(|| {
                 format!("[stopAfter] dev-{device} may run {key:?} for {silent_ms} ms without the hub, not {ms}")

@@ -324,6 +324,7 @@ impl World<'_> {
         if fails {
             let mut random = node.random.fork();
             let Some(ticket) = node.flash.fail(&mut random) else { return };
+            node.ledger.loses_a_write(self.now);
             self.counts.hit(Fault::FlashFull);
             self.judge_flash(device, Change::Failed);
             return self.tell(device, Input::PersistFailed { ticket, failure: PersistFailure::NoSpace });

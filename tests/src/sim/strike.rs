@@ -328,6 +328,7 @@ impl World<'_> {
         let mut random = self.devices[device].random.fork();
         let Some((key, was_truth)) = self.devices[device].flash.rot(&mut random) else { return };
         self.at_once(Fault::FlashRot, device);
+        self.devices[device].ledger.loses_a_write(self.now);
         if was_truth && key == JournalKey::Accepted {
             // The one way in which the accepted revision may go back: the cells that held it changed.
             self.devices[device].seen.forget_floor();
