@@ -331,6 +331,12 @@ fn a_log_that_is_cut_anywhere_holds_whole_batches_and_all_that_were_durable() {
                     let context = format!("cut {number} of worker {worker} at {cut}, {tail:?}");
                     assert!(loaded.sequence >= recording.acknowledged_at(cut), "{context}: lost");
                     assert!(loaded.incarnation > recording.incarnation, "{context}");
+                    if loaded.recovery.is_some() {
+                        // Cut before the start that the high-water mark beside it speaks of: no loss of power does that,
+                        // only an old copy, which the hub takes it for.
+                        assert_eq!(recording.acknowledged_at(cut), RECORDED_BEFORE, "{context}");
+                        continue;
+                    }
                     let model = &recording.models[usize::try_from(loaded.sequence).unwrap()];
                     check(scratch.path(), model, &loaded);
                     *reached.entry(loaded.sequence).or_insert(0) += 1;
