@@ -162,8 +162,9 @@ pub(super) async fn once(api: Api, actor: String, request: Request, next: Next) 
 async fn try_once(api: Api, actor: String, request: Request, next: Next) -> Result<Response, Refused> {
     let (head, body) = request.into_parts();
     let key = head.headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
-        let detail = format!("Idempotency-Key is 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable characters");
+    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let detail =
+            format!("Idempotency-Key is 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters without spaces");
         return Err(Refused(problem(ProblemCode::BadKey, detail, &[])));
     }
     let bytes = body::whole(body, api.limits.body_timeout, body_bytes_max(head.uri.path())).await?;

@@ -28,7 +28,7 @@ const SLACK_MS: u64 = 5;
 pub struct Ledger {
     /// Questions of this boot: nonce, true time, and how long the device had been on.
     asked: Vec<(Nonce, u64, u64)>,
-    /// Grants that reached this boot: workload, fence, when the question was sent.
+    /// Grants that reached this boot: workload, fence, when they end: so long after the question was sent.
     granted: Vec<(WorkloadId, Fence, u64)>,
     /// Time that the device was on, over all boots but this one; and since when it is on.
     on_before_ms: u64,
@@ -146,9 +146,14 @@ impl World<'_> {
                 let grant = live_body_unchecked(payload, Kind::Grant).and_then(decode_body::<Grant>);
                 let Ok(grant) = grant else { return };
                 if let Some((_, at, _)) = ledger.asked.iter().find(|(asked, ..)| *asked == grant.nonce) {
-                    // The newest of each right: another right may be renewed a hundred times meanwhile.
-                    ledger.granted.retain(|(workload, fence, _)| (*workload, *fence) != (grant.workload, grant.fence));
-                    ledger.granted.push((grant.workload, grant.fence, *at));
+                    // The newest of each right, as an old answer may come again: another right may be renewed a hundred times
+                    // meanwhile.
+                    let is_same = |of: &(WorkloadId, Fence, u64)| (of.0, of.1) == (grant.workload, grant.fence);
+                    let before_ms = ledger.granted.iter().copied().filter(is_same).map(|of| of.2).max();
+                    // A shorter lease in a newer manifest takes nothing from what was granted.
+                    let ends_ms = (*at + u64::from(grant.ms)).max(before_ms.unwrap_or(0));
+                    ledger.granted.retain(|of| !is_same(of));
+                    ledger.granted.push((grant.workload, grant.fence, ends_ms));
                 }
                 if ledger.granted.len() > GRANTED_MAX {
                     ledger.granted.remove(0);
@@ -168,7 +173,7 @@ impl World<'_> {
             }
             Policy::Stale => {}
             Policy::StopAfter(ms) => self.judge_stop_after(device, kept, terms, ms),
-            Policy::Exclusive(ms) => self.judge_right(device, kept, terms, ms),
+            Policy::Exclusive(_) => self.judge_right(device, kept, terms),
         }
     }
 
@@ -192,7 +197,7 @@ impl World<'_> {
         }
     }
 
-    fn judge_right(&mut self, device: usize, kept: &Kept, terms: &Terms, ms: u64) {
+    fn judge_right(&mut self, device: usize, kept: &Kept, terms: &Terms) {
         let workload = kept.core.workload;
         let Some(right) = terms.grant else {
             return self.fail(|| format!("[I3] dev-{device} runs {} without a grant", kept.name));
@@ -200,13 +205,13 @@ impl World<'_> {
         let node = &self.devices[device];
         let life = node.life;
         let of_grant = |(of, fence, _): &&(WorkloadId, Fence, u64)| (*of, *fence) == (workload, right.fence);
-        let Some((_, _, asked_ms)) = node.ledger.granted.iter().rfind(of_grant).copied() else {
+        let Some((_, _, granted_ms)) = node.ledger.granted.iter().rfind(of_grant).copied() else {
             return self.fail(|| format!("[I3] dev-{device} runs {} under a grant of another boot", kept.name));
         };
         let ends = node.world_ms(right.until);
         let is_slow = node.drift_ppm() < -i64::from(DRIFT_PPM_MAX) || self.now < node.ledger.too_slow_until;
-        if ends > asked_ms + ms && !is_slow {
-            let over = ends - asked_ms - ms;
+        if ends > granted_ms && !is_slow {
+            let over = ends - granted_ms;
             return self.fail(|| format!("[I3] dev-{device} may run {} for {over} ms more than granted", kept.name));
         }
         let holder = Holder { device, life, fence: right.fence };

@@ -31,7 +31,7 @@ pub(super) fn if_match() -> Value {
 
 pub(super) fn idempotency_key() -> Value {
     json!({
-        "name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
         "description": "The request is done once; later ones with this key and body get the same answer",
     })
 }
