@@ -61,9 +61,10 @@ pub struct Route {
 }
 
 impl Route {
-    /// A POST that is the same however often it is done: an upload is named by its hash, the others change nothing.
+    /// A POST that is the same however often it is done: an upload is named by its hash, a loss that is confirmed again stays
+    /// so, the others change nothing.
     pub(super) fn is_repeatable(&self) -> bool {
-        [ARTIFACT, PLANS, WHAT_IF].contains(&self.path)
+        [ARTIFACT, CONFIRM_LOSS, PLANS, WHAT_IF].contains(&self.path)
     }
 }
 
@@ -78,6 +79,7 @@ const TOKEN: &str = "/v1/tokens/{name}";
 const WORKLOAD: &str = "/v1/namespaces/{namespace}/workloads/{name}";
 const PLANS: &str = "/v1/plans";
 pub(super) const PLANS_APPLY: &str = "/v1/plans/apply";
+const CONFIRM_LOSS: &str = "/v1/hub/confirm-loss";
 pub(super) const HUB_HOLD: &str = "/v1/hub/hold";
 pub(super) const HUB_APPLY: &str = "/v1/hub/apply";
 pub(super) const HUB_TAKEOVER: &str = "/v1/hub/takeover";
@@ -118,7 +120,7 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/v1/queue", Right::Viewer, || routing::get(away::queue)),
     route(Method::Post, "/v1/queue/cancel", Right::Admin, || routing::post(away::cancel)),
     route(Method::Post, "/v1/queue/restore", Right::Admin, || routing::post(away::restore)),
-    route(Method::Post, "/v1/hub/confirm-loss", Right::Admin, || routing::post(away::confirm_loss)),
+    route(Method::Post, CONFIRM_LOSS, Right::Admin, || routing::post(away::confirm_loss)),
     route(Method::Post, "/v1/devices/{name}/release", Right::Admin, || routing::post(device::release)),
     route(Method::Post, HUB_HOLD, Right::Admin, || routing::post(hub::hold)),
     route(Method::Post, HUB_APPLY, Right::Admin, || routing::post(hub::apply)),
