@@ -15,6 +15,13 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Of parts as if they were one.
+    pub fn of_parts(parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        parts.iter().for_each(|part| hash.update(part));
+        Self(hash.finalize().into())
+    }
+
     pub fn prefix(&self) -> DigestPrefix {
         let mut out = [0; 8];
         out.copy_from_slice(&self.0[..8]);

@@ -60,7 +60,7 @@ pub fn hub_fingerprint(signing: &PublicKey, exchange: &ExchangeKey) -> Digest {
 }
 
 impl<'a> JoinToken<'a> {
-    fn check(&self) -> Result<(), WireError> {
+    pub(crate) fn check(&self) -> Result<(), WireError> {
         bounded_text(self.broker, ADDRESS_BYTES_MAX)?;
         check_fleet(self.fleet)
     }

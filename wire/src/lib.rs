@@ -24,6 +24,7 @@ pub mod join;
 pub mod lease;
 pub mod limits;
 pub mod position;
+pub mod provision;
 pub mod record;
 pub mod sample;
 pub mod sign;

@@ -74,6 +74,12 @@ pub const TRUST_REVOKED_MAX: usize = 8;
 pub const SEALED_CREDENTIAL_BYTES: usize = 48;
 /// The secret of a join token.
 pub const JOIN_SECRET_BYTES: usize = 16;
+/// Bytes of a provisioning record in flash, with its header.
+pub const PROVISION_BYTES_MAX: usize = 640;
+/// Bytes of a wireless network's name, as in IEEE 802.11.
+pub const WIFI_NAME_BYTES_MAX: usize = 32;
+/// Bytes of a WPA passphrase, or 64 hexadecimal digits of a key.
+pub const WIFI_SECRET_BYTES_MAX: usize = 64;
 /// Bytes of one frame of any kind. Above this nothing is sent; a device may announce less.
 pub const FRAME_BYTES_MAX: usize = 128 * 1024;
 

@@ -6,7 +6,7 @@ mod corpus;
 mod families;
 
 use corpus::{Family, Item, corpus};
-use families::{Credulous, SCRATCH_BYTES, World, body, frame, set_body, signed, text};
+use families::{Credulous, SCRATCH_BYTES, World, body, frame, provision, set_body, signed, text};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -54,6 +54,7 @@ fn decode(world: &World, item: &Item, bytes: &[u8], scratch: &mut [u8]) -> bool 
         Family::Frame(wire::Kind::Desired | wire::Kind::Trust) => signed(world, &Credulous, bytes, scratch).is_ok(),
         Family::Frame(_) => frame(world, bytes, scratch).is_ok(),
         Family::Text => text(bytes),
+        Family::Provision => provision(bytes).is_ok(),
         Family::Set | Family::Clauses | Family::Bytes => set_body(bytes, scratch).is_ok(),
     }
 }

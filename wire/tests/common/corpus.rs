@@ -18,6 +18,7 @@ use wire::hello::{
 use wire::id::{CommandId, Fence, Instance, Nonce, Order, Revision, WorkloadId};
 use wire::join::{Accepted, JoinAnswer, JoinClaim, JoinRefusal, JoinRequest, JoinToken, hub_fingerprint};
 use wire::position::Position;
+use wire::provision::{EntropySeed, MacAddress, Network, Provision, StaticAddress, Wifi};
 use wire::record::{BodyWriter, CapabilitySet, Core, Role, Runtime, encode_clauses};
 use wire::sample::{Class, Sample, SamplesFixed, Taken, Value, write_samples};
 use wire::sign::Sign;
@@ -37,6 +38,8 @@ pub enum Family {
     /// A list of clauses, as inside a record.
     Clauses,
     Text,
+    /// A provisioning record, as it stands in flash.
+    Provision,
     /// Pinned, but not decoded by itself.
     Bytes,
 }
@@ -62,7 +65,7 @@ impl Item {
             }
             Family::Frame(kind) => Some((kind, &self.bytes[18..])),
             Family::Set => Some((Kind::Desired, &self.bytes)),
-            Family::Clauses | Family::Text | Family::Bytes => None,
+            Family::Clauses | Family::Text | Family::Provision | Family::Bytes => None,
         }
     }
 }
@@ -223,6 +226,30 @@ pub fn join_token() -> JoinToken<'static> {
         certificate: Some(digest(0x66)),
         hub: hub_fingerprint(&hub_key().public_key(), &ExchangeSecret::from_seed([5; 32]).public_key()),
     }
+}
+
+pub fn provision() -> Provision<'static> {
+    Provision {
+        board: "qemu-mps2-an386",
+        name: "porch",
+        token: JoinToken { certificate: None, broker: "mqtt://192.0.2.2:1883", ..join_token() },
+        position: Some(POSITION),
+        mac: MacAddress([0x02, 0xf1, 0, 0, 0, 1]),
+        network: Network::Dhcp,
+        wifi: None,
+        seed: EntropySeed([0xe5; 32]),
+    }
+}
+
+pub fn provision_static() -> Provision<'static> {
+    let network = Network::Static(StaticAddress {
+        address: [192, 0, 2, 15],
+        prefix: 24,
+        gateway: Some([192, 0, 2, 2]),
+        dns: Some([192, 0, 2, 3]),
+    });
+    let wifi = Some(Wifi { name: "greenhouse", secret: "tomatoes and basil" });
+    Provision { board: "esp32-c6", name: "", position: None, token: join_token(), network, wifi, ..provision() }
 }
 
 pub fn link() -> Link {
@@ -562,6 +589,14 @@ impl Corpus {
         text("topic", "join-answer", &Topic::JoinAnswer(TOKEN).print(FLEET).unwrap());
     }
 
+    fn flashed(&mut self) {
+        for (name, record) in [("dhcp", provision()), ("static-wifi", provision_static())] {
+            let mut buffer = [0; wire::limits::PROVISION_BYTES_MAX];
+            let bytes = record.encode(&mut buffer).unwrap().to_vec();
+            self.push("provision", name, format!("{record:?}"), bytes, Family::Provision);
+        }
+    }
+
     fn derived(&mut self) {
         let device = ExchangeSecret::from_seed([4; 32]);
         let hub = ExchangeSecret::from_seed([5; 32]).public_key();
@@ -581,6 +616,7 @@ pub fn corpus() -> Vec<Item> {
     corpus.up();
     corpus.plain_messages();
     corpus.texts();
+    corpus.flashed();
     corpus.derived();
     corpus.items
 }

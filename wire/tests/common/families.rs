@@ -13,6 +13,7 @@ use wire::grant::{Grant, Released};
 use wire::hello::{Fresh, Heartbeat, Hello, HubState, Refusal, Report, Will};
 use wire::join::{JoinAnswer, JoinRequest, JoinToken, TOKEN_TEXT_BYTES_MAX};
 use wire::limits::{CLAUSES_BYTES_MAX, CLAUSES_MAX, LOG_RECORDS_MAX, SAMPLES_MAX, TOPIC_FILTERS_MAX};
+use wire::provision::{Provision, ProvisionError};
 use wire::record::{Body as SetBody, BodyWriter, encode_clauses};
 use wire::sample::{Sample, Samples, Taken, write_samples};
 use wire::sign::{PublicKey, Sign, Signature, Verify};
@@ -275,4 +276,13 @@ pub fn text(bytes: &[u8]) -> bool {
         assert!(cut.len() <= limit && text.starts_with(cut));
     }
     known
+}
+
+/// The beginning of the partition `config`.
+pub fn provision(bytes: &[u8]) -> Result<(), ProvisionError> {
+    let record = Provision::decode(bytes)?;
+    let mut buffer = [0; wire::limits::PROVISION_BYTES_MAX];
+    let again = record.encode(&mut buffer).expect("what was decoded can be encoded");
+    assert!(bytes.starts_with(again), "two spellings of one record");
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Bytes are for ever: a change here is a change of the protocol.
 use crate::corpus::{Family, Item, corpus};
-use crate::families::{SCRATCH_BYTES, World, body, frame, text};
+use crate::families::{SCRATCH_BYTES, World, body, frame, provision, text};
 use crate::{crate_dir, pinned};
 use std::collections::{BTreeMap, BTreeSet};
 use wire::frame::Kind;
@@ -48,6 +48,7 @@ fn every_kind_has_a_golden_frame_that_its_receiver_accepts() {
             }
             Family::Set => assert_eq!(body(Kind::Desired, &item.bytes, &mut scratch), Ok(())),
             Family::Text => assert!(text(&item.bytes), "{}", item.says),
+            Family::Provision => assert_eq!(provision(&item.bytes), Ok(())),
             Family::Clauses | Family::Bytes => {}
         }
     }

@@ -11,6 +11,7 @@ mod hostile;
 mod limits;
 mod mutation;
 mod numbers;
+mod provision;
 mod reference;
 mod round_trip;
 mod sizes;

@@ -1,7 +1,7 @@
 //! Seeded mutations of everything that is pinned, through every decoder: the fuzz targets of `wire/fuzz` in a bounded run that
 //! needs no special compiler. `FULMAR_FUZZ_RUNS` asks for more, `FULMAR_FUZZ_SEED` for others.
 use crate::corpus::{Family, corpus};
-use crate::families::{Credulous, SCRATCH_BYTES, World, body, frame, set_body, signed, text};
+use crate::families::{Credulous, SCRATCH_BYTES, World, body, frame, provision, set_body, signed, text};
 use wire::frame::Kind;
 
 const RUNS: u64 = 200_000;
@@ -101,6 +101,18 @@ fn no_mutation_of_anything_breaks_a_decoder() {
                 mutate(&mut random, &mut bytes, below_other);
                 let set = crate::limits::set(&bytes);
                 decoded += u64::from(set_body(&set, &mut scratch).is_ok());
+            }
+            Family::Provision => {
+                bytes.extend_from_slice(&item.bytes);
+                mutate(&mut random, &mut bytes, &other.bytes);
+                // Behind the digest now and then; without it nothing but the record itself gets through.
+                let is_sealed = random.below(4) > 0;
+                if is_sealed {
+                    crate::provision::seal(&mut bytes);
+                }
+                let accepted = provision(&bytes).is_ok();
+                assert!(is_sealed || !accepted || bytes.starts_with(&item.bytes), "{bytes:02x?}");
+                decoded += u64::from(accepted);
             }
             Family::Text => {
                 bytes.extend_from_slice(&item.bytes);
