@@ -12,3 +12,5 @@ extern crate std;
 pub mod function;
 pub mod journal;
 pub mod machine;
+#[cfg(feature = "mcu")]
+pub mod shell;

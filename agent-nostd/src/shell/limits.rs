@@ -1,0 +1,208 @@
+//! Every buffer of an agent on a microcontroller, by name, with the sum per class. Nothing else in the shell has a size.
+//!
+//! A class is a set of sizes: `SMALL` for parts with 64 KB of RAM, `STANDARD` for those that run functions. Must never hold a
+//! buffer that grows.
+use crate::machine::Agent;
+use crate::machine::port::{Buffers, OUTGOING_BYTES_MIN, SET_OVERHEAD_BYTES};
+use core::time::Duration;
+use wire::limits::{BODY_BYTES_MAX_SMALL, BODY_INLINE_BYTES_MAX, CHUNK_BYTES_MAX, EVENT_BYTES_MAX};
+use wire::limits::{MQTT_TOPIC_BYTES_MAX, TOPIC_BYTES_MAX};
+
+/// What MQTT and a frame put around a payload, besides the topic.
+pub const PACKET_OVERHEAD_BYTES: usize = 64;
+/// Publications that wait for their PUBACK; the machine has one of each of its nine classes.
+pub const IN_FLIGHT_MAX: usize = 16;
+/// Publications of the broker that wait for our PUBACK; each is acknowledged as it is taken.
+pub const RECEIVE_MAX: u16 = 4;
+/// Subscriptions that wait for their SUBACK: two groups, one of them possibly asked for again.
+pub const SUBSCRIPTIONS_MAX: usize = 4;
+/// Bytes that are written ahead of a publication: a PINGREQ, PUBACKs, a SUBSCRIBE of the live topics.
+pub const CONTROL_BYTES: usize = 8 * (MQTT_TOPIC_BYTES_MAX + 3) + 64;
+/// The longest value of the journal that is not a set.
+pub const VALUE_BYTES: usize = OUTGOING_BYTES_MIN;
+/// What a join needs to remember.
+pub const IDENTITY_BYTES: usize = 256;
+/// From the start of a connection to its CONNACK.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest that a write makes no progress.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the start of a join to its answer.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after a failed join, at first and at most.
+pub const JOIN_PAUSE_MIN: Duration = Duration::from_secs(2);
+pub const JOIN_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// Fetches that wait while one is under way.
+pub const FETCHES_MAX: usize = 8;
+
+/// Sizes of the class with 64 KB of RAM.
+pub mod small {
+    use super::*;
+    pub const SLOTS: usize = 8;
+    pub const SET_BYTES: usize = SET_OVERHEAD_BYTES + BODY_BYTES_MAX_SMALL;
+    pub const FRAME_BYTES: usize = OUTGOING_BYTES_MIN;
+    pub const RING_BYTES: usize = 1280;
+    pub const ALARM_BYTES: usize = 512;
+    pub const STATE_BYTES: usize = 256;
+    pub const METRIC_BYTES: usize = 512;
+    pub const RECEIVE_BYTES: usize = SET_BYTES + MQTT_TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES;
+    pub const SEND_BYTES: usize = FRAME_BYTES + MQTT_TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES + CONTROL_BYTES;
+    /// All of it, the machine included: the rest of 64 KB is for stack, network and board.
+    pub const SUM_BYTES: usize = size_of::<super::SmallMemory>() + size_of::<Agent<'_, SLOTS>>();
+    const _: () = assert!(SUM_BYTES < 32 * 1024);
+    const _: () = assert!(RING_BYTES >= EVENT_BYTES_MAX + TOPIC_BYTES_MAX + 96);
+    const _: () = assert!(RECEIVE_BYTES >= CHUNK_BYTES_MAX + MQTT_TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES);
+}
+
+/// Sizes of the class that runs functions, with at least 192 KB of RAM.
+pub mod standard {
+    use super::*;
+    pub const SLOTS: usize = 16;
+    pub const SET_BYTES: usize = SET_OVERHEAD_BYTES + BODY_INLINE_BYTES_MAX;
+    pub const FRAME_BYTES: usize = 4 * 1024;
+    pub const RING_BYTES: usize = 4 * 1024;
+    pub const ALARM_BYTES: usize = 2 * 1024;
+    pub const STATE_BYTES: usize = 2 * 1024;
+    pub const METRIC_BYTES: usize = 4 * 1024;
+    pub const RECEIVE_BYTES: usize = SET_BYTES + MQTT_TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES;
+    pub const SEND_BYTES: usize = FRAME_BYTES + MQTT_TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES + CONTROL_BYTES;
+    /// All of it, the machine included; heap of functions, stack, network and board come on top.
+    pub const SUM_BYTES: usize = size_of::<super::StandardMemory>() + size_of::<Agent<'_, SLOTS>>();
+    const _: () = assert!(SUM_BYTES < 80 * 1024);
+    const _: () = assert!(ALARM_BYTES <= FRAME_BYTES);
+}
+
+/// All buffers of one agent. A board places it where it has room; it is all zeros at first.
+pub struct Memory<
+    const SET: usize,
+    const FRAME: usize,
+    const RING: usize,
+    const ALARM: usize,
+    const STATE: usize,
+    const METRIC: usize,
+    const RECEIVE: usize,
+    const SEND: usize,
+> {
+    pub(super) sets: [[u8; SET]; 3],
+    pub(super) outgoing: [u8; FRAME],
+    pub(super) rings: [[u8; RING]; 3],
+    pub(super) alarms: [u8; ALARM],
+    pub(super) states: [u8; STATE],
+    pub(super) metrics: [u8; METRIC],
+    pub(super) receive: [u8; RECEIVE],
+    pub(super) send: [u8; SEND],
+}
+
+/// Of `SMALL`.
+pub type SmallMemory = Memory<
+    { small::SET_BYTES },
+    { small::FRAME_BYTES },
+    { small::RING_BYTES },
+    { small::ALARM_BYTES },
+    { small::STATE_BYTES },
+    { small::METRIC_BYTES },
+    { small::RECEIVE_BYTES },
+    { small::SEND_BYTES },
+>;
+
+/// Of `STANDARD`.
+pub type StandardMemory = Memory<
+    { standard::SET_BYTES },
+    { standard::FRAME_BYTES },
+    { standard::RING_BYTES },
+    { standard::ALARM_BYTES },
+    { standard::STATE_BYTES },
+    { standard::METRIC_BYTES },
+    { standard::RECEIVE_BYTES },
+    { standard::SEND_BYTES },
+>;
+
+/// A `Memory` of any class, borrowed.
+pub struct Borrowed<'m> {
+    pub machine: Buffers<'m>,
+    pub receive: &'m mut [u8],
+    pub send: &'m mut [u8],
+}
+
+impl core::fmt::Debug for Borrowed<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Borrowed").field("receive", &self.receive.len()).field("send", &self.send.len()).finish()
+    }
+}
+
+impl<
+    const SET: usize,
+    const FRAME: usize,
+    const RING: usize,
+    const ALARM: usize,
+    const STATE: usize,
+    const METRIC: usize,
+    const RECEIVE: usize,
+    const SEND: usize,
+> Memory<SET, FRAME, RING, ALARM, STATE, METRIC, RECEIVE, SEND>
+{
+    pub const fn new() -> Self {
+        Self {
+            sets: [[0; SET]; 3],
+            outgoing: [0; FRAME],
+            rings: [[0; RING]; 3],
+            alarms: [0; ALARM],
+            states: [0; STATE],
+            metrics: [0; METRIC],
+            receive: [0; RECEIVE],
+            send: [0; SEND],
+        }
+    }
+
+    pub fn borrow(&mut self) -> Borrowed<'_> {
+        let [current, last_good, incoming] = &mut self.sets;
+        let [logs, events, inputs] = &mut self.rings;
+        Borrowed {
+            machine: Buffers {
+                current,
+                last_good,
+                incoming,
+                outgoing: &mut self.outgoing,
+                logs,
+                events,
+                alarms: &mut self.alarms,
+                states: &mut self.states,
+                metrics: &mut self.metrics,
+                inputs,
+            },
+            receive: &mut self.receive,
+            send: &mut self.send,
+        }
+    }
+}
+
+impl<
+    const SET: usize,
+    const FRAME: usize,
+    const RING: usize,
+    const ALARM: usize,
+    const STATE: usize,
+    const METRIC: usize,
+    const RECEIVE: usize,
+    const SEND: usize,
+> Default for Memory<SET, FRAME, RING, ALARM, STATE, METRIC, RECEIVE, SEND>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<
+    const SET: usize,
+    const FRAME: usize,
+    const RING: usize,
+    const ALARM: usize,
+    const STATE: usize,
+    const METRIC: usize,
+    const RECEIVE: usize,
+    const SEND: usize,
+> core::fmt::Debug for Memory<SET, FRAME, RING, ALARM, STATE, METRIC, RECEIVE, SEND>
+{
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Memory").field("bytes", &size_of::<Self>()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,270 @@
+//! What the shell is given: by a board (clock, network, log, watchdog, entropy, pins), by its flash (values and artifacts), and
+//! by whoever flashed it (a token, a name, a place, a seed).
+//!
+//! Everything here is small enough to be written for a new board in an hour. An implementation carries out and reports; it
+//! must never decide, retry or wait longer than a method's own words allow.
+use crate::machine::port::{JournalKey, PersistFailure};
+use crate::machine::time::Instant;
+use core::fmt;
+use core::future::Future;
+use embedded_io_async::{Read, Write};
+use wire::event::Level;
+use wire::hello::{Architecture, ResetCause};
+use wire::join::{ExchangeKey, JoinToken};
+use wire::position::Position;
+use wire::sign::{Sign, Verify};
+use wire::{DeviceId, Digest, PairKey};
+
+/// The monotonic clock of a board. It counts in every sleep mode that the board uses; one that does not must say so with
+/// `Board::has_boot_clock`.
+pub trait Clock {
+    /// Milliseconds since some moment of this boot.
+    fn now(&self) -> Instant {
+        Instant::from_ms(self.now_us() / 1000)
+    }
+
+    /// Microseconds since the same moment.
+    fn now_us(&self) -> u64;
+
+    /// Waits until `at`; at once if that has passed. Dropping it is harmless.
+    fn until(&self, at: Instant) -> impl Future<Output = ()>;
+}
+
+/// Opens connections; at most one at a time, which the borrow makes sure of.
+pub trait Network {
+    type Error: fmt::Debug;
+    type Socket<'s>: Socket
+    where
+        Self: 's;
+
+    /// Waits for the network to be up, then for the peer. The shell gives up by dropping it.
+    fn connect(&mut self, host: &str, port: u16) -> impl Future<Output = Result<Self::Socket<'_>, Self::Error>>;
+}
+
+/// An open connection. Dropping it ends the connection at once, without a farewell of the transport where that would wait.
+/// A `read` or `write` that is dropped before it is done has taken and given nothing.
+pub trait Socket {
+    type Reader<'h>: Read
+    where
+        Self: 'h;
+    type Writer<'h>: Write
+    where
+        Self: 'h;
+
+    /// Both directions, to be used at the same time.
+    fn split(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>);
+}
+
+/// What ended the last boot, if it was the firmware itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PanicRecord<'a> {
+    /// The program counter.
+    pub address: u32,
+    pub text: &'a str,
+}
+
+/// The rest of a board.
+pub trait Board {
+    /// A line for whoever is at the board's console.
+    fn log(&self, level: Level, text: fmt::Arguments<'_>);
+
+    /// The loop has turned: everything that was due is done. The only reason to feed a watchdog.
+    fn alive(&self);
+
+    /// `alive` is called at least this often, so that a watchdog with twice the time is safe; `None`: there is no watchdog.
+    fn alive_every(&self) -> Option<core::time::Duration>;
+
+    /// Why this boot began.
+    fn reset_cause(&self) -> ResetCause;
+
+    /// Kept over the reset by the panic handler; `None`: the last boot ended in another way.
+    fn panic_record(&self) -> Option<PanicRecord<'_>>;
+
+    /// Fills with bytes of a hardware source; false: there is none, and nothing was written.
+    fn entropy(&self, out: &mut [u8; 32]) -> bool;
+
+    /// Whether `Clock` counts in every sleep mode. Without it no exclusive work is given to this device.
+    fn has_boot_clock(&self) -> bool;
+
+    fn architecture(&self) -> Architecture;
+}
+
+/// Names a value of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    Journal(JournalKey),
+    /// What the fleet gave this device when it joined.
+    Identity,
+    /// From which the entropy of the next boot comes.
+    Ratchet,
+    /// What an instance of a function remembers.
+    State {
+        workload: u32,
+        component: u8,
+        instance: u16,
+    },
+}
+
+/// Why flash gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// The value is longer than the buffer.
+    TooLong,
+    /// Not there, or not what its hash says.
+    Absent,
+    NoSpace,
+    /// The flash itself, or what it holds, is damaged.
+    Storage,
+}
+
+impl From<StoreError> for PersistFailure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoSpace | StoreError::TooLong => Self::NoSpace,
+            StoreError::Absent | StoreError::Storage => Self::Storage,
+        }
+    }
+}
+
+/// Flash, as the shell needs it. Every method is done when it returns; none takes longer than an erase of what it needs.
+pub trait Store {
+    /// Copies the value of a key into `out`; its length, or `None` if there is none.
+    fn load(&mut self, key: Key, out: &mut [u8]) -> Result<Option<usize>, StoreError>;
+
+    /// The new value is durable, or the old one still is, at whichever moment the power goes.
+    fn save(&mut self, key: Key, value: &[u8]) -> Result<(), StoreError>;
+
+    fn remove(&mut self, key: Key) -> Result<(), StoreError>;
+
+    /// Removes what functions remember, but for those that `keep` says yes to.
+    fn retain_states(&mut self, keep: &mut dyn FnMut(u32, u8) -> bool) -> Result<(), StoreError>;
+
+    /// Whether an artifact is whole and what its hash says; reads all of it.
+    fn holds(&mut self, digest: &Digest, bytes: u32) -> bool;
+
+    /// Copies a part of an artifact that is held.
+    fn read(&mut self, digest: &Digest, offset: u32, out: &mut [u8]) -> Result<(), StoreError>;
+
+    /// Makes room for an artifact. Answers how much of it is there already, from an earlier try.
+    fn begin(&mut self, digest: &Digest, bytes: u32) -> Result<u32, StoreError>;
+
+    /// Appends to the artifact that was begun last. `offset` is what `begin` answered, plus all that was appended since.
+    fn append(&mut self, digest: &Digest, offset: u32, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Checks the hash of what was appended and keeps it; `Absent`: it was something else, and is gone.
+    fn finish(&mut self, digest: &Digest) -> Result<(), StoreError>;
+
+    /// Deletes every artifact for which `keep` says no.
+    fn collect(&mut self, keep: &mut dyn FnMut(&Digest) -> bool) -> Result<u32, StoreError>;
+
+    /// For artifacts, in all and free.
+    fn artifact_bytes(&mut self) -> (u64, u64);
+}
+
+/// ed25519, X25519 and the seal of a credential. A board takes the implementation that its core has the flash and speed for.
+pub trait Crypto: Verify + Sync {
+    type Signer: Sign;
+
+    fn signer(&self, seed: &[u8; 32]) -> Self::Signer;
+    fn exchange_key(&self, seed: &[u8; 32]) -> ExchangeKey;
+    /// `None` for a key that everybody could agree with.
+    fn pair_key(&self, seed: &[u8; 32], hub: &ExchangeKey, fleet: &str, device: DeviceId) -> Option<PairKey>;
+    /// The credential of a join; `None`: not sealed by this hub for this device and answer.
+    fn open(&self, seed: &[u8; 32], hub: &ExchangeKey, covered: &Digest, sealed: &[u8]) -> Option<[u8; 32]>;
+}
+
+/// What the flasher wrote for this device.
+#[derive(Clone, Copy, Debug)]
+pub struct Enrolment<'a> {
+    pub token: JoinToken<'a>,
+    /// Empty: the hub makes one.
+    pub name: &'a str,
+    pub position: Option<Position>,
+    /// The keys of the device come from it, and the entropy of its first boot.
+    pub seed: &'a [u8; 32],
+}
+
+/// Why a pin or bus did nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeripheralError {
+    /// The board has no such handle.
+    NoHandle,
+    /// The hardware did not answer as it should.
+    Hardware,
+}
+
+/// Pins and buses by the number that board.toml gives them. Each call takes at most a few milliseconds.
+pub trait Peripherals {
+    fn gpio_read(&mut self, handle: u16) -> Result<bool, PeripheralError>;
+    fn gpio_write(&mut self, handle: u16, is_high: bool) -> Result<(), PeripheralError>;
+    fn adc_read(&mut self, handle: u16) -> Result<u16, PeripheralError>;
+    /// `duty`: from 0 to `u16::MAX`.
+    fn pwm_set(&mut self, handle: u16, duty: u16) -> Result<(), PeripheralError>;
+    /// Writes `out` if it is not empty, then reads into `into` if that is not empty.
+    fn i2c_transfer(&mut self, handle: u16, address: u8, out: &[u8], into: &mut [u8]) -> Result<(), PeripheralError>;
+    /// Which of the interfaces exist here.
+    fn interfaces(&self) -> wire::record::CapabilitySet;
+    /// Everything into its declared safe state: after a trap, at the end of a function, at boot.
+    fn rest(&mut self);
+}
+
+/// A board without anything for functions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoPeripherals;
+
+impl Peripherals for NoPeripherals {
+    fn gpio_read(&mut self, _: u16) -> Result<bool, PeripheralError> {
+        Err(PeripheralError::NoHandle)
+    }
+
+    fn gpio_write(&mut self, _: u16, _: bool) -> Result<(), PeripheralError> {
+        Err(PeripheralError::NoHandle)
+    }
+
+    fn adc_read(&mut self, _: u16) -> Result<u16, PeripheralError> {
+        Err(PeripheralError::NoHandle)
+    }
+
+    fn pwm_set(&mut self, _: u16, _: u16) -> Result<(), PeripheralError> {
+        Err(PeripheralError::NoHandle)
+    }
+
+    fn i2c_transfer(&mut self, _: u16, _: u8, _: &[u8], _: &mut [u8]) -> Result<(), PeripheralError> {
+        Err(PeripheralError::NoHandle)
+    }
+
+    fn interfaces(&self) -> wire::record::CapabilitySet {
+        wire::record::CapabilitySet::default()
+    }
+
+    fn rest(&mut self) {}
+}
+
+/// All types of a board in one place.
+pub trait Platform {
+    type Clock: Clock;
+    type Network: Network;
+    type Board: Board;
+    type Store: Store;
+    type Crypto: Crypto;
+    type Peripherals: Peripherals;
+}
+
+/// All parts of a board, for `run`.
+pub struct Parts<'a, P: Platform> {
+    pub clock: &'a P::Clock,
+    pub network: &'a mut P::Network,
+    pub board: &'a P::Board,
+    pub store: &'a mut P::Store,
+    pub crypto: &'a P::Crypto,
+    pub peripherals: &'a mut P::Peripherals,
+    pub enrolment: Enrolment<'a>,
+    /// Heap that functions may take together; zero without the feature `wasm`.
+    pub function_bytes: u32,
+}
+
+impl<P: Platform> fmt::Debug for Parts<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("enrolment", &self.enrolment).finish_non_exhaustive()
+    }
+}
