@@ -84,7 +84,7 @@ choose_rust() {
 claim_cache() {
     local claim="$PWD"
     [ "$(cat "$CACHE/checkout" 2>/dev/null)" = "$claim" ] && return 0
-    find wire agent-nostd agent fleet hub cli tests boards functions -type f -not -path '*/target/*' -exec touch {} +
+    find wire board agent-nostd agent fleet hub cli tests boards functions -type f -not -path '*/target/*' -exec touch {} +
     printf '%s' "$claim" >"$CACHE/checkout"
 }
 
