@@ -14,3 +14,5 @@ pub mod journal;
 pub mod machine;
 #[cfg(feature = "mcu")]
 pub mod shell;
+#[cfg(feature = "flash")]
+pub mod store;

@@ -1,6 +1,7 @@
 //! Power cuts and rot at every point of a write.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
+use crate::machine::port::JournalKey;
 use std::vec::Vec;
 
 const KEY: JournalKey = JournalKey::Accepted;

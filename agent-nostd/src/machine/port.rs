@@ -79,6 +79,12 @@ impl JournalKey {
     pub const ALL: [Self; 6] = [Self::Accepted, Self::LastGood, Self::Boot, Self::Attempts, Self::Clock, Self::Alarms];
 }
 
+impl From<JournalKey> for u8 {
+    fn from(key: JournalKey) -> Self {
+        key as Self
+    }
+}
+
 /// Why a value is not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PersistFailure {
