@@ -1,18 +1,27 @@
 //! Whether a table agrees with itself. The first thing that does not is said in words of the table.
-use crate::{Board, CONFIG, CONFIG_BYTES_MIN, JOURNAL, PARTITIONS, Region, Writer};
+use crate::{CONFIG, CONFIG_BYTES_MIN, JOURNAL, Memory, PARTITIONS, Qemu, Table};
 
 const NAME_BYTES_MAX: usize = 63;
+/// One past the last address of a 32-bit part.
+const ADDRESSES: u64 = 1 << 32;
 /// Pages of UF2, which the loaders write whole.
-const UF2_PAGE_BYTES: u32 = 256;
+const UF2_PAGE_BYTES: u64 = 256;
+/// Stacks of all parts are aligned to so much.
+const STACK_ALIGNMENT: u64 = 8;
 
-pub fn check(board: &Board) -> Result<(), String> {
-    name(&board.name)?;
-    region("flash", board.flash)?;
-    region("ram", board.ram)?;
-    storage(board)?;
-    partitions(board)?;
-    budget(board)?;
-    writer(board)
+pub fn check(table: &Table) -> Result<(), String> {
+    name(&table.name)?;
+    memory("program", table.program)?;
+    memory("ram", table.ram)?;
+    memory("storage", Memory { origin: table.storage.origin, bytes: table.storage.bytes })?;
+    partitions(table)?;
+    budget(table)?;
+    shared_chip(table)?;
+    writers(table)
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
 }
 
 fn name(name: &str) -> Result<(), String> {
@@ -21,105 +30,99 @@ fn name(name: &str) -> Result<(), String> {
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !name.starts_with('-')
         && !name.ends_with('-');
-    if is_label { Ok(()) } else { Err(format!("name = {name:?} is not a label: a-z, 0-9 and - between them")) }
+    ensure(is_label, || format!("name = {name:?} is not a label: a-z, 0-9 and - between them"))
 }
 
-fn region(what: &str, region: Region) -> Result<(), String> {
-    if region.size == 0 {
-        return Err(format!("[{what}] has no size"));
-    }
-    if region.origin.checked_add(region.size - 1).is_none() {
-        return Err(format!("[{what}] ends behind the last address"));
-    }
-    Ok(())
+fn memory(what: &str, memory: Memory) -> Result<(), String> {
+    let is_within = memory.bytes > 0 && memory.origin < ADDRESSES && memory.bytes <= ADDRESSES - memory.origin;
+    ensure(is_within, || format!("[{what}] is empty, or ends behind the last address"))
 }
 
-fn storage(board: &Board) -> Result<(), String> {
-    let storage = board.storage;
-    region("storage", Region { origin: storage.origin, size: storage.size })?;
-    if storage.erase == 0 || storage.write == 0 || !storage.erase.is_multiple_of(storage.write) {
-        return Err("[storage] erase is not a multiple of write".to_owned());
+fn partitions(table: &Table) -> Result<(), String> {
+    let storage = &table.storage;
+    let (erase, write) = (storage.erase_bytes, storage.write_bytes);
+    ensure(erase.is_power_of_two() && write.is_power_of_two() && write <= erase, || {
+        "storage.erase_bytes and storage.write_bytes are powers of two, and the former is not the smaller".to_owned()
+    })?;
+    let mut end = 0;
+    for partition in &storage.partitions {
+        let name = &partition.name;
+        ensure(PARTITIONS.contains(&name.as_str()), || {
+            format!("partition {name} is unknown; there are {}", PARTITIONS.join(", "))
+        })?;
+        ensure(partition.offset >= end, || format!("partition {name} begins before the one above it ends"))?;
+        let is_whole = partition.bytes > 0
+            && partition.offset.is_multiple_of(erase)
+            && partition.bytes.is_multiple_of(erase)
+            && partition.bytes <= storage.bytes;
+        ensure(is_whole, || format!("partition {name} is not made of whole sectors of {erase}, or is too long"))?;
+        end = partition.offset.saturating_add(partition.bytes);
+        ensure(end <= storage.bytes, || format!("partition {name} ends beyond storage.bytes"))?;
     }
-    if !storage.size.is_multiple_of(storage.erase) {
-        return Err("[storage] size is not a multiple of erase".to_owned());
-    }
-    Ok(())
-}
-
-fn partitions(board: &Board) -> Result<(), String> {
     for needed in [CONFIG, JOURNAL] {
-        if board.partition(needed).is_none() {
-            return Err(format!("[partitions] has no {needed}"));
-        }
+        let count = storage.partitions.iter().filter(|partition| partition.name == needed).count();
+        ensure(count == 1, || format!("there must be one partition {needed}"))?;
     }
-    let mut placed: Vec<(&str, u64, u64)> = Vec::new();
-    for (name, partition) in &board.partitions {
-        if !PARTITIONS.contains(&name.as_str()) {
-            return Err(format!("partition {name} is unknown; there are {}", PARTITIONS.join(", ")));
-        }
-        let erase = board.storage.erase;
-        if partition.size == 0 || !partition.size.is_multiple_of(erase) || !partition.offset.is_multiple_of(erase) {
-            return Err(format!("partition {name} does not begin and end with a part of {erase} bytes"));
-        }
-        let (start, end) = (u64::from(partition.offset), u64::from(partition.offset) + u64::from(partition.size));
-        if end > u64::from(board.storage.size) {
-            return Err(format!("partition {name} ends behind [storage]"));
-        }
-        if let Some((other, ..)) = placed.iter().find(|(_, from, to)| start < *to && *from < end) {
-            return Err(format!("partitions {other} and {name} overlap"));
-        }
-        placed.push((name, start, end));
-    }
-    match board.partition(CONFIG) {
-        Some(config) if config.size < CONFIG_BYTES_MIN => {
-            Err(format!("partition {CONFIG} has {} bytes and needs {CONFIG_BYTES_MIN}", config.size))
-        }
-        Some(_) | None => Ok(()),
-    }
+    ensure(table.partition(CONFIG).is_none_or(|config| config.bytes >= CONFIG_BYTES_MIN), || {
+        format!("partition {CONFIG} is shorter than {CONFIG_BYTES_MIN}")
+    })
 }
 
-fn budget(board: &Board) -> Result<(), String> {
-    let budget = board.budget;
-    if budget.flash == 0 || budget.flash > board.flash.size {
-        return Err("[budget] flash is none, or more than there is".to_owned());
+fn budget(table: &Table) -> Result<(), String> {
+    let budget = &table.budget;
+    ensure(budget.image_bytes > 0 && budget.image_bytes <= table.program.bytes, || {
+        format!("budget.image_bytes {} is none, or over program.bytes {}", budget.image_bytes, table.program.bytes)
+    })?;
+    let parts = [budget.static_bytes, budget.heap_bytes, budget.stack_bytes];
+    let ram = parts.into_iter().fold(0, u64::saturating_add);
+    ensure(ram <= table.ram.bytes, || {
+        format!("the budgets of RAM are {ram} together, over ram.bytes {}", table.ram.bytes)
+    })?;
+    ensure(budget.stack_bytes > 0 && budget.stack_bytes.is_multiple_of(STACK_ALIGNMENT), || {
+        format!("budget.stack_bytes is no multiple of {STACK_ALIGNMENT}")
+    })?;
+    ensure(table.functions || budget.heap_bytes == 0, || {
+        "only functions have a heap, and this board runs none".to_owned()
+    })
+}
+
+/// Where program and partitions share a chip, the largest image must leave the partitions alone.
+fn shared_chip(table: &Table) -> Result<(), String> {
+    // An emulated storage is a file of its own, whatever its origin.
+    if table.qemu.is_some() {
+        return Ok(());
     }
-    let memory = u64::from(budget.ram) + u64::from(budget.stack);
-    if budget.ram == 0 || budget.stack == 0 || memory > u64::from(board.ram.size) {
-        return Err("[budget] ram and stack are none, or more than there is".to_owned());
-    }
-    // Where code and partitions share a chip, the largest image must end before the first partition that follows it.
-    let code = (u64::from(board.flash.origin), u64::from(board.flash.origin) + u64::from(budget.flash));
-    for (name, partition) in &board.partitions {
-        let start = u64::from(board.storage.origin) + u64::from(partition.offset);
-        let end = start + u64::from(partition.size);
-        let is_file = matches!(board.writer, Writer::Qemu(_)) && board.storage.origin == 0;
-        if !is_file && code.0 < end && start < code.1 {
-            return Err(format!("an image as large as [budget] flash would lie on partition {name}"));
-        }
+    let image = (table.program.origin, table.program.origin + table.budget.image_bytes);
+    for partition in &table.storage.partitions {
+        let start = table.address(partition);
+        let is_apart = start + partition.bytes <= image.0 || image.1 <= start;
+        ensure(is_apart, || format!("an image of budget.image_bytes would lie on partition {}", partition.name))?;
     }
     Ok(())
 }
 
-fn writer(board: &Board) -> Result<(), String> {
-    match &board.writer {
-        Writer::Qemu(qemu) => {
-            let has = |mark: &str| qemu.arguments.iter().any(|argument| argument.contains(mark));
-            if !has("{image}") {
-                return Err("[writer] arguments do not say where the {image} goes".to_owned());
-            }
-            let mut rest = qemu.arguments.join(" ");
-            for mark in ["{image}", "{flash}", "{mac}"] {
-                rest = rest.replace(mark, "");
-            }
-            if rest.contains(['{', '}']) {
-                return Err("[writer] arguments have braces that are not {image}, {flash} or {mac}".to_owned());
-            }
-            qemu.host.parse::<std::net::Ipv4Addr>().map_err(|_| "[writer] host is not an IPv4 address".to_owned())?;
-            Ok(())
-        }
-        Writer::Uf2(_) if !board.storage.erase.is_multiple_of(UF2_PAGE_BYTES) => {
-            Err(format!("[storage] erase is not a multiple of {UF2_PAGE_BYTES}, the pages of UF2"))
-        }
-        Writer::Uf2(_) | Writer::ProbeRs(_) | Writer::Espflash(_) => Ok(()),
+fn writers(table: &Table) -> Result<(), String> {
+    let writers = [table.qemu.is_some(), table.uf2.is_some(), table.probe_rs.is_some(), table.espflash.is_some()];
+    ensure(writers.into_iter().filter(|is_there| *is_there).count() <= 1, || {
+        "there is more than one of [qemu], [uf2], [probe_rs] and [espflash]".to_owned()
+    })?;
+    if let Some(qemu) = &table.qemu {
+        emulator(table, qemu)?;
     }
+    let is_paged = table.uf2.is_none() || table.storage.erase_bytes.is_multiple_of(UF2_PAGE_BYTES);
+    ensure(is_paged, || format!("storage.erase_bytes is no multiple of {UF2_PAGE_BYTES}, the pages of UF2"))
+}
+
+fn emulator(table: &Table, qemu: &Qemu) -> Result<(), String> {
+    let end = table.storage.partitions.iter().map(|partition| partition.offset + partition.bytes).max().unwrap_or(0);
+    ensure(qemu.flash_file_offset.saturating_add(end) <= qemu.flash_file_bytes, || {
+        "qemu.flash_file_bytes ends before the partitions do".to_owned()
+    })?;
+    ensure(qemu.args.iter().any(|arg| arg.contains("{image}")), || {
+        "qemu.args do not say where the {image} goes".to_owned()
+    })?;
+    let marks = ["{image}", "{flash}", "{mac}"];
+    let rest = marks.into_iter().fold(qemu.args.join(" "), |rest, mark| rest.replace(mark, ""));
+    ensure(!rest.contains(['{', '}']), || "qemu.args have braces that are not {image}, {flash} or {mac}".to_owned())?;
+    ensure(qemu.host.parse::<std::net::Ipv4Addr>().is_ok(), || "qemu.host is not an IPv4 address".to_owned())
 }

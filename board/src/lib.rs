@@ -1,7 +1,7 @@
 //! What is known about a board, in one table that people review: `boards/<name>/board.toml`.
 //!
 //! Firmware takes its memory map and budgets from here, the flasher its partitions and how they are written. Nothing here
-//! reads or writes a board; a table that contradicts itself is refused as a whole.
+//! reads or writes a board. A table that is read is a table that is right: one that contradicts itself is refused as a whole.
 #![forbid(unsafe_code)]
 
 mod check;
@@ -9,8 +9,8 @@ mod check;
 mod tests;
 
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 /// What the flasher writes for the device. At least `CONFIG_BYTES_MIN` long.
 pub const CONFIG: &str = "config";
@@ -21,119 +21,120 @@ pub const ARTIFACTS: &str = "artifacts";
 /// All that a partition may be called. Slots and the loader belong to updates.
 pub const PARTITIONS: [&str; 6] = [CONFIG, JOURNAL, ARTIFACTS, "slot-a", "slot-b", "boot"];
 /// Room for a provisioning record.
-pub const CONFIG_BYTES_MIN: u32 = 1024;
+pub const CONFIG_BYTES_MIN: u64 = 1024;
+/// The file in a board's folder.
+pub const FILE: &str = "board.toml";
 
 /// The tables of this source tree, as text.
 const KNOWN: &[&str] = include!(concat!(env!("OUT_DIR"), "/known.rs"));
 
 /// Every board of this version, by name.
-pub fn known() -> Result<Vec<Board>, Wrong> {
-    KNOWN.iter().map(|text| Board::parse(text)).collect()
+pub fn known() -> Result<Vec<Table>, Mistake> {
+    KNOWN.iter().map(|text| Table::parse(text)).collect()
 }
 
 /// One board.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Board {
-    /// Its folder in `boards/`, its crate is `fulmar-<name>`.
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// As its folder is called.
     pub name: String,
-    /// For people.
     pub title: String,
-    pub shown: Shown,
-    /// Processor, for people.
     pub chip: String,
-    /// Rust's name of what is built for.
-    pub target: String,
+    /// What the compiler builds for.
+    pub triple: String,
+    /// Clock of the processor.
+    pub clock_hz: u32,
+    #[serde(default)]
+    pub shown: Shown,
+    #[serde(default)]
     pub network: Network,
-    /// The firmware has the function engine.
+    /// Runs functions: the engine is in the image.
     pub functions: bool,
-    /// The firmware speaks TLS to its broker.
+    /// Speaks TLS to its broker.
     #[serde(default)]
     pub tls: bool,
     /// There is a random source on the chip. Without one, the flasher knows all that the first key is made of.
-    pub random: bool,
-    /// What functions may be given, in words of the board.
     #[serde(default)]
-    pub peripherals: Vec<String>,
-    /// Where code is.
-    pub flash: Region,
-    pub ram: Region,
-    /// The flash that keeps partitions; may lie within that of the code.
+    pub random: bool,
+    /// Where the program is, and where it may be.
+    pub program: Memory,
+    pub ram: Memory,
     pub storage: Storage,
-    /// Offsets are from the beginning of `storage`.
-    pub partitions: BTreeMap<String, Partition>,
     pub budget: Budget,
-    pub writer: Writer,
+    /// What of the chip is used, in words, for people.
+    pub peripherals: Vec<String>,
+    /// Emulated boards: the flash is a file, and the board a process.
+    pub qemu: Option<Qemu>,
+    /// Files that are copied to the drive that the chip shows while its button is held.
+    pub uf2: Option<Uf2>,
+    /// A debug probe.
+    pub probe_rs: Option<Chip>,
+    /// The loader of Espressif's chips.
+    pub espflash: Option<Chip>,
 }
 
-/// How far the firmware was taken, with the network of the board.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// How far the firmware was taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shown {
     /// Tests start it and use it.
     Run,
     /// It is linked, and nobody has seen it run.
+    #[default]
     Built,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
+    #[default]
     Ethernet,
     Wifi,
 }
 
-/// Memory as the processor addresses it.
+/// As the processor addresses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Region {
-    pub origin: u32,
-    pub size: u32,
+pub struct Memory {
+    pub origin: u64,
+    pub bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// The flash that keeps what the device knows; may lie within that of the program.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Storage {
-    /// As the processor, or what programs it, addresses it; 0 for a file.
-    pub origin: u32,
-    pub size: u32,
-    /// The smallest part that can be erased.
-    pub erase: u32,
-    /// The smallest part that can be written.
-    pub write: u32,
+    /// Where the processor or the flasher finds its first byte.
+    pub origin: u64,
+    pub bytes: u64,
+    pub write_bytes: u64,
+    pub erase_bytes: u64,
+    /// How often a sector can be erased.
+    pub cycles: u64,
+    pub partitions: Vec<Partition>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Partition {
-    pub offset: u32,
-    pub size: u32,
+    pub name: String,
+    /// From the start of the storage.
+    pub offset: u64,
+    pub bytes: u64,
 }
 
-/// What the firmware may take; the build fails above.
+/// What the image may take; its build holds it to that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// Code and constants, with what is copied to memory.
-    pub flash: u32,
-    /// Static data, the stack not included.
-    pub ram: u32,
-    /// The deepest stack, painted.
-    pub stack: u32,
-}
-
-/// Who writes image and partitions.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(tag = "by", deny_unknown_fields, rename_all = "kebab-case")]
-pub enum Writer {
-    /// The flash is a file, and the board a process.
-    Qemu(Qemu),
-    /// Files that are copied to the drive that the chip shows while its button is held.
-    Uf2(Uf2),
-    /// A debug probe.
-    ProbeRs(Chip),
-    /// The boot loader of Espressif's chips.
-    Espflash(Chip),
+    /// Program in flash.
+    pub image_bytes: u64,
+    /// Static memory without the heap.
+    pub static_bytes: u64,
+    /// Of the function engine alone.
+    pub heap_bytes: u64,
+    pub stack_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -141,11 +142,22 @@ pub enum Writer {
 pub struct Qemu {
     /// `qemu-system-arm`.
     pub program: String,
-    /// Where `{flash}` stands for the flash file, `{mac}` for the Ethernet address, `{image}` for the firmware. The process
-    /// runs in the folder of the flash file; its standard output is the board's log.
-    pub arguments: Vec<String>,
+    /// Debian's package that has it.
+    pub package: String,
+    /// `{flash}`, `{mac}` and `{image}` are filled in. Standard output is the board's log.
+    pub args: Vec<String>,
+    /// Length of the file that plays the storage.
+    pub flash_file_bytes: u64,
+    /// Where the storage begins in it.
+    pub flash_file_offset: u64,
     /// The address under which the board reaches this machine's own loopback.
+    #[serde(default = "gateway")]
     pub host: String,
+}
+
+/// The gateway of the network that every emulated board has to itself.
+fn gateway() -> String {
+    "192.0.2.2".to_owned()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -164,46 +176,62 @@ pub struct Chip {
     pub chip: String,
 }
 
-/// A table that cannot be used: what it says, and why not.
+/// Who writes image and partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer<'a> {
+    Qemu(&'a Qemu),
+    Uf2(&'a Uf2),
+    ProbeRs(&'a Chip),
+    Espflash(&'a Chip),
+}
+
+/// Why a table is not one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    /// Empty when not even a name could be read.
-    pub board: String,
-    pub why: String,
-}
+pub struct Mistake(pub String);
 
-impl fmt::Display for Wrong {
+impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.board.as_str() {
-            "" => write!(f, "{}", self.why),
-            board => write!(f, "board.toml of {board}: {}", self.why),
-        }
+        f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for Mistake {}
 
-impl Board {
+impl Table {
     /// Reads a table and insists that it makes sense.
-    pub fn parse(text: &str) -> Result<Self, Wrong> {
-        let board: Self = toml::from_str(text)
-            .map_err(|error| Wrong { board: String::new(), why: error.to_string().trim_end().to_owned() })?;
-        check::check(&board).map_err(|why| Wrong { board: board.name.clone(), why })?;
-        Ok(board)
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        let table: Self = toml::from_str(text).map_err(|error| Mistake(error.to_string().trim_end().to_owned()))?;
+        check::check(&table).map_err(|why| Mistake(format!("{FILE} of {}: {why}", table.name)))?;
+        Ok(table)
     }
 
-    pub fn partition(&self, name: &str) -> Option<Partition> {
-        self.partitions.get(name).copied()
+    /// Reads the table of the board in `folder`.
+    pub fn read(folder: &Path) -> Result<Self, Mistake> {
+        let path = folder.join(FILE);
+        let text = std::fs::read_to_string(&path).map_err(|error| Mistake(format!("{}: {error}", path.display())))?;
+        Self::parse(&text).map_err(|mistake| Mistake(format!("{}: {mistake}", path.display())))
+    }
+
+    pub fn partition(&self, name: &str) -> Option<&Partition> {
+        self.storage.partitions.iter().find(|partition| partition.name == name)
     }
 
     /// Where the partition begins, as whoever programs the board addresses it.
-    pub fn address(&self, partition: Partition) -> u32 {
+    pub fn address(&self, partition: &Partition) -> u64 {
         // Checked when the table was read.
         self.storage.origin.saturating_add(partition.offset)
     }
 
-    /// What cargo calls its crate.
-    pub fn package(&self) -> String {
+    /// Name of the crate, and of the file that it builds.
+    pub fn image_name(&self) -> String {
         format!("fulmar-{}", self.name)
+    }
+
+    /// Nobody: the board can be built and not flashed.
+    pub fn writer(&self) -> Option<Writer<'_>> {
+        let qemu = self.qemu.as_ref().map(Writer::Qemu);
+        let uf2 = self.uf2.as_ref().map(Writer::Uf2);
+        let probe_rs = self.probe_rs.as_ref().map(Writer::ProbeRs);
+        qemu.or(uf2).or(probe_rs).or(self.espflash.as_ref().map(Writer::Espflash))
     }
 }

@@ -1,41 +1,57 @@
 //! The example is a table with every field; each of its facts, bent once, is refused in its own words.
 #![allow(clippy::unwrap_used)]
-use crate::{ARTIFACTS, Board, CONFIG, Chip, JOURNAL, Network, Shown, Uf2, Writer, known};
+use crate::{ARTIFACTS, CONFIG, Chip, JOURNAL, Network, Shown, Table, Uf2, Writer, known};
 
 const EXAMPLE: &str = include_str!("../example.toml");
 
-fn bent(from: &str, to: &str) -> Result<Board, String> {
+fn bent(from: &str, to: &str) -> Result<Table, String> {
     assert!(EXAMPLE.contains(from), "{from}");
-    Board::parse(&EXAMPLE.replacen(from, to, 1)).map_err(|wrong| wrong.why)
+    Table::parse(&EXAMPLE.replacen(from, to, 1)).map_err(|mistake| mistake.to_string())
 }
 
-/// The example with another writer.
+/// The example with another way in.
 fn written_by(writer: &str) -> String {
-    let end = EXAMPLE.find("[writer]").unwrap();
-    format!("{}[writer]\n{writer}\n", &EXAMPLE[..end])
+    let end = EXAMPLE.find("[qemu]\n").unwrap();
+    format!("{}{writer}\n", &EXAMPLE[..end])
 }
 
 #[test]
 fn the_example_is_read_as_it_says() {
-    let board = Board::parse(EXAMPLE).unwrap();
-    assert_eq!((board.name.as_str(), board.package().as_str()), ("example", "fulmar-example"));
-    assert_eq!((board.shown, board.network, board.random), (Shown::Run, Network::Ethernet, false));
-    assert_eq!(board.address(board.partition(CONFIG).unwrap()), 0x2100_0000);
-    assert_eq!(board.address(board.partition(JOURNAL).unwrap()), 0x2100_1000);
-    assert_eq!(board.partition(ARTIFACTS).unwrap().size, 512 * 1024);
-    assert_eq!(board.partition("slot-a"), None);
-    assert!(matches!(board.writer, Writer::Qemu(qemu) if qemu.host == "192.0.2.2"));
+    let table = Table::parse(EXAMPLE).unwrap();
+    assert_eq!((table.name.as_str(), table.image_name().as_str()), ("example", "fulmar-example"));
+    assert_eq!((table.shown, table.network, table.random), (Shown::Run, Network::Ethernet, false));
+    assert_eq!(table.address(table.partition(CONFIG).unwrap()), 0x2100_0000);
+    assert_eq!(table.address(table.partition(JOURNAL).unwrap()), 0x2100_1000);
+    assert_eq!(table.partition(ARTIFACTS).unwrap().bytes, 512 * 1024);
+    assert_eq!(table.partition("slot-a"), None);
+    assert!(matches!(table.writer(), Some(Writer::Qemu(qemu)) if qemu.host == "192.0.2.2"));
 }
 
 #[test]
-fn every_writer_has_a_table() {
-    let writer = |text: &str| Board::parse(&written_by(text)).unwrap().writer;
+fn every_writer_has_a_table_and_a_board_has_one_writer() {
+    let read = |text: &str| Table::parse(&written_by(text)).unwrap();
     let chip = |chip: &str| Chip { chip: chip.to_owned() };
     let uf2 = Uf2 { family: 0xe48b_ff59, drive: "RP2350".to_owned() };
-    assert_eq!(writer("by = \"uf2\"\nfamily = 0xe48bff59\ndrive = \"RP2350\""), Writer::Uf2(uf2));
-    assert_eq!(writer("by = \"probe-rs\"\nchip = \"a\""), Writer::ProbeRs(chip("a")));
-    assert_eq!(writer("by = \"espflash\"\nchip = \"b\""), Writer::Espflash(chip("b")));
-    assert!(Board::parse(&written_by("by = \"floppy\"")).unwrap_err().why.contains("floppy"));
+    let table = read("[uf2]\nfamily = 0xe48bff59\ndrive = \"RP2350\"");
+    assert_eq!(table.writer(), Some(Writer::Uf2(&uf2)));
+    assert_eq!(read("[probe_rs]\nchip = \"a\"").writer(), Some(Writer::ProbeRs(&chip("a"))));
+    assert_eq!(read("[espflash]\nchip = \"b\"").writer(), Some(Writer::Espflash(&chip("b"))));
+    assert_eq!(read("").writer(), None);
+    assert!(Table::parse(&written_by("[floppy]")).unwrap_err().0.contains("floppy"));
+    let two = Table::parse(&written_by("[probe_rs]\nchip = \"a\"\n[espflash]\nchip = \"b\""));
+    assert!(two.unwrap_err().0.contains("more than one of"));
+}
+
+#[test]
+fn what_is_not_given_is_the_weaker_claim() {
+    let short: String = EXAMPLE
+        .lines()
+        .filter(|line| !["shown", "network", "tls", "random", "host"].iter().any(|name| line.starts_with(name)))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let table = Table::parse(&short).unwrap();
+    assert_eq!((table.shown, table.tls, table.random), (Shown::Built, false, false));
+    assert!(matches!(table.writer(), Some(Writer::Qemu(qemu)) if qemu.host == "192.0.2.2"));
 }
 
 #[test]
@@ -45,22 +61,29 @@ fn a_table_that_contradicts_itself_is_refused_in_its_own_words() {
         ("name = \"example\"", "name = \"\"", "is not a label"),
         ("tls = false", "ssl = false", "unknown field `ssl`"),
         ("shown = \"run\"", "shown = \"maybe\"", "maybe"),
-        ("size = 0x40_0000", "size = 0", "[flash] has no size"),
-        ("origin = 0x0", "origin = 0xffff_ffff", "[flash] ends behind the last address"),
-        ("erase = 4096", "erase = 4098", "erase is not a multiple of write"),
-        ("write = 4 ", "write = 0 ", "erase is not a multiple of write"),
-        ("size = 0x100_0000", "size = 0x100_0004", "size is not a multiple of erase"),
-        ("config = {", "configuration = {", "has no config"),
-        ("journal = {", "diary = {", "has no journal"),
-        ("artifacts = {", "pictures = {", "partition pictures is unknown"),
-        ("offset = 0x1000,", "offset = 0x1010,", "partition journal does not begin and end"),
-        ("size = 0x1_0000", "size = 0x1_0010", "partition journal does not begin and end"),
-        ("size = 0x1_0000", "size = 0", "partition journal does not begin and end"),
-        ("offset = 0x1_1000", "offset = 0x1_0000", "partitions artifacts and journal overlap"),
-        ("size = 0x8_0000", "size = 0xffff_f000", "partition artifacts ends behind [storage]"),
-        ("flash = 0x10_0000", "flash = 0x40_0001", "[budget] flash is none, or more than there is"),
-        ("stack = 0x4000", "stack = 0x3e_0001", "[budget] ram and stack are none, or more"),
-        ("stack = 0x4000", "stack = 0", "[budget] ram and stack are none, or more"),
+        ("bytes = 0x40_0000", "bytes = 0", "[program] is empty"),
+        ("origin = 0x2000_0000", "origin = 0xffff_ffff", "[ram] is empty, or ends behind the last address"),
+        ("origin = 0x2100_0000", "origin = 0x7fff_ffff_ffff_ffff", "[storage] is empty, or ends behind"),
+        ("erase_bytes = 4096", "erase_bytes = 4098", "are powers of two"),
+        ("write_bytes = 4 ", "write_bytes = 0 ", "are powers of two"),
+        ("write_bytes = 4 ", "write_bytes = 8192 ", "is not the smaller"),
+        ("name = \"config\"", "name = \"configuration\"", "partition configuration is unknown; there are config,"),
+        ("name = \"config\"", "name = \"slot-a\"", "there must be one partition config"),
+        ("name = \"journal\"", "name = \"config\"", "there must be one partition config"),
+        ("name = \"journal\"", "name = \"boot\"", "there must be one partition journal"),
+        ("offset = 0x1000\n", "offset = 0x0\n", "partition journal begins before the one above it ends"),
+        ("offset = 0x1000\n", "offset = 0x1010\n", "partition journal is not made of whole sectors of 4096"),
+        ("bytes = 0x1_0000\n", "bytes = 0x1_0010\n", "partition journal is not made of whole sectors"),
+        ("bytes = 0x1_0000\n", "bytes = 0\n", "partition journal is not made of whole sectors"),
+        ("bytes = 0x8_0000", "bytes = 0x7fff_ffff_ffff_f000", "partition artifacts is not made of whole sectors"),
+        ("bytes = 0x8_0000", "bytes = 0xff_0000", "partition artifacts ends beyond storage.bytes"),
+        ("image_bytes = 0x10_0000", "image_bytes = 0x40_0001", "is none, or over program.bytes 4194304"),
+        ("image_bytes = 0x10_0000", "image_bytes = 0", "is none, or over program.bytes"),
+        ("static_bytes = 0x2_0000", "static_bytes = 0x7fff_ffff_ffff_ffff", "over ram.bytes"),
+        ("stack_bytes = 0x4000", "stack_bytes = 0", "no multiple of 8"),
+        ("stack_bytes = 0x4000", "stack_bytes = 0x4004", "no multiple of 8"),
+        ("functions = true", "functions = false", "only functions have a heap"),
+        ("flash_file_bytes = 0x100_0000", "flash_file_bytes = 0x9_0fff", "ends before the partitions do"),
         ("\"{image}\"", "\"image\"", "do not say where the {image} goes"),
         ("mac={mac}", "mac={mca}", "have braces that are not"),
         ("host = \"192.0.2.2\"", "host = \"here\"", "host is not an IPv4 address"),
@@ -68,40 +91,37 @@ fn a_table_that_contradicts_itself_is_refused_in_its_own_words() {
         let got = bent(from, to).unwrap_err();
         assert!(got.contains(why), "{to}: {got}");
     }
-    assert!(bent("stack = 0x4000", "stack = 0x3e_0000").is_ok(), "all of the memory");
+    assert!(bent("flash_file_bytes = 0x100_0000", "flash_file_bytes = 0x9_1000").is_ok(), "to the last byte");
+    assert!(bent("stack_bytes = 0x4000", "stack_bytes = 0x3a_0000").is_ok(), "all of the memory");
+    assert!(bent("stack_bytes = 0x4000", "stack_bytes = 0x3a_0008").is_err());
 }
 
 #[test]
 fn a_partition_for_the_record_must_hold_one() {
-    let small = EXAMPLE
-        .replace("erase = 4096", "erase = 512")
-        .replace("offset = 0x0, size = 0x1000", "offset = 0x0, size = 0x200");
-    let why = Board::parse(&small).unwrap_err().why;
-    assert_eq!(why, "partition config has 512 bytes and needs 1024");
+    let small = EXAMPLE.replace("erase_bytes = 4096", "erase_bytes = 512");
+    let at = |bytes: &str| Table::parse(&small.replacen("bytes = 0x1000\n", bytes, 1)).map_err(|mistake| mistake.0);
+    assert!(at("bytes = 0x400\n").is_ok());
+    assert_eq!(at("bytes = 0x200\n").unwrap_err(), "board.toml of example: partition config is shorter than 1024");
 }
 
 #[test]
 fn an_image_may_not_lie_on_partitions_of_the_same_chip() {
-    let shared = EXAMPLE.replace("origin = 0x2100_0000", "origin = 0x0_0000_0");
+    let shared = EXAMPLE.replace("origin = 0x2100_0000", "origin = 0x0");
     // In a file of its own there is nothing that it could lie on.
-    assert!(Board::parse(&shared).is_ok());
-    let chip = |offset: &str| {
-        let text = written_by("by = \"probe-rs\"\nchip = \"a\"").replace("origin = 0x2100_0000", "origin = 0x0");
-        let text = text.replace("offset = 0x0,", &format!("offset = {offset},"));
-        let text = text.replace("offset = 0x1000,", "offset = 0x20_1000,");
-        Board::parse(&text.replace("offset = 0x1_1000,", "offset = 0x30_0000,")).map_err(|wrong| wrong.to_string())
+    assert!(Table::parse(&shared).is_ok());
+    let chip = |origin: &str| {
+        let text = written_by("[probe_rs]\nchip = \"a\"");
+        Table::parse(&text.replace("origin = 0x2100_0000", origin)).map_err(|mistake| mistake.0)
     };
-    assert!(chip("0x10_0000").is_ok());
-    assert_eq!(
-        chip("0xf_f000").unwrap_err(),
-        "board.toml of example: an image as large as [budget] flash would lie on partition config"
-    );
+    assert!(chip("origin = 0x10_0000").is_ok(), "right behind the budget");
+    let why = "board.toml of example: an image of budget.image_bytes would lie on partition config";
+    assert_eq!(chip("origin = 0xf_f000").unwrap_err(), why);
 }
 
 #[test]
 fn the_loader_of_uf2_writes_whole_pages() {
-    let text = written_by("by = \"uf2\"\nfamily = 1\ndrive = \"D\"").replace("erase = 4096", "erase = 128");
-    assert!(Board::parse(&text).unwrap_err().why.contains("pages of UF2"));
+    let text = written_by("[uf2]\nfamily = 1\ndrive = \"D\"").replace("erase_bytes = 4096", "erase_bytes = 128");
+    assert!(Table::parse(&text).unwrap_err().0.contains("pages of UF2"));
 }
 
 #[test]
@@ -113,6 +133,7 @@ fn every_board_of_this_tree_has_a_table_that_makes_sense() {
     for board in &boards {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards").join(&board.name);
         let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
-        assert!(manifest.contains(&format!("name = \"{}\"", board.package())), "{} in its own folder", board.name);
+        assert!(manifest.contains(&format!("name = \"{}\"", board.image_name())), "{} in its own folder", board.name);
+        assert_eq!(Table::read(&folder).as_ref(), Ok(board));
     }
 }
