@@ -16,3 +16,4 @@ pub mod machine;
 pub mod shell;
 #[cfg(feature = "flash")]
 pub mod store;
+pub mod transfer;
