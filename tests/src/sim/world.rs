@@ -164,101 +164,34 @@ impl Ground {
 
 #[derive(Clone, Debug)]
 pub enum Event {
-    DeviceWake {
-        device: usize,
-        life: u32,
-    },
-    PowerOn {
-        device: usize,
-        reset: ResetCause,
-    },
-    JoinTry {
-        device: usize,
-    },
-    Arrives {
-        connection: u32,
-        way: Way,
-        packet: Packet,
-    },
-    Silence {
-        client: Client,
-        since: u64,
-    },
-    FlashDone {
-        device: usize,
-        life: u32,
-        ticket: Ticket,
-        fails: bool,
-    },
-    PowerFails {
-        device: usize,
-        life: u32,
-    },
-    Fetched {
-        device: usize,
-        life: u32,
-        content: Content,
-        digest: Digest,
-        failure: Option<FetchFailure>,
-    },
-    Runtime {
-        device: usize,
-        life: u32,
-        launch: LaunchId,
-        step: Step,
-    },
-    HubWake {
-        life: u32,
-    },
+    DeviceWake { device: usize, life: u32 },
+    PowerOn { device: usize, reset: ResetCause },
+    JoinTry { device: usize },
+    Arrives { connection: u32, way: Way, packet: Packet },
+    Silence { client: Client, since: u64 },
+    FlashDone { device: usize, life: u32, ticket: Ticket, fails: bool },
+    PowerFails { device: usize, life: u32 },
+    Fetched { device: usize, life: u32, content: Content, digest: Digest, failure: Option<FetchFailure> },
+    Runtime { device: usize, life: u32, launch: LaunchId, step: Step },
+    HubWake { life: u32 },
     HubStart,
-    HubConnect {
-        life: u32,
-    },
-    HubSilence {
-        connection: u32,
-    },
-    HubRefused {
-        life: u32,
-        publication: u64,
-    },
-    Written {
-        life: u32,
-    },
+    HubConnect { life: u32 },
+    HubSilence { connection: u32 },
+    HubRefused { life: u32, publication: u64 },
+    Written { life: u32 },
     BrokerStart,
     BrokerSaves,
     Operator,
-    /// The operator acts on what a device just told.
-    Glance {
-        workload: usize,
-        device: usize,
-    },
+    Glance { workload: usize, device: usize },
     Fault,
-    Heal {
-        number: u32,
-    },
-    Flap {
-        device: usize,
-        until: u64,
-        is_down: bool,
-    },
-    Clog {
-        device: usize,
-        ms: u64,
-    },
-    AgentDies {
-        device: usize,
-        life: u32,
-    },
+    Heal { number: u32 },
+    Flap { device: usize, until: u64, is_down: bool },
+    Clog { device: usize, ms: u64 },
+    AgentDies { device: usize, life: u32 },
     ClockSet,
     BackUp,
-    GiveUp {
-        life: u32,
-        ticket: u64,
-    },
-    Took {
-        life: u32,
-        ticket: u64,
-    },
+    GiveUp { life: u32, ticket: u64 },
+    Took { life: u32, ticket: u64 },
     Look,
 }
 
