@@ -7,8 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/fulmar"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$CACHE/target}"
 # Firmware has its own compiler, so its own target directory.
-BARE_TARGET_DIR="$CACHE/target-bare"
-BARE_TRIPLE=thumbv7em-none-eabihf
+export BARE_TARGET_DIR="${BARE_TARGET_DIR:-$CACHE/target-bare}"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 mkdir -p "$CACHE"
 
@@ -88,15 +87,51 @@ claim_cache() {
     printf '%s' "$claim" >"$CACHE/checkout"
 }
 
-# Builds for a part without an operating system: rustup's target if it is installed, else Debian's compiler and its sources.
-bare_cargo() {
-    if command -v rustup >/dev/null && rustup target list --installed 2>/dev/null | grep -qx "$BARE_TRIPLE"; then
-        CARGO_TARGET_DIR="$BARE_TARGET_DIR" cargo "$@" --target "$BARE_TRIPLE"
+rustup_has_target() {
+    command -v rustup >/dev/null && rustup target list --installed 2>/dev/null | grep -qx "$1"
+}
+
+# Says which compiler bare_cargo takes for a target, and installs Debian's if it is that.
+choose_bare_rust() {
+    if rustup_has_target "$1"; then
+        step "firmware for $1: $(rustc --version), rustup's target"
     else
-        need_packages rustc-web cargo-web rust-web-src
-        env PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$BARE_TARGET_DIR" \
-            /usr/bin/cargo "$@" -Zbuild-std=core,alloc --target "$BARE_TRIPLE"
+        need_packages rustc-web cargo-web rust-web-src lld-19
+        step "firmware for $1: Debian's $(/usr/bin/rustc --version), core built from its sources (rustup target add $1 would do, too)"
     fi
+}
+
+# bare_cargo TARGET ARGUMENTS: cargo for a part without an operating system. Rustup's target if it is installed, else Debian's
+# compiler, its sources and its linker.
+bare_cargo() {
+    local target=$1 variable
+    shift
+    if rustup_has_target "$target"; then
+        CARGO_TARGET_DIR="$BARE_TARGET_DIR" cargo "$@" --target "$target"
+    else
+        variable="CARGO_TARGET_$(printf %s "$target" | tr 'a-z.-' 'A-Z__')_LINKER"
+        env PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$BARE_TARGET_DIR" "$variable=ld.lld-19" \
+            /usr/bin/cargo "$@" -Zbuild-std=core,alloc --target "$target"
+    fi
+}
+
+# What the tables of boards say: list, target, qemu, size. The program is built by this machine's compiler.
+boards() {
+    cargo run --locked --quiet --manifest-path boards/Cargo.toml -p fulmar-board-support --bin fulmar-boards -- "$@"
+}
+
+# Builds the images of the named boards; of all if none is named.
+build_firmware() {
+    local list board target known=
+    list=$(boards list)
+    for board in $([ $# -gt 0 ] && printf '%s\n' "$@" || awk '{ print $1 }' <<<"$list"); do
+        target=$(awk -v board="$board" '$1 == board { print $2 }' <<<"$list")
+        [ -n "$target" ] || die "there is no board $board" "take one of: $(awk '{ print $1 }' <<<"$list" | paste -sd ' ')"
+        [[ " $known " == *" $target "* ]] || choose_bare_rust "$target"
+        known="$known $target"
+        step "image of $board"
+        (cd boards && bare_cargo "$target" build --locked --release --quiet -p "fulmar-$board")
+    done
 }
 
 # What functions are built for. Debian has its library as sources only, rustup as a target.

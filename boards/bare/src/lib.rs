@@ -76,7 +76,12 @@ pub fn start<'b>(now: Instant, config: Config<'b>, buffers: Buffers<'b>, restore
 }
 
 /// One turn: an input, then every effect.
-pub fn turn(agent: &mut Agent<'_, SLOTS>, now: Instant, input: Input<'_>, mut act: impl FnMut(Effect<'_>)) -> Option<Instant> {
+pub fn turn(
+    agent: &mut Agent<'_, SLOTS>,
+    now: Instant,
+    input: Input<'_>,
+    mut act: impl FnMut(Effect<'_>),
+) -> Option<Instant> {
     agent.handle(now, input);
     while let Some(effect) = agent.poll(now) {
         act(effect);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod agent;
+pub mod board;
 mod crowd;
 pub mod guide;
 mod hub;

@@ -1,0 +1,3 @@
+//! Clocks of boards without a vendor's library, under embassy's interface: microseconds since boot. They never go back.
+
+pub mod systick;

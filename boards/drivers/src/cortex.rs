@@ -1,0 +1,112 @@
+//! What Cortex-M boards without a vendor's library share: time from SysTick, interrupts by number, and faults that leave a
+//! record before they reset. One of the files that may be unsafe.
+
+use crate::clock::systick;
+use crate::record::{self, Cause};
+use crate::registers::Mmio;
+use core::cell::{Cell, RefCell};
+use core::task::Waker;
+use cortex_m::interrupt::InterruptNumber;
+use cortex_m::peripheral::{NVIC, SCB};
+use cortex_m_rt::{ExceptionFrame, exception};
+use critical_section::{CriticalSection, Mutex};
+use embassy_time_driver::Driver;
+use embassy_time_queue_utils::Queue;
+
+/// SAFETY: the system control space of every Cortex-M; only SysTick's registers are written, and only from here.
+const SYSTEM: Mmio = unsafe { Mmio::new(0xe000_e000) };
+
+struct SysTickClock {
+    /// Interrupts that have run: milliseconds.
+    interrupts: Mutex<Cell<u64>>,
+    /// When the next task wants to be woken, in microseconds.
+    next: Mutex<Cell<u64>>,
+    queue: Mutex<RefCell<Queue>>,
+}
+
+impl SysTickClock {
+    fn now(&self, cs: CriticalSection<'_>) -> u64 {
+        systick::microseconds(&SYSTEM, self.interrupts.borrow(cs).get())
+    }
+
+    fn wake_due(&self, cs: CriticalSection<'_>) {
+        let next = self.queue.borrow_ref_mut(cs).next_expiration(self.now(cs));
+        self.next.borrow(cs).set(next);
+    }
+}
+
+impl Driver for SysTickClock {
+    fn now(&self) -> u64 {
+        critical_section::with(|cs| self.now(cs))
+    }
+
+    fn schedule_wake(&self, at: u64, waker: &Waker) {
+        critical_section::with(|cs| {
+            if self.queue.borrow_ref_mut(cs).schedule_wake(at, waker) {
+                self.wake_due(cs);
+            }
+        });
+    }
+}
+
+embassy_time_driver::time_driver_impl!(static CLOCK: SysTickClock = SysTickClock {
+    interrupts: Mutex::new(Cell::new(0)),
+    next: Mutex::new(Cell::new(u64::MAX)),
+    queue: Mutex::new(RefCell::new(Queue::new())),
+});
+
+#[exception]
+fn SysTick() {
+    critical_section::with(|cs| {
+        let interrupts = CLOCK.interrupts.borrow(cs);
+        interrupts.set(interrupts.get() + 1);
+        if CLOCK.now(cs) >= CLOCK.next.borrow(cs).get() {
+            CLOCK.wake_due(cs);
+        }
+    });
+}
+
+/// Starts time, and says how to reset. First of all.
+pub fn start(clock_hz: u32) {
+    record::install_reset(|| SCB::sys_reset());
+    systick::start(&SYSTEM, clock_hz);
+}
+
+/// An interrupt by its number in the vector table.
+#[derive(Clone, Copy)]
+struct Interrupt(u16);
+
+// SAFETY: the number is the chip's, from the board's table; the processor ignores those that it does not have.
+unsafe impl InterruptNumber for Interrupt {
+    fn number(self) -> u16 {
+        self.0
+    }
+}
+
+/// Lets an interrupt of the chip come. It arrives at the board's `DefaultHandler` with this number.
+pub fn enable(interrupt: u16) {
+    // SAFETY: no critical section of ours rests on masking single interrupts.
+    unsafe { NVIC::unmask(Interrupt(interrupt)) };
+}
+
+#[exception]
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    // SAFETY: reading the fault's status has no effect.
+    let status = unsafe { (*SCB::PTR).cfsr.read() };
+    record::mark(Cause::Panic, frame.pc(), format_args!("fault, status {status:#010x}, link {:#010x}", frame.lr()));
+    crate::log!("fault at {:#010x}, status {status:#010x}", frame.pc());
+    record::reset()
+}
+
+/// The watchdog's first zero: the place where the firmware hung is in the frame that the processor pushed.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn NonMaskableInt() {
+    core::arch::naked_asm!("mov r0, sp", "ldr r0, [r0, #24]", "b {hung}", hung = sym hung)
+}
+
+extern "C" fn hung(program_counter: u32) -> ! {
+    record::mark(Cause::Watchdog, program_counter, format_args!("the watchdog was not fed"));
+    crate::log!("watchdog at {program_counter:#010x}");
+    record::reset()
+}

@@ -1,0 +1,23 @@
+//! Drivers that boards share. A board is a table of facts; what needs a test is here.
+//!
+//! Register logic is generic over `Registers`, so that the tests run it on any machine against a fake. Nothing here knows a
+//! board: addresses, clocks and interrupt numbers come in as arguments.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod clock;
+#[cfg(all(feature = "cortex-m", target_arch = "arm"))]
+pub mod cortex;
+pub mod ethernet;
+#[cfg(all(feature = "executor", target_os = "none"))]
+pub mod executor;
+pub mod lan9118;
+pub mod log;
+pub mod nor;
+pub mod record;
+pub mod registers;
+pub mod stack;
+pub mod uart;
+pub mod watchdog;

@@ -1,0 +1,73 @@
+//! QEMU's MPS2 AN386 board: addresses, interrupt numbers, and which driver is on them. Everything else is `common`.
+#![no_std]
+#![no_main]
+
+use common::Board;
+use cortex_m_rt::{entry, exception};
+use drivers::ethernet::{Ethernet, Frames};
+use drivers::lan9118::Lan9118;
+use drivers::nor::psram::Psram;
+use drivers::registers::Mmio;
+use drivers::uart::CmsdkUart;
+use drivers::watchdog::CmsdkWatchdog;
+use drivers::{cortex, executor, log, record};
+use embassy_sync::waitqueue::AtomicWaker;
+use static_cell::ConstStaticCell;
+
+#[allow(dead_code)]
+mod table {
+    //! Made from `board.toml`.
+    include!(concat!(env!("OUT_DIR"), "/board.rs"));
+}
+
+// SAFETY: the addresses are those of the board's manual (ARM DAI0386, memory map), and of nothing that Rust manages.
+const UART: Mmio = unsafe { Mmio::new(0x4000_4000) };
+const WATCHDOG: Mmio = unsafe { Mmio::new(0x4000_8000) };
+const ETHERNET: Mmio = unsafe { Mmio::new(0x4020_0000) };
+const PSRAM: Mmio = unsafe { Mmio::new(table::STORAGE_ORIGIN) };
+const ETHERNET_INTERRUPT: u16 = 13;
+const WATCHDOG_MS: u32 = 5_000;
+
+static ETHERNET_WAKER: AtomicWaker = AtomicWaker::new();
+static FRAMES: ConstStaticCell<Frames> = ConstStaticCell::new(Frames::new());
+
+#[entry]
+fn main() -> ! {
+    let boot = record::take();
+    cortex::start(table::CLOCK_HZ);
+    CmsdkUart::start(UART, table::CLOCK_HZ);
+    log::install(|bytes| CmsdkUart::attach(UART).write(bytes));
+    let watchdog = CmsdkWatchdog::start(WATCHDOG, table::CLOCK_HZ, WATCHDOG_MS);
+    let chip = match Lan9118::start(ETHERNET) {
+        Ok(chip) => chip,
+        Err(error) => record::give_up(format_args!("no Ethernet: {error:?}")),
+    };
+    cortex::enable(ETHERNET_INTERRUPT);
+    executor::run(|spawner| {
+        let board = Board {
+            name: table::NAME,
+            ethernet: Ethernet::new(chip, &ETHERNET_WAKER, FRAMES.take()),
+            flash: Psram::new(PSRAM, table::STORAGE_BYTES),
+            partitions: &table::PARTITIONS,
+            boot,
+            watchdog,
+        };
+        match agent(board) {
+            Ok(task) => spawner.spawn(task),
+            Err(error) => record::give_up(format_args!("no task: {error:?}")),
+        }
+    })
+}
+
+#[embassy_executor::task]
+async fn agent(board: Board<Ethernet<Lan9118<Mmio>>, Psram<Mmio>, CmsdkWatchdog<Mmio>>) {
+    common::run(board).await
+}
+
+#[exception]
+unsafe fn DefaultHandler(interrupt: i16) {
+    if interrupt == ETHERNET_INTERRUPT as i16 {
+        Lan9118::quiet(&ETHERNET);
+        ETHERNET_WAKER.wake();
+    }
+}

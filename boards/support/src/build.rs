@@ -1,0 +1,122 @@
+//! For `build.rs` of a board: the memory map for its linker and the constants for its code, from its table. The linker's
+//! regions are as long as the budgets, so that an image over budget does not link.
+
+use crate::{Mistake, Table};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// What the startup code of an architecture expects of the linker's script.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Runtime {
+    /// cortex-m-rt.
+    CortexM,
+    /// riscv-rt.
+    RiscV,
+}
+
+/// Writes `memory.x` and `board.rs` into the build's folder, and tells cargo how to link.
+pub fn emit(runtime: Runtime) -> Result<(), Mistake> {
+    let variable =
+        |name: &str| std::env::var(name).map_err(|_| Mistake(format!("{name} is not set: only cargo runs this")));
+    let folder = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let out = PathBuf::from(variable("OUT_DIR")?);
+    let table = Table::read(&folder)?;
+    save(&out.join("memory.x"), &memory_x(&table, runtime))?;
+    save(&out.join("board.rs"), &constants(&table))?;
+    println!("cargo::rerun-if-changed=board.toml");
+    println!("cargo::rustc-link-search={}", out.display());
+    if runtime == Runtime::RiscV {
+        println!("cargo::rustc-link-arg=-Tmemory.x");
+    }
+    println!("cargo::rustc-link-arg=-Tlink.x");
+    println!("cargo::rustc-link-arg=--nmagic");
+    Ok(())
+}
+
+fn save(path: &Path, text: &str) -> Result<(), Mistake> {
+    std::fs::write(path, text).map_err(|error| Mistake(format!("{}: {error}", path.display())))
+}
+
+/// The linker's memory map. The stack is below everything else, so that one that grows too deep leaves the memory and faults
+/// instead of writing over variables.
+fn memory_x(table: &Table, runtime: Runtime) -> String {
+    let (ram, budget) = (table.ram.origin, &table.budget);
+    let mut text = String::from("/* Made from board.toml; each region is as long as its budget. */\nMEMORY\n{\n");
+    let mut region = |name: &str, origin: u64, bytes: u64| {
+        let _ = writeln!(text, "  {name} : ORIGIN = {origin:#x}, LENGTH = {bytes:#x}");
+    };
+    region("FLASH", table.program.origin, budget.image_bytes);
+    region("STACK", ram, budget.stack_bytes);
+    region("RAM", ram + budget.stack_bytes, budget.static_bytes + budget.heap_bytes);
+    text.push_str("}\n_stack_end = ORIGIN(STACK);\n_stack_start = ORIGIN(STACK) + LENGTH(STACK);\n");
+    if runtime == Runtime::RiscV {
+        for (alias, region) in [
+            ("TEXT", "FLASH"),
+            ("RODATA", "FLASH"),
+            ("DATA", "RAM"),
+            ("BSS", "RAM"),
+            ("HEAP", "RAM"),
+            ("STACK", "STACK"),
+        ] {
+            let _ = writeln!(text, "REGION_ALIAS(\"REGION_{alias}\", {region});");
+        }
+    }
+    text
+}
+
+fn constants(table: &Table) -> String {
+    let storage = &table.storage;
+    let mut text = format!(
+        "pub const NAME: &str = {:?};\n\
+         pub const CLOCK_HZ: u32 = {};\n\
+         pub const STORAGE_ORIGIN: usize = {:#x};\n\
+         pub const STORAGE_BYTES: usize = {:#x};\n\
+         pub const HEAP_BYTES: usize = {};\n\
+         pub const PARTITIONS: [drivers::nor::Partition; {}] = [\n",
+        table.name,
+        table.clock_hz,
+        storage.origin,
+        storage.bytes,
+        table.budget.heap_bytes,
+        storage.partitions.len(),
+    );
+    for partition in &storage.partitions {
+        let _ = writeln!(
+            text,
+            "    drivers::nor::Partition {{ name: {:?}, offset: {:#x}, bytes: {:#x} }},",
+            partition.name, partition.offset, partition.bytes
+        );
+    }
+    text.push_str("];\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        Table::parse(include_str!("../../qemu-mps2-an386/board.toml")).expect("a right table")
+    }
+
+    #[test]
+    fn regions_are_as_long_as_budgets_and_the_stack_is_lowest() {
+        let mut table = table();
+        table.budget.image_bytes = 0x8000;
+        table.budget.stack_bytes = 0x1000;
+        table.budget.static_bytes = 0x2000;
+        table.budget.heap_bytes = 0x300;
+        let text = memory_x(&table, Runtime::CortexM);
+        assert!(text.contains("FLASH : ORIGIN = 0x0, LENGTH = 0x8000"), "{text}");
+        assert!(text.contains("STACK : ORIGIN = 0x20000000, LENGTH = 0x1000"), "{text}");
+        assert!(text.contains("RAM : ORIGIN = 0x20001000, LENGTH = 0x2300"), "{text}");
+        assert!(!text.contains("REGION_ALIAS"));
+        assert!(memory_x(&table, Runtime::RiscV).contains("REGION_ALIAS(\"REGION_STACK\", STACK);"));
+    }
+
+    #[test]
+    fn partitions_become_constants() {
+        let text = constants(&table());
+        assert!(text.contains("Partition { name: \"config\", offset: 0x0, bytes: 0x1000 },"), "{text}");
+    }
+}

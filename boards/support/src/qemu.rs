@@ -1,0 +1,103 @@
+//! QEMU's command line for an emulated board, and the file that plays its flash.
+
+use crate::{Mistake, Table};
+use board::Qemu;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// A locally administered address. Every emulated board is alone in its network, so one is enough.
+pub const MAC: &str = "02:00:00:00:00:01";
+const FLASH_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Program and arguments that run `image` with the storage in `flash`.
+pub fn command(table: &Table, image: &Path, flash: &Path, mac: &str) -> Result<(String, Vec<String>), Mistake> {
+    let qemu = emulated(table)?;
+    let (image, flash) = (image.display().to_string(), flash.display().to_string());
+    // QEMU takes a doubled comma in a value for one.
+    if let Some(path) = [&image, &flash].into_iter().find(|path| path.contains(',')) {
+        return Err(Mistake(format!("QEMU takes no comma in a path: {path}")));
+    }
+    let fill = |arg: &String| arg.replace("{flash}", &flash).replace("{image}", &image).replace("{mac}", mac);
+    Ok((qemu.program.clone(), qemu.args.iter().map(fill).collect()))
+}
+
+/// Makes the file of an erased flash, unless there is one; says whether it made one.
+pub fn make_flash(table: &Table, flash: &Path) -> Result<bool, Mistake> {
+    let bytes = emulated(table)?.flash_file_bytes;
+    let told = |error: std::io::Error| Mistake(format!("{}: {error}", flash.display()));
+    if let Ok(there) = flash.metadata() {
+        if there.len() != bytes {
+            return Err(Mistake(format!(
+                "{} has {} bytes, a flash of {} has {bytes}: give another file, or remove this one",
+                flash.display(),
+                there.len(),
+                table.name
+            )));
+        }
+        return Ok(false);
+    }
+    // Under another name first: a file that is there is a whole one.
+    let unfinished = flash.with_extension("unfinished");
+    let mut file = File::create(&unfinished).map_err(told)?;
+    let erased = vec![0xff; FLASH_CHUNK_BYTES];
+    let mut left = bytes;
+    while left > 0 {
+        let now = usize::try_from(left).unwrap_or(usize::MAX).min(erased.len());
+        file.write_all(&erased[..now]).map_err(told)?;
+        left -= now as u64;
+    }
+    std::fs::rename(&unfinished, flash).map_err(told)?;
+    Ok(true)
+}
+
+/// How QEMU plays this board.
+pub fn emulated(table: &Table) -> Result<&Qemu, Mistake> {
+    table.qemu.as_ref().ok_or_else(|| Mistake(format!("{} is no emulated board", table.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        Table::parse(include_str!("../../qemu-mps2-an386/board.toml")).expect("a right table")
+    }
+
+    #[test]
+    fn every_place_is_filled_in() {
+        let (program, args) = command(&table(), Path::new("/i.elf"), Path::new("/f.bin"), MAC).expect("emulated");
+        assert_eq!(program, "qemu-system-arm");
+        assert!(args.iter().any(|arg| arg.contains("/f.bin")) && args.iter().any(|arg| arg == "/i.elf"), "{args:?}");
+        assert!(args.iter().any(|arg| arg.contains(MAC)) && !args.iter().any(|arg| arg.contains('{')), "{args:?}");
+    }
+
+    #[test]
+    fn a_path_that_would_add_options_is_refused() {
+        assert!(command(&table(), Path::new("/i.elf"), Path::new("/a,share=off"), MAC).is_err());
+    }
+
+    #[test]
+    fn a_board_of_silicon_is_not_emulated() {
+        let table = Table { qemu: None, ..table() };
+        assert!(command(&table, Path::new("i"), Path::new("f"), MAC).is_err());
+    }
+
+    #[test]
+    fn a_flash_is_made_once_and_one_of_another_size_is_refused() {
+        let mut table = table();
+        if let Some(qemu) = &mut table.qemu {
+            qemu.flash_file_bytes = 70_000;
+        }
+        let path = std::env::temp_dir().join(format!("fulmar-flash-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        assert!(make_flash(&table, &path).expect("made"));
+        assert_eq!(std::fs::read(&path).expect("there"), vec![0xff; 70_000]);
+        std::fs::write(&path, vec![1; 70_000]).expect("written");
+        assert!(!make_flash(&table, &path).expect("kept"));
+        assert_eq!(std::fs::read(&path).expect("there"), vec![1; 70_000]);
+        std::fs::write(&path, [1; 3]).expect("written");
+        assert!(make_flash(&table, &path).is_err());
+        std::fs::remove_file(&path).expect("removed");
+    }
+}

@@ -1,0 +1,145 @@
+//! An emulated board as a process: its log lines, QEMU's own control socket, and a debugger's one where a test needs it.
+//!
+//! Boards run in real time. A test waits for lines, each with a deadline, and never for time to pass.
+use super::PATIENCE;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Instant;
+
+/// A board that runs until it is dropped.
+pub struct Board {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    control: PathBuf,
+    debug: PathBuf,
+}
+
+impl Board {
+    /// Starts a board with its storage in `flash`, which is made if it is not there. Sockets are put beside it.
+    pub fn start(name: &str, flash: &Path) -> Self {
+        let folder = flash.parent().unwrap();
+        let stem = flash.file_stem().unwrap().to_string_lossy();
+        let (control, debug) = (folder.join(format!("{stem}.qmp")), folder.join(format!("{stem}.gdb")));
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut child = Command::new(root.join("scripts/qemu"))
+            .args([name, "--built", "--flash"])
+            .arg(flash)
+            .arg("--")
+            .args(["-qmp", &format!("unix:{},server=on,wait=off", control.display())])
+            .args(["-chardev", &format!("socket,path={},server=on,wait=off,id=debug", debug.display())])
+            .args(["-gdb", "chardev:debug"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("scripts/qemu starts");
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if sender.send(line.trim_end().to_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, lines, seen: Vec::new(), control, debug }
+    }
+
+    /// The next line that contains `text`; lines before it are passed over.
+    pub fn wait_line(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(error) => {
+                    panic!("waited in vain for {text:?} ({error}); the board said:\n{}", self.seen.join("\n"))
+                }
+            }
+        }
+    }
+
+    /// Carries out a command of QEMU's machine protocol.
+    pub fn control(&self, command: &str) {
+        let stream = UnixStream::connect(&self.control).expect("QEMU listens");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        lines.next().expect("a greeting").unwrap();
+        for command in ["qmp_capabilities", command] {
+            writeln!(&stream, "{}", json!({ "execute": command })).unwrap();
+            let answer = lines.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+            let answer = answer.into_iter().find(|answer| answer.get("event").is_none()).expect("an answer");
+            assert!(answer.get("return").is_some(), "{command}: {answer}");
+        }
+    }
+
+    /// Stops the processor, as a debugger does, and lets it go on at `address`, where it finds `code`. `counter` is
+    /// the debugger's number for the program counter.
+    pub fn jump(&self, counter: u32, address: u32, code: &[u8]) {
+        let mut debugger = Debugger(UnixStream::connect(&self.debug).expect("QEMU listens for a debugger"));
+        debugger.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        // The processor stands still from here on.
+        assert!(debugger.ask("?").starts_with(['S', 'T']));
+        // QEMU lets single registers be written after it was asked what they are.
+        assert!(debugger.ask("qXfer:features:read:target.xml:0,100").contains("target"));
+        assert_eq!(debugger.ask(&format!("M{address:x},{:x}:{}", code.len(), hex(code))), "OK");
+        assert_eq!(debugger.ask(&format!("P{counter:x}={}", hex(&address.to_le_bytes()))), "OK");
+        assert_eq!(debugger.ask("D"), "OK");
+    }
+
+    /// The power goes, at whatever the board is doing.
+    pub fn cut_power(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The remote protocol of GDB: `$text#sum`, each acknowledged by a `+`.
+struct Debugger(UnixStream);
+
+impl Debugger {
+    /// The answer to a command. QEMU also says by itself that the processor stopped, before or after the first command.
+    fn ask(&mut self, text: &str) -> String {
+        let sum = text.bytes().fold(0u8, u8::wrapping_add);
+        write!(self.0, "${text}#{sum:02x}").unwrap();
+        loop {
+            let answer = self.packet();
+            if text == "?" || !answer.starts_with('T') {
+                return answer;
+            }
+        }
+    }
+
+    fn packet(&mut self) -> String {
+        let mut packet = Vec::new();
+        while !packet.contains(&b'#') {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).unwrap();
+            packet.push(byte[0]);
+        }
+        self.0.read_exact(&mut [0; 2]).unwrap();
+        self.0.write_all(b"+").unwrap();
+        let packet = String::from_utf8(packet).unwrap();
+        packet.trim_start_matches('+').trim_start_matches('$').trim_end_matches('#').to_owned()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

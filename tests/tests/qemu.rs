@@ -1,0 +1,92 @@
+//! Boards in QEMU with the firmware that ships: network, flash, and what a reset leaves behind.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use tests::harness::board::Board;
+use wire::Digest;
+use wire::join::JoinToken;
+use wire::limits::{JOIN_SECRET_BYTES, PROVISION_BYTES_MAX};
+use wire::provision::{EntropySeed, MacAddress, Network, Provision, StaticAddress};
+use wire::topic::TokenId;
+
+const AN386: &str = "qemu-mps2-an386";
+/// The number of the program counter in a debugger's view of a Cortex-M.
+const PC: u32 = 15;
+/// Memory behind everything that the firmware uses.
+const UNUSED: u32 = 0x203f_fff0;
+/// Thumb: a branch to itself, and an instruction that will never be one.
+const SPIN: [u8; 2] = [0xfe, 0xe7];
+const UNDEFINED: [u8; 2] = [0x00, 0xde];
+
+/// Writes the record of a board that nobody has given a hub to.
+fn provision(flash: &Path, board: &str, network: Network) {
+    let record = Provision {
+        board,
+        name: "porch",
+        token: JoinToken {
+            id: TokenId([1; 8]),
+            secret: [2; JOIN_SECRET_BYTES],
+            fleet: "home",
+            broker: "mqtt://192.0.2.2:1",
+            certificate: None,
+            hub: Digest([3; 32]),
+        },
+        position: None,
+        mac: MacAddress([2, 0, 0, 0, 0, 1]),
+        network,
+        wifi: None,
+        seed: EntropySeed([7; 32]),
+    };
+    let mut buffer = [0; PROVISION_BYTES_MAX];
+    let bytes = record.encode(&mut buffer).unwrap();
+    OpenOptions::new().write(true).open(flash).unwrap().write_all_at(bytes, 0).unwrap();
+}
+
+#[test]
+fn a_board_that_nobody_flashed_gets_an_address_and_says_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut board = Board::start(AN386, &folder.path().join("flash"));
+    board.wait_line("fulmar on qemu-mps2-an386");
+    board.wait_line("reset: PowerOn");
+    board.wait_line("there is no provisioning record: flash the board");
+    assert!(board.wait_line("network: ").contains("192.0.2.15/24"));
+}
+
+#[test]
+fn a_flashed_board_takes_the_address_that_it_was_given_and_refuses_another_boards_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let flash = folder.path().join("flash");
+    let mut board = Board::start(AN386, &flash);
+    board.wait_line("there is no provisioning record");
+    board.cut_power();
+    let fixed = StaticAddress { address: [192, 0, 2, 77], prefix: 24, gateway: Some([192, 0, 2, 2]), dns: None };
+    provision(&flash, AN386, Network::Static(fixed));
+    let mut board = Board::start(AN386, &flash);
+    board.wait_line("provisioned: porch");
+    assert!(board.wait_line("network: ").contains("192.0.2.77/24"));
+    board.cut_power();
+    provision(&flash, "another-board", Network::Static(fixed));
+    let mut board = Board::start(AN386, &flash);
+    board.wait_line("the provisioning record is for another-board");
+    assert!(board.wait_line("network: ").contains("192.0.2.15/24"));
+}
+
+#[test]
+fn the_reset_line_a_fault_and_a_hang_are_told_apart_by_the_next_boot() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut board = Board::start(AN386, &folder.path().join("flash"));
+    board.wait_line("network: ");
+    board.control("system_reset");
+    board.wait_line("reset: Pin, 1 since power came");
+    board.wait_line("network: ");
+    board.jump(PC, UNUSED, &UNDEFINED);
+    board.wait_line("reset: Panic at 0x203ffff0, 2 since power came");
+    board.wait_line("last words: fault, status 0x");
+    board.wait_line("network: ");
+    board.jump(PC, UNUSED, &SPIN);
+    board.wait_line("watchdog at 0x203ffff0");
+    board.wait_line("reset: Watchdog at 0x203ffff0, 3 since power came");
+    board.wait_line("network: ");
+}
