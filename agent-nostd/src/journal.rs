@@ -60,13 +60,19 @@ impl Next {
 
 /// What goes before `value` in its slot.
 pub fn seal(key: impl Into<u8>, sequence: u64, value: &[u8]) -> [u8; SEAL_BYTES] {
+    seal_parts(key, sequence, [value, &[]])
+}
+
+/// What goes before a value that lies in two parts.
+pub fn seal_parts(key: impl Into<u8>, sequence: u64, parts: [&[u8]; 2]) -> [u8; SEAL_BYTES] {
     let mut head = [0; SEAL_BYTES];
     head[..4].copy_from_slice(&MAGIC);
     head[4] = FORMAT;
     head[5] = key.into();
     head[8..16].copy_from_slice(&sequence.to_le_bytes());
-    head[16..20].copy_from_slice(&(value.len() as u32).to_le_bytes());
-    let crc = crc32(crc32(CRC_START, &head[..CRC_AT]), value) ^ CRC_START;
+    let [first, second] = parts;
+    head[16..20].copy_from_slice(&((first.len() + second.len()) as u32).to_le_bytes());
+    let crc = crc32(crc32(crc32(CRC_START, &head[..CRC_AT]), first), second) ^ CRC_START;
     head[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     head
 }

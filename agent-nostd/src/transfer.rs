@@ -20,6 +20,8 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(30);
 pub const SILENT_MAX: u8 = 7;
 /// Times that the whole content came and was another one, after which it is given up.
 pub const WRONG_MAX: u8 = 2;
+/// Times that a sink took back what it had, after which it is given up.
+pub const TORN_MAX: u8 = 8;
 /// Bytes that are read back at once when the hash is rebuilt.
 const REBUILD_BYTES: usize = 256;
 
@@ -81,6 +83,7 @@ pub struct Transfer {
     state: State,
     silent: u8,
     wrong: u8,
+    torn: u8,
     /// Something came since the last question.
     has_heard: bool,
 }
@@ -103,6 +106,7 @@ impl Transfer {
             state: State::Resting { at: now },
             silent: 0,
             wrong: 0,
+            torn: 0,
             has_heard: false,
         };
         transfer.take_up(sink)?;
@@ -163,7 +167,9 @@ impl Transfer {
             }
             Err(SinkError::Torn) => {
                 // The chunks behind this one are of no use any more.
-                self.state = match self.take_up(sink) {
+                self.torn = self.torn.saturating_add(1);
+                let taken_up = if self.torn < TORN_MAX { self.take_up(sink) } else { Err(FetchFailure::NoSpace) };
+                self.state = match taken_up {
                     Ok(()) => State::Resting { at: now },
                     Err(failure) => State::Ended(Err(failure)),
                 };

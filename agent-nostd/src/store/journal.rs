@@ -13,7 +13,7 @@
 //! Must never erase the bank that holds the truth, nor trust a length before its record's check.
 use super::flash::is_usable;
 use super::limits::{BUFFER_BYTES, KEYS_MAX, WRITE_SIZE_MAX};
-use crate::journal::{SEAL_BYTES, Seal, seal};
+use crate::journal::{SEAL_BYTES, Seal, seal, seal_parts};
 use crate::machine::port::{JournalKey, PersistFailure};
 use embedded_storage::nor_flash::NorFlash;
 use heapless::Vec;
@@ -138,31 +138,59 @@ impl<F: NorFlash> Journal<F> {
 
     /// The newest durable value. `None`: there is none, it does not fit, or the flash does not give it back any more.
     pub fn load<'a>(&mut self, key: impl Into<Key>, into: &'a mut [u8]) -> Option<&'a [u8]> {
+        self.load_parts(key, &mut [], into)
+    }
+
+    /// The same of a value whose first bytes go elsewhere.
+    pub fn load_parts<'a>(&mut self, key: impl Into<Key>, head: &mut [u8], into: &'a mut [u8]) -> Option<&'a [u8]> {
         let entry = self.entry(key.into())?;
-        let value = into.get_mut(..entry.length as usize)?;
+        let value = into.get_mut(..(entry.length as usize).checked_sub(head.len())?)?;
         let (mut seal, start) = self.seal_at(entry.bank, entry.at, entry.key)?;
         let mut buffer = Buffer([0; BUFFER_BYTES]);
-        let mut at = start;
-        for chunk in value.chunks_mut(BUFFER_BYTES) {
-            let room = self.bytes(at, chunk.len(), &mut buffer)?;
-            chunk.copy_from_slice(room);
-            seal.add(chunk);
-            at += chunk.len() as u32;
+        let mut done = 0;
+        while done < entry.length as usize {
+            let length = (entry.length as usize - done).min(BUFFER_BYTES);
+            let bytes = self.bytes(start + done as u32, length, &mut buffer)?;
+            seal.add(bytes);
+            let to_head = bytes.len().min(head.len().saturating_sub(done));
+            let (first, rest) = bytes.split_at(to_head);
+            head.get_mut(done..done + to_head).unwrap_or_default().copy_from_slice(first);
+            let from = (done + to_head).saturating_sub(head.len());
+            value.get_mut(from..from + rest.len())?.copy_from_slice(rest);
+            done += length;
         }
         seal.is_whole().then_some(value)
     }
 
-    /// Durable on return. After a failure the former value is the truth.
+    /// The first bytes of a value, as they are.
+    pub fn peek(&mut self, key: impl Into<Key>, head: &mut [u8]) -> Option<()> {
+        let entry = self.entry(key.into()).filter(|entry| entry.length as usize >= head.len())?;
+        let mut buffer = Buffer([0; BUFFER_BYTES]);
+        let start = self.address(entry.bank, entry.at) + FRAME_BYTES;
+        head.copy_from_slice(self.bytes(start, head.len(), &mut buffer)?);
+        Some(())
+    }
+
+    /// Durable on return. After a failure the former value is the truth. An empty value is none.
     pub fn persist(&mut self, key: impl Into<Key>, value: &[u8]) -> Result<(), PersistFailure> {
+        self.persist_parts(key, [value, &[]])
+    }
+
+    /// There is no such value any more. Durable on return.
+    pub fn remove(&mut self, key: impl Into<Key>) -> Result<(), PersistFailure> {
+        let key = key.into();
+        if self.entry(key).is_none() { Ok(()) } else { self.persist(key, &[]) }
+    }
+
+    /// `persist` for a value that lies in two parts.
+    pub fn persist_parts(&mut self, key: impl Into<Key>, value: [&[u8]; 2]) -> Result<(), PersistFailure> {
         let key = key.into();
         if self.bank_bytes == 0 {
             return Err(PersistFailure::Storage);
         }
-        let length = u32::try_from(value.len()).map_err(|_| PersistFailure::NoSpace)?;
-        if self.live_bytes(key).saturating_add(Self::frame(length)) > self.room() {
-            return Err(PersistFailure::NoSpace);
-        }
-        if self.entry(key).is_none() && self.entries.is_full() {
+        let length = length(value).ok_or(PersistFailure::NoSpace)?;
+        let is_new = !self.entries.iter().any(|entry| entry.key == key);
+        if self.live_bytes(key).saturating_add(Self::frame(length)) > self.room() || is_new && self.entries.is_full() {
             return Err(PersistFailure::NoSpace);
         }
         let has_bank = self.banks[usize::from(self.active)].is_some();
@@ -204,8 +232,9 @@ impl<F: NorFlash> Journal<F> {
         u32::from(bank) * self.bank_bytes + at
     }
 
+    /// An empty value stays as the word that there is none: the other bank may still have an older one.
     fn entry(&self, key: Key) -> Option<Entry> {
-        self.entries.iter().find(|entry| entry.key == key).copied()
+        self.entries.iter().find(|entry| entry.key == key && entry.length > 0).copied()
     }
 
     /// Of all values but this one.
@@ -350,10 +379,10 @@ impl<F: NorFlash> Journal<F> {
     }
 
     /// False if the flash did not take it; its place is not used again.
-    fn append(&mut self, key: Key, value: &[u8]) -> bool {
+    fn append(&mut self, key: Key, value: [&[u8]; 2]) -> bool {
         let at = self.end;
         let sequence = self.sequence.saturating_add(1);
-        self.end += Self::frame(value.len() as u32);
+        self.end += Self::frame(length(value).unwrap_or(0));
         let Some(entry) = self.put(self.active, at, key, sequence, value) else { return false };
         self.sequence = sequence;
         self.enter(entry);
@@ -361,12 +390,12 @@ impl<F: NorFlash> Journal<F> {
     }
 
     /// Writes a record and reads it back.
-    fn put(&mut self, bank: u8, at: u32, key: Key, sequence: u64, value: &[u8]) -> Option<Entry> {
+    fn put(&mut self, bank: u8, at: u32, key: Key, sequence: u64, value: [&[u8]; 2]) -> Option<Entry> {
         let salt = self.banks.get(usize::from(bank)).copied().flatten()?.salt;
         let mut stream = Stream::new(self.address(bank, at));
         let is_written = stream.write(&mut self.flash, &tag(salt, at))
-            && stream.write(&mut self.flash, &seal(key, sequence, value))
-            && stream.write(&mut self.flash, value)
+            && stream.write(&mut self.flash, &seal_parts(key, sequence, value))
+            && value.iter().all(|part| stream.write(&mut self.flash, part))
             && stream.finish(&mut self.flash);
         let entry = if is_written { self.record(bank, at) } else { None };
         if entry.is_none() {
@@ -400,7 +429,7 @@ impl<F: NorFlash> Journal<F> {
     }
 
     /// Erases the other bank and goes on there with the newest value of each key, of which this is one.
-    fn change_bank(&mut self, key: Key, value: &[u8]) -> bool {
+    fn change_bank(&mut self, key: Key, value: [&[u8]; 2]) -> bool {
         let former = self.active;
         let next = 1 - former;
         let newest = self.banks.iter().flatten().map(|bank| bank.generation).max().unwrap_or(0);
@@ -429,7 +458,7 @@ impl<F: NorFlash> Journal<F> {
     }
 
     /// The records of a new bank, and their end.
-    fn fill(&mut self, bank: u8, key: Key, value: &[u8]) -> Option<(Vec<Entry, KEYS_MAX>, u32)> {
+    fn fill(&mut self, bank: u8, key: Key, value: [&[u8]; 2]) -> Option<(Vec<Entry, KEYS_MAX>, u32)> {
         let mut entries: Vec<Entry, KEYS_MAX> = Vec::new();
         let mut at = Self::padded(MARK_BYTES);
         for index in 0..self.entries.len() {
@@ -447,7 +476,7 @@ impl<F: NorFlash> Journal<F> {
         }
         let sequence = self.sequence.saturating_add(1);
         entries.push(self.put(bank, at, key, sequence, value)?).ok()?;
-        Some((entries, at + Self::frame(value.len() as u32)))
+        Some((entries, at + Self::frame(length(value)?)))
     }
 
     /// Makes a bank valid: at its start and, should that rot, at its end.
@@ -495,6 +524,11 @@ impl<F: NorFlash> Journal<F> {
         salt.copy_from_slice(&digest[..8]);
         u64::from_le_bytes(salt)
     }
+}
+
+fn length(value: [&[u8]; 2]) -> Option<u32> {
+    let [first, second] = value;
+    u32::try_from(first.len().checked_add(second.len())?).ok()
 }
 
 fn tag(salt: u64, at: u32) -> [u8; TAG_BYTES] {

@@ -208,6 +208,38 @@ fn a_torn_end_is_taken_back_and_fetched_again() {
 }
 
 #[test]
+fn a_memory_that_takes_everything_back_is_given_up() {
+    struct Spoiled(u32);
+    impl Sink for Spoiled {
+        fn begin(&mut self, _: &Digest, _: u32) -> Result<u32, FetchFailure> {
+            self.0 += 1;
+            Ok(0)
+        }
+        fn read(&mut self, _: u32, _: &mut [u8]) -> Result<(), FetchFailure> {
+            Err(FetchFailure::Absent)
+        }
+        fn append(&mut self, _: u32, _: &[u8]) -> Result<(), SinkError> {
+            Err(SinkError::Torn)
+        }
+        fn discard(&mut self) {}
+        fn finish(&mut self) -> Result<(), FetchFailure> {
+            Ok(())
+        }
+    }
+    let source = Source { content: content(5000), chunk_bytes: 512 };
+    let mut sink = Spoiled(0);
+    let digest = Digest::of(&source.content);
+    let mut transfer = Transfer::begin(Instant::ZERO, Content::Artifact, digest, 5000, &mut sink).unwrap();
+    for _ in 0..TORN_MAX {
+        let Some(Step::Ask(want)) = transfer.poll(Instant::ZERO, 0, &mut sink) else { panic!("it asks again") };
+        let (offset, bytes) = source.answer(want).swap_remove(0);
+        transfer.chunk(Instant::ZERO, &Chunk { content: digest.prefix(), offset, bytes: &bytes }, &mut sink);
+    }
+    assert_eq!(transfer.poll(Instant::ZERO, 0, &mut sink), Some(Step::Failed(FetchFailure::NoSpace)));
+    assert_eq!(sink.0, u32::from(TORN_MAX));
+}
+
+#[test]
 fn a_new_connection_asks_at_once() {
     let source = Source { content: content(5000), chunk_bytes: 512 };
     let mut sink = Kept::default();

@@ -11,9 +11,22 @@ use hub::engine::{DeviceChange, Input, Ticket};
 use hub::model::Kind;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
+use wire::status::State;
 
 /// Streams that are open at the same time, besides the one of events; the oldest makes room.
 const STREAMS_MAX: usize = 3;
+
+/// How often of a thousand times the operator acts on seeing a component in this state: more often would leave nothing time to
+/// run. `None`: the state lasts long enough.
+const fn glances(state: State) -> Option<u64> {
+    match state {
+        State::Stopped => Some(1_000),
+        State::BackOff => Some(200),
+        State::Stopping | State::Fetching => Some(60),
+        State::Starting => Some(15),
+        _ => None,
+    }
+}
 
 /// What the operator was told last about an object.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,8 +94,12 @@ impl Operator {
     }
 
     fn choose(&mut self) -> Task {
+        let (workload, device) = (self.random.index(WORKLOADS), self.random.index(self.devices));
+        self.choose_about(workload, device)
+    }
+
+    fn choose_about(&mut self, workload: usize, device: usize) -> Task {
         let random = &mut self.random;
-        let (workload, device) = (random.index(WORKLOADS), random.index(self.devices));
         match random.below(45) {
             0..=9 => Task::Apply(workload),
             10 | 11 => Task::Delete(workload),
@@ -139,6 +156,38 @@ impl World<'_> {
             self.operator.random.between(3_000, 90_000)
         };
         self.after(pause, Event::Operator);
+    }
+
+    /// A state that lasts for moments is on its way to the hub: the operator sometimes acts just then, which it would hardly ever
+    /// do by chance.
+    pub fn glance_at(&mut self, device: usize) {
+        if self.phase != Phase::Safety {
+            return;
+        }
+        let Some(set) = self.hub.durable.sets.get(&self.devices[device].id) else { return };
+        let states = &self.devices[device].seen.states;
+        let brief = states.iter().find_map(|(workload, state)| {
+            let name =
+                set.records.iter().find(|kept| kept.core.workload == *workload).map(|kept| kept.name.as_str())?;
+            let workload = (0..WORKLOADS).find(|index| name_of(*index) == name)?;
+            glances(*state).map(|chance| (workload, chance))
+        });
+        if let Some((workload, chance)) = brief
+            && self.operator.random.chance(chance)
+        {
+            self.after(0, Event::Glance { workload, device });
+        }
+    }
+
+    /// An event of its own: nobody may call the engine while its effects are taken.
+    pub fn glance(&mut self, workload: usize, device: usize) {
+        if self.phase == Phase::Safety {
+            let task = self.operator.choose_about(workload, device);
+            // A write that cannot succeed now would be tried again and again until it does.
+            if !(task.is_duty() && self.hub.disk_full > 0) {
+                self.undertake(task);
+            }
+        }
     }
 
     pub fn undertake(&mut self, task: Task) {
@@ -236,6 +285,9 @@ impl World<'_> {
     /// An event of its own: nobody may call the engine while its effects are taken.
     pub fn give_up(&mut self, life: u32, ticket: u64) {
         if self.hub.life == life {
+            let mut conditions = Conditions::default();
+            (0..WORKLOADS).for_each(|workload| conditions.join(self.conditions_of(workload, None)));
+            self.cover(Verb::Cancel, conditions);
             self.hub_tell(Input::Cancel { ticket: Ticket(ticket) });
         }
     }

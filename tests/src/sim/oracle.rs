@@ -337,6 +337,7 @@ impl World<'_> {
                     seen.logs_lost = status.fixed.lost.logs;
                     seen.states.clear();
                     seen.states.extend(status.entries().map(|entry| (entry.workload, entry.state)));
+                    self.glance_at(device);
                 }
             }
             _ => {}

@@ -182,6 +182,7 @@ pub enum Event {
     BrokerStart,
     BrokerSaves,
     Operator,
+    Glance { workload: usize, device: usize },
     Fault,
     Heal { number: u32 },
     Flap { device: usize, until: u64, is_down: bool },
@@ -437,7 +438,8 @@ impl<'g> World<'g> {
             | Event::GiveUp { .. }
             | Event::Took { .. }
             | Event::Written { .. }
-            | Event::Operator => Some(Client::Hub),
+            | Event::Operator
+            | Event::Glance { .. } => Some(Client::Hub),
             _ => None,
         };
         match client {
@@ -480,6 +482,7 @@ impl<'g> World<'g> {
                 self.after(pause, Event::BrokerSaves);
             }
             Event::Operator => self.operator_turn(),
+            Event::Glance { workload, device } => self.glance(workload, device),
             Event::Fault => self.fault_turn(),
             Event::Heal { number } => self.heal(number),
             Event::Flap { device, until, is_down } => self.flap(device, until, is_down),

@@ -44,6 +44,8 @@ pub struct MockFlash<const WRITE: usize, const ERASE: usize> {
     pub is_off: bool,
     /// Sectors that cannot be erased any more.
     pub worn: Vec<usize>,
+    /// Bytes whose unit takes nothing.
+    pub stuck: Vec<usize>,
     /// Erases by sector.
     pub erases: BTreeMap<usize, u32>,
     /// A unit was programmed twice: its user is wrong.
@@ -59,6 +61,7 @@ impl<const WRITE: usize, const ERASE: usize> MockFlash<WRITE, ERASE> {
             cut: None,
             is_off: false,
             worn: Vec::new(),
+            stuck: Vec::new(),
             erases: BTreeMap::new(),
             violations: 0,
         }
@@ -170,6 +173,10 @@ impl<const WRITE: usize, const ERASE: usize> NorFlash for MockFlash<WRITE, ERASE
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Self::Error> {
         check_write(self, offset, bytes.len())?;
         let torn = self.step()?;
+        let places = offset as usize..offset as usize + bytes.len();
+        if self.stuck.iter().any(|stuck| places.contains(stuck)) {
+            return Err(NorFlashErrorKind::Other);
+        }
         let mut is_taken = torn.is_none();
         for (at, byte) in bytes.iter().enumerate() {
             let place = offset as usize + at;
