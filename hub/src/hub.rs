@@ -5,6 +5,7 @@
 //! is filled before the broker listens.
 
 mod broker_slot;
+mod contents;
 mod endpoints;
 mod engine_thread;
 mod held;
@@ -29,6 +30,7 @@ use wire::topic::{TokenId, Topic};
 use wire::{DeviceId, Digest, PairKey};
 
 pub use broker_slot::SUPERVISION_PERIOD;
+pub use contents::READS_WAITING_MAX;
 pub use endpoints::{ENDPOINTS_FILE, Endpoints};
 pub use engine_thread::PUBLICATIONS_WAITING_MAX;
 pub use held::HELD_MAX;
@@ -50,6 +52,7 @@ use crate::store::{
 };
 use crate::tls::{Tls, TlsError, TlsSettings};
 use broker_slot::Supervisor;
+use contents::Contents;
 use engine_thread::EngineThread;
 use place::{Place, Started};
 use reach::Reach;
@@ -234,6 +237,7 @@ impl Hub {
         for (sha256, grant) in loaded_grants(&loaded) {
             grants.put(sha256, grant);
         }
+        let contents = Contents::start(artifacts.clone(), handle.queue()).map_err(system("a thread for artifacts"))?;
         let engine = EngineThread {
             engine: Engine::new(engine_config, loaded),
             inbox,
@@ -244,6 +248,7 @@ impl Hub {
             fleet,
             metrics: metrics.clone(),
             grants: grants.clone(),
+            contents,
         };
         let engine = engine.start().map_err(system("a thread for the engine"))?;
         let counted = broker.clone();

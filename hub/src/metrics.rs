@@ -66,6 +66,14 @@ pub const SERIES: &[Series] = &[
     series("samples_dropped", "counter", &[], "Samples beyond the rate of their device"),
     series("samples_kept", "gauge", &[], "Samples in memory"),
     series("hellos_sent_away", "counter", &[], "Devices that were told to come again, because too many came at once"),
+    series("chunks", "counter", &[], "Parts of artifacts and sets that were sent to devices over MQTT"),
+    series("chunk_bytes", "counter", &[], "Bytes of these parts"),
+    series(
+        "contents_unanswered",
+        "counter",
+        &[],
+        "Questions of devices for parts of artifacts and sets that got no answer: not of their set, too many, too often, or unreadable",
+    ),
     series("link_up", "gauge", &[], "1 when the hub is connected to the broker"),
     series("broker_sessions", "gauge", &[], "Sessions of the embedded broker; 0 with an external one"),
     series(
@@ -120,6 +128,9 @@ struct Inner {
     samples_dropped: Counter,
     samples_kept: Gauge,
     hellos_sent_away: Counter,
+    chunks: Counter,
+    chunk_bytes: Counter,
+    contents_unanswered: Counter,
     link_up: Gauge,
     broker_sessions: Gauge,
     broker_accounts_behind: Gauge,
@@ -208,6 +219,9 @@ impl Metrics {
             samples_dropped: registered!("samples_dropped", Counter::default()),
             samples_kept: registered!("samples_kept", Gauge::default()),
             hellos_sent_away: registered!("hellos_sent_away", Counter::default()),
+            chunks: registered!("chunks", Counter::default()),
+            chunk_bytes: registered!("chunk_bytes", Counter::default()),
+            contents_unanswered: registered!("contents_unanswered", Counter::default()),
             link_up: registered!("link_up", Gauge::default()),
             broker_sessions: registered!("broker_sessions", Gauge::default()),
             broker_accounts_behind: registered!("broker_accounts_behind", Gauge::default()),
@@ -306,6 +320,9 @@ impl Metrics {
         counter(&inner.samples_dropped, measures.samples_dropped);
         gauge(&inner.samples_kept, measures.samples_kept);
         counter(&inner.hellos_sent_away, measures.hellos_sent_away);
+        counter(&inner.chunks, measures.chunks);
+        counter(&inner.chunk_bytes, measures.chunk_bytes);
+        counter(&inner.contents_unanswered, measures.contents_unanswered);
         gauge(&inner.link_up, u64::from(measures.link));
         gauge(&inner.broker_sessions, broker.sessions);
         gauge(&inner.broker_accounts_behind, broker.accounts_behind);

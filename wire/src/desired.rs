@@ -105,6 +105,13 @@ impl SignedHeader {
         Ok(Self { key, signature, header })
     }
 
+    /// The retained message of a device that asks for the body: the header alone.
+    pub fn encode_apart<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b mut [u8], WireError> {
+        let mut writer = begin(buffer, Kind::Desired)?;
+        self.write(&mut writer)?;
+        Ok(writer.finish())
+    }
+
     /// The retained message: the body follows unless it is over `BODY_INLINE_BYTES_MAX`.
     pub fn encode<'b>(&self, buffer: &'b mut [u8], body: &[u8]) -> Result<&'b mut [u8], WireError> {
         let length = self.header.body_bytes as usize;
@@ -124,7 +131,7 @@ impl SignedHeader {
 #[derive(Clone, Copy, Debug)]
 pub struct Desired<'a> {
     pub signed: SignedHeader,
-    /// `None`: too long for the message, to be fetched by its hash.
+    /// `None`: too long for the message or for the device's packet, to be fetched by its hash.
     pub body: Option<&'a [u8]>,
 }
 
@@ -133,7 +140,7 @@ impl<'a> Desired<'a> {
         let mut reader = open(frame, Kind::Desired)?;
         let signed = SignedHeader::read(&mut reader)?;
         let length = signed.header.body_bytes as usize;
-        if length > BODY_INLINE_BYTES_MAX {
+        if length > BODY_INLINE_BYTES_MAX || (length > 0 && reader.is_empty()) {
             reader.end()?;
             return Ok(Self { signed, body: None });
         }

@@ -200,6 +200,8 @@ pub(super) struct Observed {
     pub emits: Bucket,
     /// Its questions about leases, and what it gave back.
     pub needs: Bucket,
+    /// Its questions about content.
+    pub content_needs: Bucket,
     /// Its messages that did not count.
     pub refusals: Bucket,
     pub quarantined: bool,
@@ -270,8 +272,10 @@ pub(super) struct Dispatch {
     pub acknowledged: Option<Revision>,
     /// The chain of trust was published since the link came up.
     pub is_trust_sent: bool,
-    /// Larger than the device's packet: never sent, the retained one is cleared.
+    /// Larger than the device's packet, even without its body: never sent, the retained one is cleared.
     pub too_large: bool,
+    /// The body would go with the header, but for the device's packet: it takes the header alone and asks for the body.
+    pub is_apart: bool,
 }
 
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! device could not receive.
 
 use super::Engine;
-use super::device::{Presence, Queued};
+use super::device::{Device, Presence, Queued};
 use super::event::Draft;
 use super::lease::WITNESS_PAUSE;
 use super::port::{Effect, Instant, Now, Publication};
@@ -118,6 +118,7 @@ impl Engine {
         self.link.is_witness_seen = false;
         self.link.witness_until = None;
         self.leases.link_lost();
+        self.supply.link_lost();
         self.rivals_link(None);
         self.forget_flights();
     }
@@ -298,7 +299,12 @@ impl Engine {
             return false;
         }
         let mut buffer = vec![0; durable.body.len() + 256];
-        let encoded = durable.signed.encode(&mut buffer, &durable.body).map(|frame| frame.len());
+        let encoded = if device.dispatch.is_apart {
+            durable.signed.encode_apart(&mut buffer)
+        } else {
+            durable.signed.encode(&mut buffer, &durable.body)
+        };
+        let encoded = encoded.map(|frame| frame.len());
         let topic = Topic::Down(device.id(), Down::Desired).print(&fleet);
         let (Ok(length), Ok(topic)) = (encoded, topic) else {
             tracing::error!(device = %device.id(), "a desired set cannot be encoded and is not sent");
@@ -370,14 +376,19 @@ impl Engine {
         }
     }
 
-    /// Judges again whether the set fits into the device's packet; an oversize one is cleared at the broker.
+    /// Judges again how the set fits into the device's packet: whole, as its header alone, or not at all. One that does not fit
+    /// is cleared at the broker.
     pub(super) fn refit(&mut self, now: Now, index: u32) {
-        let before = self.state.devices.get(index).is_some_and(|device| device.dispatch.too_large);
+        let fit = |device: &Device| (device.dispatch.too_large, device.dispatch.is_apart);
+        let before = self.state.devices.get(index).map(fit);
         self.refit_quietly(index);
-        let Some(device) = self.state.devices.get(index) else { return };
-        if device.dispatch.too_large == before {
+        let Some(device) = self.state.devices.get_mut(index) else { return };
+        if Some(fit(device)) == before {
             return;
         }
+        // What the broker has may be longer than the device takes.
+        device.dispatch.acknowledged = None;
+        device.dispatch.sent = None;
         if !device.dispatch.too_large {
             self.touch_device(now, index);
             self.dispatch_changed(index);
@@ -401,12 +412,14 @@ impl Engine {
         let Some(durable) = &device.durable else { return };
         let Ok(topic) = Topic::Down(device.id(), Down::Desired).print(&self.state.fleet_name) else { return };
         let body_bytes = durable.body.len();
-        let inline = if body_bytes > wire::limits::BODY_INLINE_BYTES_MAX { 0 } else { body_bytes };
         // Prefix, key id, signature and header of a desired message.
-        let frame_bytes = 2 + 4 + 64 + wire::desired::HEADER_BYTES_MAX + inline;
+        let header_bytes = 2 + 4 + 64 + wire::desired::HEADER_BYTES_MAX;
         let limit =
             device.observed.packet_bytes_max.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        let too_large = packet_bytes(&topic, frame_bytes) > limit;
+        // A longer body never goes with its header, whatever the device takes.
+        device.dispatch.is_apart = body_bytes <= wire::limits::BODY_INLINE_BYTES_MAX
+            && packet_bytes(&topic, header_bytes + body_bytes) > limit;
+        let too_large = packet_bytes(&topic, header_bytes) > limit;
         let is_news = too_large && !device.dispatch.too_large;
         device.dispatch.too_large = too_large;
         if !too_large {

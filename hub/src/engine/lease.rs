@@ -312,7 +312,12 @@ impl Engine {
             Some(Need { session, want: Want::Lease { workload, nonce } }) if session == talk.session => {
                 self.on_lease_need(now, index, talk, workload.0, nonce);
             }
-            // Chunks and links come with what uses them; until then they are counted.
+            Some(Need { session, want: want @ (Want::Artifact { .. } | Want::Body { .. }) })
+                if session == talk.session =>
+            {
+                self.on_content_need(now, index, talk, want);
+            }
+            // Links of the chain come with what uses them; until then they are counted.
             Some(_) | None => self.messages_refused += 1,
         }
     }

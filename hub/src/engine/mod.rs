@@ -45,6 +45,7 @@ mod snapshot;
 mod state;
 mod status;
 mod stored;
+mod supply;
 mod tally;
 mod terms;
 #[cfg(test)]
@@ -67,14 +68,18 @@ pub(crate) use problem::refused;
 pub use recovery::{AHEAD_SHOWN_MAX, GRANTS_PAUSE, PROOF_ASKED_MAX};
 pub use rival::{ANNOUNCE_PAUSE, RIVAL_JUMP_MAX, RIVAL_SILENCE, RIVALS_MAX};
 pub use stored::timestamp;
+pub use supply::{
+    CHUNKS_BURST, CHUNKS_PER_SECOND, CONTENT_ANSWERS_MAX, CONTENT_NEEDS_BURST, CONTENT_NEEDS_PER_SECOND,
+    CONTENT_WAITING_MAX,
+};
 pub use token::{API_TOKENS_MAX, loaded_grants};
 pub use watcher::{WATCHER_CREDIT_MAX, WATCHER_LAG_MAX, WATCHERS_MAX};
 pub use what_if::OVERRIDES_MAX;
 
 pub use port::{
-    AccessChange, AheadDevice, Answer, ChangeKind, ClassAccount, DeviceChange, Effect, EngineConfig, EventLine,
-    Exchange, Follow, HubStatus, Input, Instant, LogLine, Measures, Mode, Now, Outcome, Place, Position, Problem,
-    Publication, RecoveryStatus, Request, SampleLine, Selection, Severity, StreamItem, Ticket, WhatIf,
+    AccessChange, AheadDevice, Answer, ChangeKind, ClassAccount, ContentRead, DeviceChange, Effect, EngineConfig,
+    EventLine, Exchange, Follow, HubStatus, Input, Instant, LogLine, Measures, Mode, Now, Outcome, Place, Position,
+    Problem, Publication, RecoveryStatus, Request, SampleLine, Selection, Severity, StreamItem, Ticket, WhatIf,
 };
 
 use crate::commit::{Loaded, Write};
@@ -98,6 +103,7 @@ use session::Waiting;
 use state::State;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
+use supply::Supply;
 use watcher::Watcher;
 use wire::Instance;
 use wire::sign::PublicKey;
@@ -133,6 +139,7 @@ pub struct Engine {
     recovery: Recovery,
     samples: SampleTotals,
     admission: Admission,
+    supply: Supply,
     hellos_sent_away: u64,
     messages_refused: u64,
 }
@@ -241,6 +248,7 @@ impl Engine {
             recovery: Recovery::default(),
             samples: SampleTotals::default(),
             admission: Admission::default(),
+            supply: Supply::default(),
             hellos_sent_away: 0,
             messages_refused: 0,
         };
@@ -268,6 +276,7 @@ impl Engine {
             Input::Failed { sequence, reason } => self.failed(now, sequence, reason),
             Input::HubStateSeen { payload, retained } => self.hub_state_seen(now, &payload, retained),
             Input::AccountTaken => self.account_taken(now),
+            Input::ContentRead { read, content } => self.content_read(now, read, content),
         }
     }
 
@@ -298,7 +307,9 @@ impl Engine {
             Some(_) => {}
             None => self.sweep_at = Some(now.monotonic.after(self.config.sweep)),
         }
-        self.effects.pop_front().or_else(|| self.next_item()).or_else(|| self.watchers_run(now))
+        let effect = self.effects.pop_front().or_else(|| self.next_item()).or_else(|| self.watchers_run(now));
+        // Last, so that nothing waits for it.
+        effect.or_else(|| self.supply_next(now))
     }
 
     fn next_item(&mut self) -> Option<Effect> {
@@ -328,6 +339,7 @@ impl Engine {
             self.rivals_timeout(),
             self.recovery_timeout(),
             self.namespaces.timeout(),
+            self.supply.timeout(),
         ];
         times.into_iter().flatten().min()
     }

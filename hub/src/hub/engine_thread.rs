@@ -12,6 +12,7 @@ use futures_lite::future;
 use rustix::time::{ClockId, clock_gettime};
 use wire::topic::Topic;
 
+use super::contents::Contents;
 use super::held::{Held, Waiting};
 use super::place::Place;
 use crate::broker::AccessTable;
@@ -44,6 +45,8 @@ pub(super) struct EngineThread {
     pub(super) fleet: String,
     pub(super) metrics: Metrics,
     pub(super) grants: Arc<Grants>,
+    /// After the inbox, whose end it may be waiting for.
+    pub(super) contents: Contents,
 }
 
 struct Running {
@@ -147,6 +150,11 @@ impl Running {
                     }
                 }
                 Effect::Access(change) => self.change_access(change),
+                Effect::Read(read) => {
+                    if let Some(input) = self.owned.contents.read(read) {
+                        self.handle(input);
+                    }
+                }
             }
         }
     }

@@ -225,6 +225,8 @@ impl World<'_> {
                 let _ = self.is_killed(Fault::HubKilledAtAnswer, 2) || self.is_killed(Fault::HubKilledAtAnswer, 3);
             }
             Effect::Stream { ticket, item } => self.streamed(ticket, &item),
+            // Simulated devices fetch in one piece.
+            Effect::Read(read) => self.hub_tell(Input::ContentRead { read: read.read, content: None }),
             Effect::Access(change) => match change {
                 AccessChange::DevicePut { id, credential_sha256, .. } => self.broker.device_put(id, credential_sha256),
                 AccessChange::DeviceRemove { id } => self.broker.device_remove(id),

@@ -49,12 +49,18 @@ fn is_live(kind: Kind) -> bool {
 #[test]
 fn every_truncation_of_every_frame_is_refused() {
     let (world, mut scratch) = (World::new(), scratch());
-    for (_, item) in frames() {
+    for (kind, item) in frames() {
         for end in 0..item.bytes.len() {
             let got = frame(&world, &item.bytes[..end], &mut scratch);
-            assert!(got.is_err(), "{} {} cut to {end}", item.group, item.name);
+            assert!(got.is_err() || is_apart(kind, &item.bytes, end), "{} {} cut to {end}", item.group, item.name);
         }
     }
+}
+
+/// A set that ends exactly after its header is one whose body is fetched; the header says of how many bytes and which hash.
+fn is_apart(kind: Kind, bytes: &[u8], end: usize) -> bool {
+    let body = |bytes| Desired::decode(bytes).ok().map(|desired| desired.body.map_or(0, <[u8]>::len));
+    kind == Kind::Desired && body(&bytes[..end]) == Some(0) && body(bytes) == Some(bytes.len() - end)
 }
 
 #[test]
@@ -68,11 +74,8 @@ fn every_truncation_of_every_body_is_refused_below_its_tag() {
     for (kind, item) in frames() {
         if matches!(kind, Kind::Desired | Kind::Trust) {
             for end in 0..item.bytes.len() {
-                assert!(
-                    signed(&world, &Credulous, &item.bytes[..end], &mut scratch).is_err(),
-                    "{} cut to {end}",
-                    item.name
-                );
+                let got = signed(&world, &Credulous, &item.bytes[..end], &mut scratch);
+                assert!(got.is_err() || is_apart(kind, &item.bytes, end), "{} cut to {end}", item.name);
             }
         }
     }

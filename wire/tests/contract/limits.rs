@@ -396,6 +396,10 @@ fn a_body_is_inline_up_to_its_limit_and_apart_above() {
         assert_eq!(Desired::decode(frame).unwrap().body.is_some(), inline);
         let grown = [&frame[..], &[0]].concat();
         assert_eq!(Desired::decode(&grown).map(|_| ()), Err(WireError::Trailing));
+        let mut alone = [0; 256];
+        let alone = signed.encode_apart(&mut alone).unwrap();
+        let decoded = Desired::decode(alone).unwrap();
+        assert!(decoded.body.is_none() && decoded.signed == signed, "for a device whose packet is smaller");
     }
 }
 

@@ -411,6 +411,10 @@ fn objects() -> Vec<Limit> {
 }
 
 fn inside() -> Vec<Limit> {
+    use crate::engine::{
+        CHUNKS_BURST, CHUNKS_PER_SECOND, CONTENT_ANSWERS_MAX, CONTENT_NEEDS_BURST, CONTENT_NEEDS_PER_SECOND,
+        CONTENT_WAITING_MAX,
+    };
     vec![
         limit(
             "questions that wait for the engine",
@@ -439,6 +443,34 @@ fn inside() -> Vec<Limit> {
             "they are counted as refused",
             "",
             "questions_of_one_device_have_a_limit",
+        ),
+        limit(
+            "questions of one device for parts of artifacts and sets",
+            format!("{CONTENT_NEEDS_PER_SECOND} a second, {CONTENT_NEEDS_BURST} at once"),
+            "they are not answered, counted",
+            "",
+            "questions_of_one_device_about_content_have_a_limit",
+        ),
+        limit(
+            "devices whose question for such parts waits",
+            CONTENT_WAITING_MAX,
+            "they are not answered, counted",
+            "",
+            "so_many_answers_are_under_way_and_the_next_ones_wait",
+        ),
+        limit(
+            "answers with such parts at one time",
+            CONTENT_ANSWERS_MAX,
+            "the next ones wait",
+            "",
+            "so_many_answers_are_under_way_and_the_next_ones_wait",
+        ),
+        limit(
+            "such parts to all devices",
+            format!("{CHUNKS_PER_SECOND} a second, {CHUNKS_BURST} at once"),
+            "the next ones wait",
+            "",
+            "chunks_leave_no_faster_than_the_limit_in_turn",
         ),
         limit(
             "answers that wait for one change",

@@ -24,6 +24,7 @@ mod rival;
 mod sample;
 mod session;
 mod storm;
+mod supply;
 mod terms;
 mod token;
 mod watch;

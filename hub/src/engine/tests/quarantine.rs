@@ -7,6 +7,7 @@ use crate::model::ObjectKey;
 use serde_json::json;
 use std::time::Duration;
 use wire::BootId;
+use wire::desired::Desired;
 use wire::topic::{Down, Up};
 
 fn conditions(world: &mut World, name: &str) -> String {
@@ -93,7 +94,7 @@ fn m12_two_boots_that_take_turns_are_told_as_a_clone() {
 }
 
 #[test]
-fn m14_a_set_for_a_client_of_512_bytes_is_never_sent_and_the_hub_says_so() {
+fn m14_what_a_client_of_512_bytes_cannot_take_is_never_sent() {
     let mut world = World::new();
     let mut device = Double::online(&mut world, 1, "gw-1");
     device.packet_bytes_max = 512;
@@ -103,6 +104,13 @@ fn m14_a_set_for_a_client_of_512_bytes_is_never_sent_and_the_hub_says_so() {
     }
     world.pass(Duration::from_secs(60));
     assert!(world.sent_to(device.id, Down::Desired).iter().all(|sent| sent.payload.len() < 512));
+    // The header alone fits, and the device asks for the rest.
+    let kept = Desired::decode(world.retained_desired(device.id).unwrap()).unwrap();
+    assert!(kept.body.is_none() && kept.signed.header.body_bytes > 512);
+    assert!(world.events("TooLarge").is_empty());
+    device.packet_bytes_max = 200;
+    device.hello(&mut world, false).unwrap();
+    assert_eq!(world.retained_desired(device.id), None, "not even the header fits");
     assert_eq!(world.events("TooLarge").len(), 1);
-    assert!(conditions(&mut world, "gw-1").contains("largest packet of 512 bytes"));
+    assert!(conditions(&mut world, "gw-1").contains("largest packet of 200 bytes"));
 }

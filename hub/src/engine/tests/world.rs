@@ -20,6 +20,8 @@ pub struct World {
     pub answers: BTreeMap<Ticket, Result<Answer, Problem>>,
     pub streams: Vec<(Ticket, StreamItem)>,
     pub access: Vec<AccessChange>,
+    /// Parts of artifacts that are to be read.
+    pub reads: Vec<ContentRead>,
     /// Everything published, in order.
     pub sent: Vec<Publication>,
     pub retained: BTreeMap<String, Vec<u8>>,
@@ -54,6 +56,7 @@ impl World {
             answers: BTreeMap::new(),
             streams: Vec::new(),
             access: Vec::new(),
+            reads: Vec::new(),
             sent: Vec::new(),
             retained: BTreeMap::new(),
             batches: Vec::new(),
@@ -167,6 +170,7 @@ impl World {
             }
             Effect::Stream { ticket, item } => self.streams.push((ticket, item)),
             Effect::Access(change) => self.access.push(change),
+            Effect::Read(read) => self.reads.push(read),
         }
     }
 
