@@ -33,6 +33,11 @@ pub fn known() -> Result<Vec<Table>, Mistake> {
     KNOWN.iter().map(|text| Table::parse(text)).collect()
 }
 
+/// The table of a known board as it is written.
+pub fn text(name: &str) -> Option<&'static str> {
+    KNOWN.iter().find(|text| Table::parse(text).is_ok_and(|table| table.name == name)).copied()
+}
+
 /// One board.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,6 +10,8 @@ use crate::exit::Exit;
 pub enum Code {
     Address,
     Artifact,
+    Board,
+    BoardRuns,
     Broker,
     Build,
     Ca,
@@ -19,17 +21,23 @@ pub enum Code {
     DirectoryExists,
     Editor,
     Empty,
+    Emulator,
     Endpoints,
     File,
+    Flash,
     Fleet,
     Function,
     HubEnded,
+    Image,
     JoinFailed,
+    Loopback,
     Manifest,
     MemberGone,
     NameTaken,
+    NeedsPlain,
     NeedsTls,
     NoAgent,
+    NoBoard,
     NoCompiler,
     NoContext,
     NoDemo,
@@ -39,6 +47,7 @@ pub enum Code {
     NoHub,
     NoRelay,
     NoSimulated,
+    NoTool,
     NoWorkload,
     NotAHub,
     NotStarted,
@@ -89,9 +98,11 @@ const fn row(text: &'static str, exit: Exit, meaning: &'static str, next: &'stat
 
 impl Code {
     /// By name.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 64] = [
         Self::Address,
         Self::Artifact,
+        Self::Board,
+        Self::BoardRuns,
         Self::Broker,
         Self::Build,
         Self::Ca,
@@ -101,17 +112,23 @@ impl Code {
         Self::DirectoryExists,
         Self::Editor,
         Self::Empty,
+        Self::Emulator,
         Self::Endpoints,
         Self::File,
+        Self::Flash,
         Self::Fleet,
         Self::Function,
         Self::HubEnded,
+        Self::Image,
         Self::JoinFailed,
+        Self::Loopback,
         Self::Manifest,
         Self::MemberGone,
         Self::NameTaken,
+        Self::NeedsPlain,
         Self::NeedsTls,
         Self::NoAgent,
+        Self::NoBoard,
         Self::NoCompiler,
         Self::NoContext,
         Self::NoDemo,
@@ -121,6 +138,7 @@ impl Code {
         Self::NoHub,
         Self::NoRelay,
         Self::NoSimulated,
+        Self::NoTool,
         Self::NoWorkload,
         Self::NotAHub,
         Self::NotStarted,
@@ -162,6 +180,15 @@ impl Code {
                 "A file that a manifest names with `file:` cannot be read.",
                 "build it, or correct the path; it is relative to the manifest",
             ),
+            Self::Board => row(
+                "BOARD",
+                Exit::Failure,
+                "A board's table or its directory contradicts itself, or does not fit what is asked.",
+                "correct what `why` names; docs/howto/port-a-board.md has every field of a table",
+            ),
+            Self::BoardRuns => {
+                row("BOARD_RUNS", Exit::Conflict, "The emulated board has power already.", "fulmar boards stop NAME")
+            }
             Self::Broker => row(
                 "BROKER",
                 Exit::Failure,
@@ -213,6 +240,12 @@ impl Code {
             Self::Empty => {
                 row("EMPTY", Exit::Usage, "There is no document in the given files.", "name a file with a manifest")
             }
+            Self::Emulator => row(
+                "EMULATOR",
+                Exit::Failure,
+                "The emulator of a board ended, or did not end.",
+                "look at its words in `why`, and at board.log in its directory",
+            ),
             Self::Endpoints => row(
                 "ENDPOINTS",
                 Exit::Failure,
@@ -224,6 +257,12 @@ impl Code {
                 Exit::Usage,
                 "A file that was named cannot be read, or holds something else.",
                 "correct the path",
+            ),
+            Self::Flash => row(
+                "FLASH",
+                Exit::Failure,
+                "A board was not written.",
+                "look at the words of the tool that writes it, which stand above",
             ),
             Self::Fleet => row(
                 "FLEET",
@@ -243,11 +282,23 @@ impl Code {
                 "The hub that runs here has ended by itself.",
                 "FULMAR_LOG=info fulmar up says more",
             ),
+            Self::Image => row(
+                "IMAGE",
+                Exit::Usage,
+                "The firmware is none for this board.",
+                "build it for this board: scripts/firmware BOARD",
+            ),
             Self::JoinFailed => row(
                 "JOIN_FAILED",
                 Exit::Failure,
                 "This machine could not join its hub as a device.",
                 "look at what `why` says, or start without: fulmar up --no-agent",
+            ),
+            Self::Loopback => row(
+                "LOOPBACK",
+                Exit::Usage,
+                "The broker listens to this machine alone, and a board is another one.",
+                "start the hub with --broker 0.0.0.0:1883 --san NAME",
             ),
             Self::Manifest => row(
                 "MANIFEST",
@@ -267,6 +318,12 @@ impl Code {
                 "Too many devices are named like this machine.",
                 "delete those that are gone: fulmar get devices",
             ),
+            Self::NeedsPlain => row(
+                "NEEDS_PLAIN",
+                Exit::Usage,
+                "The broker speaks TLS and the board does not.",
+                "give the board a listener without TLS: --broker mqtt://HOST:PORT",
+            ),
             Self::NeedsTls => row(
                 "NEEDS_TLS",
                 Exit::Failure,
@@ -278,6 +335,12 @@ impl Code {
                 Exit::Failure,
                 "The agent's program is not beside this one.",
                 "name it with --agent PATH, or start without: fulmar up --no-agent",
+            ),
+            Self::NoBoard => row(
+                "NO_BOARD",
+                Exit::NotFound,
+                "There is no board of that name.",
+                "fulmar boards, or fulmar boards emulated",
             ),
             Self::NoCompiler => row(
                 "NO_COMPILER",
@@ -326,6 +389,12 @@ impl Code {
                 Exit::NotFound,
                 "No simulated device is meant by what was asked for.",
                 "fulmar get devices -l simulated=true",
+            ),
+            Self::NoTool => row(
+                "NO_TOOL",
+                Exit::Failure,
+                "A program that writes or emulates the board is not installed.",
+                "install what `why` names",
             ),
             Self::NoWorkload => row(
                 "NO_WORKLOAD",

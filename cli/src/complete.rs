@@ -121,6 +121,18 @@ pub fn devices(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(names(Kind::Device, &current.to_string_lossy()), current)
 }
 
+/// Boards that this version knows.
+pub fn boards(current: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(board::known().unwrap_or_default().into_iter().map(|table| table.name), current)
+}
+
+/// Emulated boards of this machine.
+pub fn emulated(current: &OsStr) -> Vec<CompletionCandidate> {
+    output::silence();
+    let Some(global) = global(&words()) else { return Vec::new() };
+    candidates(crate::flash::emulator::all(&global.data).into_iter().map(|(facts, _)| facts.name), current)
+}
+
 pub fn regions(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(names(Kind::Region, &current.to_string_lossy()), current)
 }

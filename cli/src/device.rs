@@ -70,7 +70,7 @@ pub fn join_token(client: &Client, expires: &str, approve: bool, labels: &Value)
     client.post("/v1/join-tokens", &json!({"expiresIn": expires, "approve": approve, "labels": labels}))
 }
 
-fn labels_of(pairs: &[String]) -> Result<Value, Failure> {
+pub fn labels_of(pairs: &[String]) -> Result<Value, Failure> {
     let mut labels = Map::new();
     for pair in pairs.iter().flat_map(|text| text.split(',')) {
         let Some((key, value)) = pair.split_once('=') else {

@@ -28,6 +28,7 @@ mod endpoint;
 mod exit;
 mod explain;
 mod failure;
+mod flash;
 mod follow;
 mod function;
 mod get;
@@ -146,6 +147,8 @@ const fn needs_hub(verb: &Verb) -> bool {
             | Verb::Hub(HubCommand { verb: None, .. })
             | Verb::Ctx { .. }
             | Verb::Login(_)
+            | Verb::Boards(_)
+            | Verb::Monitor(_)
             | Verb::Version
             | Verb::Completion { .. }
     )
@@ -193,6 +196,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Explain(args) => explain::run(global, args),
         Verb::Device(verb) => device::run(global, verb),
         Verb::Function(verb) => function::run(global, verb),
+        Verb::Boards(args) => flash::boards(global, args),
+        Verb::Flash(args) => flash::flash(global, args),
+        Verb::Monitor(args) => flash::monitor(global, args),
         Verb::Wait(args) => wait::run(global, args),
         Verb::Map(args) => map::run(global, args),
         Verb::Top(args) => capacity::top(global, args),

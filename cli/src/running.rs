@@ -39,6 +39,7 @@ const TEND_PERIOD: Duration = Duration::from_millis(250);
 pub struct Running {
     pub agent: Option<Companion>,
     pub fleet: Option<Companion>,
+    pub boards: Vec<Companion>,
     hub: Hub,
     /// Lets commands in other terminals find the hub.
     registration: Option<Registration>,
@@ -53,6 +54,7 @@ pub struct Arrived {
     /// The device of this machine.
     pub own: Option<String>,
     pub simulated: usize,
+    pub emulated: usize,
     pub online: usize,
     pub after: Duration,
 }
@@ -90,7 +92,7 @@ impl Running {
         })?;
         let (ready, linked) = (Duration::ZERO, Duration::ZERO);
         let registration = registry::register(hub.data());
-        Ok(Self { agent: None, fleet: None, hub, registration, client, begin, ready, linked })
+        Ok(Self { agent: None, fleet: None, boards: Vec::new(), hub, registration, client, begin, ready, linked })
     }
 
     /// Until the API answers and the hub hears its broker.
@@ -146,7 +148,7 @@ impl Running {
     }
 
     fn companions(&mut self) -> impl Iterator<Item = &mut Companion> {
-        [&mut self.agent, &mut self.fleet].into_iter().flatten()
+        [&mut self.agent, &mut self.fleet].into_iter().flatten().chain(&mut self.boards)
     }
 
     fn tend(&mut self) {
@@ -159,10 +161,10 @@ impl Running {
         let endpoints = self.hub.endpoints();
         if output == Output::Json {
             let mut shown = json!({"api": endpoints.api, "broker": endpoints.broker, "data": self.hub.data(), "ca": endpoints.ca_file, "device": null});
-            if let Some(Arrived { own, simulated, online, .. }) = arrived {
-                let all = simulated + usize::from(own.is_some());
+            if let Some(Arrived { own, simulated, emulated, online, .. }) = arrived {
+                let all = simulated + emulated + usize::from(own.is_some());
                 shown["device"] = json!(own.as_ref().map(|name| json!({"name": name, "online": *online == all})));
-                shown["devices"] = json!({"all": all, "simulated": simulated, "online": online});
+                shown["devices"] = json!({"all": all, "simulated": simulated, "emulated": emulated, "online": online});
             }
             return line(&shown.to_string());
         }
@@ -177,20 +179,21 @@ impl Running {
         if let Some(authority) = &endpoints.ca_file {
             line(&format!("  tls 1.3   {}   (on other machines: --ca FILE)", authority.display()))?;
         }
-        let Some(Arrived { own, simulated, online, after }) = arrived else { return Ok(()) };
-        let all = simulated + usize::from(own.is_some());
+        let Some(Arrived { own, simulated, emulated, online, after }) = arrived else { return Ok(()) };
+        let all = simulated + emulated + usize::from(own.is_some());
         let after = seconds(*after);
         let complete = *online == all;
         match own {
-            Some(name) if *simulated == 0 && complete => {
+            Some(name) if all == 1 && complete => {
                 line(&format!("  device    {name:width$}   online   {after:>5}   (this machine)"))?;
             }
-            Some(name) if *simulated == 0 => {
+            Some(name) if all == 1 => {
                 line(&format!("  device    {name:width$}   not online after {after}"))?;
             }
             Some(_) | None => {
                 let here = if own.is_some() { "1 linux (this machine)   " } else { "" };
-                line(&format!("  devices   {simulated} simulated   {here}{online}/{all} online   {after}"))?;
+                let boards = if *emulated > 0 { format!("{emulated} qemu   ") } else { String::new() };
+                line(&format!("  devices   {simulated} simulated   {boards}{here}{online}/{all} online   {after}"))?;
             }
         }
         if !complete {

@@ -12,6 +12,7 @@ use crate::detach;
 use crate::device::join_token;
 use crate::exit::Exit;
 use crate::failure::{Failure, system};
+use crate::flash::beside;
 use crate::local_agent::{self, Membership};
 use crate::local_fleet::{self, Plan};
 use crate::output::{line, say};
@@ -108,11 +109,18 @@ fn run(global: &Global, args: &Up, stop: &Stop) -> Result<(), Failure> {
         }
         false => None,
     };
+    let emulated = match args.qemu {
+        None | Some(0) => None,
+        Some(count) => {
+            Some(beside::plan(&global.data, usize::from(count), &args.qemu_board, args.qemu_image.as_deref())?)
+        }
+    };
     let member = program.as_ref().and_then(|_| local_agent::membership(&agent_data));
     let known = member
         .as_ref()
         .map(|member| Known { broker: member.broker.clone(), artifacts: member.artifacts.clone() })
-        .or_else(|| fleet.as_ref().and_then(|(_, plan)| plan.known()));
+        .or_else(|| fleet.as_ref().and_then(|(_, plan)| plan.known()))
+        .or_else(|| emulated.as_ref().and_then(beside::Plan::known));
     let mut running = Running::start(global, &args.hub, known.as_ref())?;
     running.wait_ready(stop)?;
     let mut names = BTreeSet::new();
@@ -120,6 +128,12 @@ fn run(global: &Global, args: &Up, stop: &Stop) -> Result<(), Failure> {
         names = start_fleet(&mut running, program, plan, &fleet_data)?;
     }
     let simulated = names.len();
+    if let Some(plan) = &emulated {
+        let (boards, of_boards) = plan.start(&running.client)?;
+        running.boards = boards;
+        names.extend(of_boards);
+    }
+    let emulated = names.len() - simulated;
     let mut own = None;
     if let Some(program) = program {
         let name = match member {
@@ -134,7 +148,7 @@ fn run(global: &Global, args: &Up, stop: &Stop) -> Result<(), Failure> {
         running.show(global.output, None)?;
     } else {
         let online = running.wait_online(&names, stop)?;
-        let arrived = Arrived { own, simulated, online, after: running.elapsed() };
+        let arrived = Arrived { own, simulated, emulated, online, after: running.elapsed() };
         running.show(global.output, Some(&arrived))?;
     }
     let next = "Next:  fulmar apply -f examples/hello.yaml --wait";

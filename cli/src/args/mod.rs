@@ -1,8 +1,10 @@
 //! The command line as types. What a verb does is in the file of its name; nothing here may do anything.
 
 mod global;
+mod up;
 
 pub use global::{Global, Output};
+pub use up::Up;
 
 use crate::complete;
 use crate::jsonpath::Order;
@@ -57,6 +59,12 @@ pub enum Verb {
     /// Write functions: begin, build, check and upload them
     #[command(subcommand, name = "fn", visible_alias = "function")]
     Function(crate::function::Function),
+    /// List the boards that can be flashed; or see to the emulated ones
+    Boards(crate::flash::Boards),
+    /// Write firmware and a join token to a board, and wait until the hub has seen it
+    Flash(Box<crate::flash::Flash>),
+    /// Show what a board says
+    Monitor(crate::flash::Monitor),
     /// Show what waits for devices that are away, and take it back
     Queue(Queue),
     /// Wait until a workload runs, a device is online, or an object is gone
@@ -229,36 +237,6 @@ pub enum Encryption {
     Always,
     /// None: everybody on the way can read tokens and use them
     Off,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct Up {
-    #[command(flatten)]
-    pub hub: Hub,
-    /// Where this machine is: longitude, then latitude, in degrees
-    #[arg(long, value_name = "LON,LAT", default_value = "8.6821,50.1109", allow_hyphen_values = true)]
-    pub at: String,
-    /// The agent's program; otherwise the `fulmar-agent` beside this one
-    #[arg(long, value_name = "PATH")]
-    pub agent: Option<PathBuf>,
-    /// Start no device of this machine
-    #[arg(long, conflicts_with = "agent")]
-    pub no_agent: bool,
-    /// Start simulated devices too; without --data, in a temporary directory that is removed at the end
-    #[arg(long)]
-    pub demo: bool,
-    /// With --demo: so many simulated devices; 50 unless given, at most 250
-    #[arg(long, value_name = "N", requires = "demo", value_parser = clap::value_parser!(u16).range(0..=250))]
-    pub devices: Option<u16>,
-    /// Return when everything runs; `fulmar down` ends it
-    #[arg(long)]
-    pub detach: bool,
-    /// This is the background process of --detach
-    #[arg(long, hide = true, conflicts_with = "detach")]
-    pub detached: bool,
-    /// Remove the data directory at the end
-    #[arg(long, hide = true, requires = "detached")]
-    pub temporary: bool,
 }
 
 /// Where manifests are.
