@@ -5,6 +5,7 @@
 pub mod accept;
 mod assign;
 pub mod boot;
+mod content;
 mod deliver;
 pub mod keep;
 pub mod lease;
@@ -255,7 +256,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
                 Ok(Kind::Taken) => self.on_taken(now, payload),
                 Ok(_) | Err(_) => {}
             },
-            // Not yet: a trust chain beyond the pinned key, artifacts by chunks.
+            // Not yet: a trust chain beyond the pinned key. Chunks are the business of the shell that asked for them (`chunk`).
             Inbound::Down(Down::Trust | Down::Chunk) => {}
         }
     }

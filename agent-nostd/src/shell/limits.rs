@@ -18,8 +18,8 @@ pub const RECEIVE_MAX: u16 = 4;
 pub const SUBSCRIPTIONS_MAX: usize = 4;
 /// Bytes that are written ahead of a publication: a PINGREQ, PUBACKs, a SUBSCRIBE of the live topics.
 pub const CONTROL_BYTES: usize = 8 * (MQTT_TOPIC_BYTES_MAX + 3) + 64;
-/// The longest value of the journal that is not a set.
-pub const VALUE_BYTES: usize = OUTGOING_BYTES_MIN;
+/// The journal's values that are neither a set nor alarms: attempts of each slot, crashes, the clock.
+pub const RESTORE_BYTES: usize = 1024;
 /// What a join needs to remember.
 pub const IDENTITY_BYTES: usize = 256;
 /// From the start of a connection to its CONNACK.
@@ -31,6 +31,24 @@ pub const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a failed join, at first and at most.
 pub const JOIN_PAUSE_MIN: Duration = Duration::from_secs(2);
 pub const JOIN_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// A request has at most three hundred bytes.
+pub const JOIN_REQUEST_BYTES: usize = 512;
+/// What the broker says for a device that is gone: a frame with the boot.
+pub const WILL_BYTES: usize = 64;
+/// A slice of fuel and one call to the outside, or the erase of a sector.
+pub const STOP_LATENCY: Duration = Duration::from_millis(500);
+/// Messages that wait for one instance of a function. Above this a new one is dropped and counted.
+pub const INBOX_MAX: usize = 8;
+/// Losses of functions are told at most this often.
+pub const LOSSES_EVERY: Duration = Duration::from_secs(10);
+/// Components that run at the same time, at most.
+pub const MODULES_MAX: usize = standard::SLOTS;
+/// What one instance of a function remembers, with what surrounds its keys and values.
+pub const STATE_VALUE_BYTES: usize = 3 * 1024;
+/// Configuration of a function that is an artifact of its own.
+pub const CONFIGURATION_BYTES: u32 = 4 * 1024;
+/// A question for a part of an artifact.
+pub const NEED_BYTES: usize = 96;
 /// Fetches that wait while one is under way.
 pub const FETCHES_MAX: usize = 8;
 
@@ -45,7 +63,9 @@ pub mod small {
     pub const STATE_BYTES: usize = 256;
     pub const METRIC_BYTES: usize = 512;
     pub const RECEIVE_BYTES: usize = SET_BYTES + MQTT_TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES;
-    pub const SEND_BYTES: usize = FRAME_BYTES + MQTT_TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES + CONTROL_BYTES;
+    /// At boot it holds what the journal has besides the accepted set.
+    pub const SEND_BYTES: usize = SET_BYTES + ALARM_BYTES + RESTORE_BYTES;
+    const _: () = assert!(SEND_BYTES >= FRAME_BYTES + MQTT_TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES + CONTROL_BYTES);
     /// All of it, the machine included: the rest of 64 KB is for stack, network and board.
     pub const SUM_BYTES: usize = size_of::<super::SmallMemory>() + size_of::<Agent<'_, SLOTS>>();
     const _: () = assert!(SUM_BYTES < 32 * 1024);
@@ -64,10 +84,11 @@ pub mod standard {
     pub const STATE_BYTES: usize = 2 * 1024;
     pub const METRIC_BYTES: usize = 4 * 1024;
     pub const RECEIVE_BYTES: usize = SET_BYTES + MQTT_TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES;
-    pub const SEND_BYTES: usize = FRAME_BYTES + MQTT_TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES + CONTROL_BYTES;
+    pub const SEND_BYTES: usize = SET_BYTES + ALARM_BYTES + RESTORE_BYTES;
+    const _: () = assert!(SEND_BYTES >= FRAME_BYTES + MQTT_TOPIC_BYTES_MAX + PACKET_OVERHEAD_BYTES + CONTROL_BYTES);
     /// All of it, the machine included; heap of functions, stack, network and board come on top.
     pub const SUM_BYTES: usize = size_of::<super::StandardMemory>() + size_of::<Agent<'_, SLOTS>>();
-    const _: () = assert!(SUM_BYTES < 80 * 1024);
+    const _: () = assert!(SUM_BYTES < 88 * 1024);
     const _: () = assert!(ALARM_BYTES <= FRAME_BYTES);
 }
 

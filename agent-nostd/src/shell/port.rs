@@ -5,6 +5,7 @@
 //! must never decide, retry or wait longer than a method's own words allow.
 use crate::machine::port::{JournalKey, PersistFailure};
 use crate::machine::time::Instant;
+use crate::transfer::Sink;
 use core::fmt;
 use core::future::Future;
 use embedded_io_async::{Read, Write};
@@ -51,7 +52,7 @@ pub trait Socket {
     where
         Self: 'h;
 
-    /// Both directions, to be used at the same time.
+    /// Both directions, to be used at the same time. What was written goes out without a flush.
     fn split(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>);
 }
 
@@ -80,9 +81,6 @@ pub trait Board {
     /// Kept over the reset by the panic handler; `None`: the last boot ended in another way.
     fn panic_record(&self) -> Option<PanicRecord<'_>>;
 
-    /// Fills with bytes of a hardware source; false: there is none, and nothing was written.
-    fn entropy(&self, out: &mut [u8; 32]) -> bool;
-
     /// Whether `Clock` counts in every sleep mode. Without it no exclusive work is given to this device.
     fn has_boot_clock(&self) -> bool;
 
@@ -95,8 +93,6 @@ pub enum Key {
     Journal(JournalKey),
     /// What the fleet gave this device when it joined.
     Identity,
-    /// From which the entropy of the next boot comes.
-    Ratchet,
     /// What an instance of a function remembers.
     State {
         workload: u32,
@@ -145,14 +141,8 @@ pub trait Store {
     /// Copies a part of an artifact that is held.
     fn read(&mut self, digest: &Digest, offset: u32, out: &mut [u8]) -> Result<(), StoreError>;
 
-    /// Makes room for an artifact. Answers how much of it is there already, from an earlier try.
-    fn begin(&mut self, digest: &Digest, bytes: u32) -> Result<u32, StoreError>;
-
-    /// Appends to the artifact that was begun last. `offset` is what `begin` answered, plus all that was appended since.
-    fn append(&mut self, digest: &Digest, offset: u32, bytes: &[u8]) -> Result<(), StoreError>;
-
-    /// Checks the hash of what was appended and keeps it; `Absent`: it was something else, and is gone.
-    fn finish(&mut self, digest: &Digest) -> Result<(), StoreError>;
+    /// Where an artifact goes that is being fetched; what it finished is held from then on.
+    fn sink(&mut self) -> &mut dyn Sink;
 
     /// Deletes every artifact for which `keep` says no.
     fn collect(&mut self, keep: &mut dyn FnMut(&Digest) -> bool) -> Result<u32, StoreError>;
@@ -180,8 +170,23 @@ pub struct Enrolment<'a> {
     /// Empty: the hub makes one.
     pub name: &'a str,
     pub position: Option<Position>,
-    /// The keys of the device come from it, and the entropy of its first boot.
+    /// The keys of the device come from it.
     pub seed: &'a [u8; 32],
+}
+
+/// The entropy of one boot.
+#[derive(Clone)]
+pub struct BootSeed {
+    /// Unpredictable, and never given to two boots.
+    pub bytes: [u8; 32],
+    /// False: the flash could not make sure of that. Such a device runs what it has and does not connect.
+    pub is_unique: bool,
+}
+
+impl fmt::Debug for BootSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BootSeed").field("is_unique", &self.is_unique).finish_non_exhaustive()
+    }
 }
 
 /// Why a pin or bus did nothing.
@@ -259,6 +264,7 @@ pub struct Parts<'a, P: Platform> {
     pub crypto: &'a P::Crypto,
     pub peripherals: &'a mut P::Peripherals,
     pub enrolment: Enrolment<'a>,
+    pub seed: BootSeed,
     /// Heap that functions may take together; zero without the feature `wasm`.
     pub function_bytes: u32,
 }

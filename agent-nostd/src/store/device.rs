@@ -128,20 +128,11 @@ fn failed(failure: PersistFailure) -> StoreError {
     }
 }
 
-fn not_fetched(failure: FetchFailure) -> StoreError {
-    match failure {
-        FetchFailure::NoSpace => StoreError::NoSpace,
-        FetchFailure::Absent | FetchFailure::HashMismatch => StoreError::Absent,
-        FetchFailure::Unreachable => StoreError::Storage,
-    }
-}
-
 /// Of the machine and the shell; `None` for a function's memory.
 fn fixed(key: Key) -> Result<Place, Owner> {
     match key {
         Key::Journal(key) => Ok(key.into()),
         Key::Identity => Ok(Place::IDENTITY),
-        Key::Ratchet => Ok(Place::BOOT),
         Key::State { workload, component, instance } => Err(owner(workload, component, instance)),
     }
 }
@@ -198,26 +189,8 @@ impl<J: NorFlash, A: NorFlash> Store for Flash<J, A> {
         if self.artifacts.read_at(digest, offset, out) { Ok(()) } else { Err(StoreError::Absent) }
     }
 
-    fn begin(&mut self, digest: &Digest, bytes: u32) -> Result<u32, StoreError> {
-        let begun = self.artifacts.begin(digest, bytes).map_err(not_fetched);
-        self.keep_wear();
-        begun
-    }
-
-    fn append(&mut self, _: &Digest, offset: u32, bytes: &[u8]) -> Result<(), StoreError> {
-        self.artifacts.append(offset, bytes).map_err(|error| match error {
-            SinkError::Torn => StoreError::Storage,
-            SinkError::Failed(failure) => not_fetched(failure),
-        })
-    }
-
-    fn finish(&mut self, _: &Digest) -> Result<(), StoreError> {
-        let finished = self.artifacts.finish().map_err(not_fetched);
-        if finished.is_err() {
-            self.artifacts.discard();
-        }
-        self.keep_wear();
-        finished
+    fn sink(&mut self) -> &mut dyn Sink {
+        self
     }
 
     fn collect(&mut self, keep: &mut dyn FnMut(&Digest) -> bool) -> Result<u32, StoreError> {
@@ -228,5 +201,32 @@ impl<J: NorFlash, A: NorFlash> Store for Flash<J, A> {
 
     fn artifact_bytes(&mut self) -> (u64, u64) {
         self.artifacts.room()
+    }
+}
+
+/// The artifacts, with their wear entered into the journal.
+impl<J: NorFlash, A: NorFlash> Sink for Flash<J, A> {
+    fn begin(&mut self, digest: &Digest, bytes: u32) -> Result<u32, FetchFailure> {
+        let begun = self.artifacts.begin(digest, bytes);
+        self.keep_wear();
+        begun
+    }
+
+    fn read(&mut self, offset: u32, into: &mut [u8]) -> Result<(), FetchFailure> {
+        Sink::read(&mut self.artifacts, offset, into)
+    }
+
+    fn append(&mut self, offset: u32, bytes: &[u8]) -> Result<(), SinkError> {
+        self.artifacts.append(offset, bytes)
+    }
+
+    fn discard(&mut self) {
+        self.artifacts.discard();
+    }
+
+    fn finish(&mut self) -> Result<(), FetchFailure> {
+        let finished = self.artifacts.finish();
+        self.keep_wear();
+        finished
     }
 }

@@ -4,6 +4,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod shell;
+
 use agent_nostd::machine::Agent;
 use agent_nostd::machine::port::{Buffers, Config, Effect, Input, OUTGOING_BYTES_MIN, Restored, SET_OVERHEAD_BYTES};
 use agent_nostd::machine::time::Instant;

@@ -8,6 +8,7 @@ pub mod board;
 mod crowd;
 pub mod guide;
 mod hub;
+mod mcu;
 mod mosquitto;
 pub mod netns;
 pub mod proxy;
@@ -16,6 +17,7 @@ pub mod site;
 pub use agent::Agent;
 pub use crowd::{Crowd, RunningCrowd};
 pub use hub::{Hub, Workload};
+pub use mcu::Mcu;
 pub use mosquitto::{Broker, Mosquitto};
 
 use std::fmt::Debug;

@@ -28,7 +28,7 @@ pub const FLEET: &str = "north";
 pub const DEVICE: DeviceId = DeviceId([7; 16]);
 pub const SLOTS: usize = 8;
 const BODY: usize = 16 * 1024;
-static PAIR_KEY: PairKey = PairKey([9; 32]);
+pub static PAIR_KEY: PairKey = PairKey([9; 32]);
 static VERIFIER: Ed25519 = Ed25519;
 
 pub type Machine = Agent<'static, SLOTS>;
@@ -455,7 +455,7 @@ impl Rig {
         LiveContext::outside(FLEET, DEVICE, self.boot)
     }
 
-    fn inside(&self) -> LiveContext<'static> {
+    pub fn inside(&self) -> LiveContext<'static> {
         LiveContext { session: Session(self.session), ..self.outside() }
     }
 

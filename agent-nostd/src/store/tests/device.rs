@@ -1,6 +1,6 @@
 //! Journal and artifacts behind the shell's own trait.
 use super::mock::MockFlash;
-use crate::machine::port::JournalKey;
+use crate::machine::port::{FetchFailure, JournalKey};
 use crate::shell::port::{Key, Store, StoreError};
 use crate::store::device::Flash;
 use crate::store::limits::STATES_MAX;
@@ -29,7 +29,7 @@ fn load(flash: &mut Flash<Small, Small>, key: Key) -> Option<std::vec::Vec<u8>> 
 #[test]
 fn values_are_kept_by_key_over_a_restart() {
     let mut flash = flash();
-    let keys = [Key::Journal(JournalKey::Accepted), Key::Identity, Key::Ratchet, state(0), state(1)];
+    let keys = [Key::Journal(JournalKey::Accepted), Key::Journal(JournalKey::Clock), Key::Identity, state(0), state(1)];
     for (number, key) in keys.into_iter().enumerate() {
         assert_eq!(flash.load(key, &mut []), Ok(None));
         flash.save(key, &[number as u8; 9]).unwrap();
@@ -84,17 +84,17 @@ fn an_artifact_comes_in_parts_is_held_read_and_collected() {
     let content: std::vec::Vec<u8> = (0..3000).map(|at| at as u8).collect();
     let digest = Digest::of(&content);
     assert!(!flash.holds(&digest, 3000));
-    assert_eq!(flash.begin(&digest, 3000), Ok(0));
-    flash.append(&digest, 0, &content[..2000]).unwrap();
+    assert_eq!(flash.sink().begin(&digest, 3000), Ok(0));
+    flash.sink().append(0, &content[..2000]).unwrap();
     let mut flash = again(flash);
-    let there = flash.begin(&digest, 3000).unwrap();
+    let there = flash.sink().begin(&digest, 3000).unwrap();
     // The granule that was being filled was in memory, and the one before may be torn.
     assert!((1488..=2000).contains(&there), "{there}");
-    flash.append(&digest, there, &content[there as usize..]).unwrap();
-    flash.finish(&digest).unwrap();
+    flash.sink().append(there, &content[there as usize..]).unwrap();
+    flash.sink().finish().unwrap();
     assert!(flash.holds(&digest, 3000));
     let mut part = [0; 10];
-    flash.read(&digest, 2990, &mut part).unwrap();
+    Store::read(&mut flash, &digest, 2990, &mut part).unwrap();
     assert_eq!(part, content[2990..]);
     let erased = flash.wear().1.erases_per_sector;
     assert!(erased > 0);
@@ -109,8 +109,9 @@ fn an_artifact_comes_in_parts_is_held_read_and_collected() {
 fn another_content_than_was_asked_for_is_refused_and_forgotten() {
     let mut flash = flash();
     let digest = Digest::of(b"right");
-    flash.begin(&digest, 5).unwrap();
-    flash.append(&digest, 0, b"wrong").unwrap();
-    assert_eq!(flash.finish(&digest), Err(StoreError::Absent));
-    assert_eq!(flash.begin(&digest, 5), Ok(0), "from the start");
+    flash.sink().begin(&digest, 5).unwrap();
+    flash.sink().append(0, b"wrong").unwrap();
+    assert_eq!(flash.sink().finish(), Err(FetchFailure::HashMismatch));
+    flash.sink().discard();
+    assert_eq!(flash.sink().begin(&digest, 5), Ok(0), "from the start");
 }

@@ -1,0 +1,169 @@
+//! The functions of a device: values that are run one slice at a time, in turns, between two looks at everything else.
+//!
+//! The same phases as on Linux, without its threads. Must never decide what runs or when to try again, keep the processor for
+//! longer than a slice of fuel, nor answer an order twice.
+mod host;
+mod run;
+mod spec;
+mod state;
+
+use super::limits::{INBOX_MAX, MODULES_MAX};
+use super::port::Platform;
+use super::random::Random;
+use crate::machine::Agent as Machine;
+use crate::machine::port::{Failure, Input, LaunchId, Terms};
+use crate::machine::time::Instant;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use run::{Event, Run};
+use spec::Spec;
+use wire::record::{CapabilitySet, Record, Runtime as Kind};
+
+/// What a run sees of the device for one slice.
+pub struct World<'w, 'b, P: Platform, const SLOTS: usize> {
+    pub machine: &'w mut Machine<'b, SLOTS>,
+    pub clock: &'w P::Clock,
+    pub board: &'w P::Board,
+    pub store: &'w mut P::Store,
+    pub peripherals: &'w mut P::Peripherals,
+    pub random: &'w mut Random,
+}
+
+impl<P: Platform, const SLOTS: usize> World<'_, '_, P, SLOTS> {
+    fn now(&self) -> Instant {
+        use super::port::Clock;
+        self.clock.now()
+    }
+
+    fn tell(&mut self, input: Input<'_>) {
+        let now = self.now();
+        self.machine.handle(now, input);
+    }
+}
+
+/// All runs of a device.
+#[derive(Debug)]
+pub struct Functions {
+    runs: Vec<Run>,
+    /// Of linear memory, for all of them.
+    memory_bytes: u64,
+    /// Whose turn it is.
+    turn: usize,
+    /// Messages that found no room.
+    inputs_lost: u32,
+}
+
+impl Functions {
+    pub fn new(memory_bytes: u32) -> Self {
+        Self { runs: Vec::new(), memory_bytes: u64::from(memory_bytes), turn: 0, inputs_lost: 0 }
+    }
+
+    fn run(&mut self, launch: LaunchId) -> Option<&mut Run> {
+        self.runs.iter_mut().find(|run| run.launch() == launch)
+    }
+
+    fn memory_used(&self) -> u64 {
+        self.runs.iter().map(Run::memory_bytes).sum()
+    }
+
+    pub fn memory_free_bytes(&self) -> u32 {
+        u32::try_from(self.memory_bytes.saturating_sub(self.memory_used())).unwrap_or(u32::MAX)
+    }
+
+    pub fn inputs_lost(&self) -> u32 {
+        self.inputs_lost
+    }
+
+    /// `Err`: nothing of it is left. Otherwise it is loaded at its turn.
+    pub fn start(
+        &mut self,
+        launch: LaunchId,
+        record: &Record<'_>,
+        terms: Terms,
+    ) -> Result<(), (Failure, &'static str)> {
+        match record.core.runtime {
+            Kind::Function => {}
+            Kind::Container | Kind::Process => {
+                return Err((Failure::RuntimeMissing, "a microcontroller runs functions only"));
+            }
+        }
+        let spec = Spec::of(record);
+        if self.runs.len() >= MODULES_MAX {
+            return Err((Failure::OutOfMemory, "as many functions run already as this device holds"));
+        }
+        if spec.memory_bytes() > self.memory_bytes.saturating_sub(self.memory_used()) {
+            return Err((Failure::OutOfMemory, "the memory for functions is used up"));
+        }
+        self.runs.push(Run::new(launch, spec, terms));
+        Ok(())
+    }
+
+    pub fn extend(&mut self, launch: LaunchId, terms: Terms) {
+        if let Some(run) = self.run(launch) {
+            run.extend(terms);
+        }
+    }
+
+    /// False: there is no such run, so it is stopped already.
+    pub fn stop(&mut self, launch: LaunchId, cut_at: Instant) -> bool {
+        self.run(launch).is_some_and(|run| {
+            run.stop(cut_at);
+            true
+        })
+    }
+
+    pub fn timer(&mut self, launch: LaunchId) {
+        if let Some(run) = self.run(launch) {
+            run.timer();
+        }
+    }
+
+    /// To every instance; an instance whose inbox is full does not get it.
+    pub fn deliver(&mut self, launch: LaunchId, topic: &str, payload: &[u8]) {
+        let Some(run) = self.run(launch) else { return };
+        let event = Rc::new(Event { topic: topic.into(), payload: payload.into() });
+        let lost = run.deliver(&event, INBOX_MAX);
+        self.inputs_lost = self.inputs_lost.saturating_add(lost);
+    }
+
+    pub fn is_running(&self, workload: u32, component: u8) -> bool {
+        self.runs.iter().any(|run| run.key() == (workload, component))
+    }
+
+    /// Whether a slice can be run now.
+    pub fn has_work(&self, now: Instant) -> bool {
+        self.runs.iter().any(|run| run.ready(now).is_some())
+    }
+
+    /// Runs one slice of whoever is next. True: something ended, so that there is more room.
+    pub fn step<P: Platform, const SLOTS: usize>(&mut self, world: &mut World<'_, '_, P, SLOTS>) -> bool {
+        let now = world.now();
+        let count = self.runs.len();
+        for offset in 0..count {
+            let at = (self.turn + offset) % count;
+            let Some(run) = self.runs.get_mut(at) else { continue };
+            let Some(cell) = run.ready(now) else { continue };
+            self.turn = at + 1;
+            run.step(cell, world);
+            if !run.is_over() {
+                return false;
+            }
+            let run = self.runs.swap_remove(at);
+            self.leave(&run, world);
+            return true;
+        }
+        false
+    }
+
+    /// Pins and buses go to their safe state when nobody is left who may use them.
+    fn leave<P: Platform, const SLOTS: usize>(&self, run: &Run, world: &mut World<'_, '_, P, SLOTS>) {
+        use super::port::Peripherals;
+        let touches = |run: &Run| run.interfaces().0 & HARDWARE.0 != 0;
+        if touches(run) && !self.runs.iter().any(touches) {
+            world.peripherals.rest();
+        }
+    }
+}
+
+/// Interfaces that act on the world outside.
+const HARDWARE: CapabilitySet = CapabilitySet::GPIO.union(CapabilitySet::ADC).union(CapabilitySet::I2C);
