@@ -205,6 +205,16 @@ impl<F: NorFlash> Artifacts<F> {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn flash(&self) -> &F {
+        &self.flash
+    }
+
+    #[cfg(test)]
+    pub(crate) fn flash_mut(&mut self) -> &mut F {
+        &mut self.flash
+    }
+
     /// Gives the flash back.
     pub fn into_flash(self) -> F {
         self.flash

@@ -210,6 +210,16 @@ impl<F: NorFlash> Journal<F> {
         self.records_end().saturating_sub(Self::padded(MARK_BYTES))
     }
 
+    #[cfg(test)]
+    pub(crate) fn flash(&self) -> &F {
+        &self.flash
+    }
+
+    #[cfg(test)]
+    pub(crate) fn flash_mut(&mut self) -> &mut F {
+        &mut self.flash
+    }
+
     /// Gives the flash back.
     pub fn into_flash(self) -> F {
         self.flash

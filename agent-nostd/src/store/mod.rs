@@ -19,4 +19,4 @@ pub use flash::{Partition, RamFlash};
 pub use journal::{Journal, Key};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,10 +3,12 @@
 mod accepting;
 mod content;
 mod crashing;
+#[cfg(feature = "flash")]
+mod flash;
 mod leasing;
 mod linking;
 mod reporting;
-mod rig;
+pub(crate) mod rig;
 mod seeded;
 mod stale;
 mod stepping;

@@ -200,6 +200,16 @@ impl Store {
     }
 }
 
+/// A memory in place of the rig's own, which may lose its power.
+pub trait Keeper {
+    fn persist(&mut self, key: JournalKey, value: &[u8]) -> Result<(), PersistFailure>;
+    fn fetch(&mut self, digest: &Digest, source: Source) -> Result<(), FetchFailure>;
+    fn collect(&mut self, is_kept: &mut dyn FnMut(&Digest) -> bool);
+    fn is_off(&self) -> bool;
+    /// What is there after a start.
+    fn restored(&mut self) -> (Store, BTreeSet<Digest>);
+}
+
 /// An input with its bytes, due later.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -276,6 +286,7 @@ pub struct Rig {
     pub answers: Vec<(Instant, Answer)>,
     pub store: Store,
     pub disk: Disk,
+    pub keeper: Option<Box<dyn Keeper>>,
     pub artifacts: BTreeSet<Digest>,
     /// What the network serves; everything if `None`.
     pub served: Option<BTreeSet<Digest>>,
@@ -394,6 +405,7 @@ impl Rig {
             answers: Vec::new(),
             store,
             disk: Disk::Good,
+            keeper: None,
             artifacts,
             served: None,
             bodies: BTreeMap::new(),
@@ -443,6 +455,9 @@ impl Rig {
         self.answers.clear();
         self.running.clear();
         self.is_desired_subscribed = false;
+        if let Some(keeper) = self.keeper.as_mut() {
+            (self.store, self.artifacts) = keeper.restored();
+        }
         self.agent = machine(self.now, self.boots, reset, self.store.restored());
         self.boot = self.agent.boot();
     }
@@ -616,10 +631,18 @@ impl Rig {
             let Some(effect) = self.agent.poll(now) else { break };
             let noted = Noted::of(effect);
             self.execute(noted);
+            if self.is_off() {
+                return;
+            }
         }
         if let Some(at) = self.agent.poll_timeout() {
             assert!(at > self.now, "the machine would spin: deadline {at:?}, now {:?}", self.now);
         }
+    }
+
+    /// The power is gone: nothing happens any more.
+    pub fn is_off(&self) -> bool {
+        self.keeper.as_ref().is_some_and(|keeper| keeper.is_off())
     }
 
     fn execute(&mut self, noted: Noted) {
@@ -657,6 +680,11 @@ impl Rig {
             }
             Noted::Persist { ticket, key, value } => {
                 push(Done::Persist(key));
+                if let Some(keeper) = self.keeper.as_mut() {
+                    let is_kept = keeper.persist(key, &value).is_ok();
+                    let answer = if is_kept { Answer::Persisted(ticket) } else { Answer::PersistFailed(ticket) };
+                    return self.later(ms(10), answer);
+                }
                 match self.disk {
                     Disk::Good => {
                         self.store.write(key, &value);
@@ -670,7 +698,10 @@ impl Rig {
                 push(Done::Fetch(digest, source));
                 let is_served = self.broker_up && self.served.as_ref().is_none_or(|served| served.contains(&digest));
                 let failed = |failure| Answer::FetchFailed(Content::Artifact, digest, failure);
+                let kept = self.keeper.as_mut().map(|keeper| keeper.fetch(&digest, source));
                 let answer = match source {
+                    _ if kept == Some(Ok(())) => Answer::Fetched(digest),
+                    _ if kept.is_some() => failed(kept.and_then(Result::err).unwrap_or(FetchFailure::Absent)),
                     _ if self.artifacts.contains(&digest) => Answer::Fetched(digest),
                     Source::Store => failed(FetchFailure::Absent),
                     Source::Anywhere if is_served => Answer::Fetched(digest),
@@ -734,6 +765,9 @@ impl Rig {
                 if self.collects {
                     let agent = &self.agent;
                     self.artifacts.retain(|digest| agent.references(digest));
+                    if let Some(keeper) = self.keeper.as_mut() {
+                        keeper.collect(&mut |digest| agent.references(digest));
+                    }
                 }
             }
         }
@@ -867,6 +901,9 @@ impl Rig {
         let end = self.now.after(duration);
         self.drain();
         loop {
+            if self.is_off() {
+                return;
+            }
             let answer = self.answers.iter().map(|(at, _)| *at).min();
             let next = [answer, self.agent.poll_timeout()].into_iter().flatten().min();
             match next {

@@ -19,7 +19,7 @@ fn content(seed: usize, bytes: usize) -> Vec<u8> {
 }
 
 /// Brings a content in, over a perfect link, with chunks of 400 bytes. The real transfer decides.
-fn fetch<F: NorFlash>(artifacts: &mut Artifacts<F>, content: &[u8]) -> Result<(), FetchFailure> {
+pub(crate) fn fetch<F: NorFlash>(artifacts: &mut Artifacts<F>, content: &[u8]) -> Result<(), FetchFailure> {
     let digest = Digest::of(content);
     let mut transfer = Transfer::begin(Instant::ZERO, Content::Artifact, digest, content.len() as u32, artifacts)?;
     for _ in 0..10_000 {

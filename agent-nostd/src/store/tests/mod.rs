@@ -1,8 +1,8 @@
 //! The store on a flash that fails at every operation.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
-mod artifact;
+pub(crate) mod artifact;
 mod boot;
 #[cfg(feature = "mcu")]
 mod device;
 mod journal;
-mod mock;
+pub(crate) mod mock;
