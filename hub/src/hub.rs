@@ -40,7 +40,7 @@ use crate::api::{self, Api, ApiLimits};
 use crate::broker::{AccessTable, BrokerError, BrokerLimits, Credential, Front, NameRefused};
 use crate::commit::Loaded;
 use crate::engine::port::{EngineConfig, Exchange, Input};
-use crate::engine::{Engine, loaded_grants};
+use crate::engine::{Engine, loaded_grants, retained};
 use crate::grants::Grants;
 use crate::handle::{Handle, Message};
 use crate::keys::{AdminToken, KEYS_DIRECTORY, Keys, KeysError};
@@ -199,10 +199,13 @@ impl Hub {
         let listener = TcpListener::bind(config.api).and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (api_address, listener) = listener.map_err(|error| HubError::Listen { address: config.api, error })?;
         let access = Arc::new(access_table(&loaded)?);
+        let mut instance = wire::Instance::default();
+        getrandom::fill(&mut instance.0)
+            .map_err(|error| HubError::System { what: "random bytes", error: io::Error::other(error) })?;
         let doors = reach::doors(&config, tls.as_ref(), &metrics);
         let started = match &config.external {
             Some(external) => place::start_external(external, tls.as_deref(), &keys, &loaded)?,
-            None => place::start_embedded(&config, doors.broker, &access)?,
+            None => place::start_embedded(&config, doors.broker, &access, retained(&loaded, store.trust(), instance))?,
         };
         let Started { place, front, address, endpoint, credential, authority, warnings: more } = started;
         warnings.extend(more);
@@ -221,8 +224,7 @@ impl Hub {
         let mut engine_config = EngineConfig::new(reach.broker, reach.api, exchange);
         engine_config.certificate = authority.or_else(|| front.as_ref().and(tls.as_ref()).map(|tls| tls.authority()));
         engine_config.trust = store.trust().to_vec();
-        getrandom::fill(&mut engine_config.instance.0)
-            .map_err(|error| HubError::System { what: "random bytes", error: io::Error::other(error) })?;
+        engine_config.instance = instance;
         (config.tune)(&mut engine_config);
 
         let (handle, inbox) = Handle::new();

@@ -45,6 +45,13 @@ pub const SERIES: &[Series] = &[
     series("commits_pending", "gauge", &[], "Batches that wait for the writer"),
     series("devices", "gauge", &["state"], "Devices by what was heard of them"),
     series("devices_unapproved", "gauge", &[], "Devices that wait for an operator"),
+    series(
+        "mass_loss",
+        "gauge",
+        &[],
+        "1 while nobody is called lost, because a large part of the fleet vanished at once",
+    ),
+    series("devices_held", "gauge", &[], "Devices that are missing and not called lost meanwhile"),
     series("workloads", "gauge", &["condition", "status"], "Workloads by condition"),
     series("placements", "gauge", &[], "Workloads on devices, as decided"),
     series("placements_decided", "counter", &["change"], "Placements made and taken back"),
@@ -112,6 +119,8 @@ struct Inner {
     commits_pending: Gauge,
     devices: Family<Labels, Gauge>,
     devices_unapproved: Gauge,
+    mass_loss: Gauge,
+    devices_held: Gauge,
     workloads: Family<Labels, Gauge>,
     placements: Gauge,
     placements_decided: Family<Labels, Counter>,
@@ -203,6 +212,8 @@ impl Metrics {
             commits_pending: registered!("commits_pending", Gauge::default()),
             devices: registered!("devices", Family::default()),
             devices_unapproved: registered!("devices_unapproved", Gauge::default()),
+            mass_loss: registered!("mass_loss", Gauge::default()),
+            devices_held: registered!("devices_held", Gauge::default()),
             workloads: registered!("workloads", Family::default()),
             placements: registered!("placements", Gauge::default()),
             placements_decided: registered!("placements_decided", Family::default()),
@@ -297,6 +308,8 @@ impl Metrics {
             gauge(&inner.devices.get_or_create(&vec![("state", state)]), count);
         }
         gauge(&inner.devices_unapproved, measures.devices_unapproved);
+        gauge(&inner.mass_loss, u64::from(measures.guard));
+        gauge(&inner.devices_held, measures.devices_held);
         for (condition, counts) in [("healthy", measures.workloads_healthy), ("synced", measures.workloads_synced)] {
             for (status, count) in ["true", "false", "unknown"].into_iter().zip(counts) {
                 gauge(&inner.workloads.get_or_create(&vec![("condition", condition), ("status", status)]), count);

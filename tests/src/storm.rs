@@ -12,6 +12,7 @@ use agent_nostd::machine::port::{
 use agent_nostd::machine::time::Instant;
 use hub::engine::{
     Answer, Effect, Engine, EngineConfig, Input, Instant as HubInstant, Mode, Now, Request, Ticket as Question,
+    retained,
 };
 use hub::model::ObjectKey;
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ use wire::dalek::{Ed25519Key, ExchangeSecret};
 use wire::frame::encode_plain;
 use wire::hello::{Architecture, Capabilities, DeviceClass, Features, ResetCause};
 use wire::join::{JoinClaim, JoinRequest};
+use wire::limits::TRUST_LINK_BYTES_MAX;
 use wire::record::CapabilitySet;
 use wire::sign::{PublicKey, Sign};
 use wire::topic::{Down, Topic, Up};
@@ -38,6 +40,8 @@ const WAY_MS: u64 = 10;
 const DISK_MS: u64 = 5;
 /// The engine lets in so many joins a second.
 const JOINS_PER_SECOND: usize = 200;
+/// As long as a chain of one link may be; nobody here looks into it.
+const CHAIN: &[u8] = &[7; TRUST_LINK_BYTES_MAX];
 const WALL_START_MS: u64 = 1_790_000_000_000;
 
 type Machine = Agent<'static, SLOTS>;
@@ -54,11 +58,20 @@ pub struct Traffic {
     pub statuses: u32,
     pub status_bytes: usize,
     pub heartbeat_bytes: usize,
+    /// What the hub says to all.
+    pub state_bytes: usize,
     pub other_bytes: usize,
     /// Components that were started.
     pub starts: u32,
     /// When the first Fresh was received.
     pub fresh_ms: Option<u64>,
+}
+
+impl Traffic {
+    /// Everything but heartbeats, which are sent in any case.
+    pub fn bytes(&self) -> usize {
+        self.hello_bytes + self.set_bytes + self.status_bytes + self.state_bytes + self.other_bytes
+    }
 }
 
 struct Node {
@@ -104,6 +117,7 @@ fn config(exchange_seed: [u8; 32], hellos_per_second: Option<u32>) -> EngineConf
     let exchange = Box::new(ExchangeSecret::from_seed(exchange_seed));
     let mut config = EngineConfig::new("mqtt://127.0.0.1:1883".into(), "http://127.0.0.1:7443".into(), exchange);
     config.hellos_per_second = hellos_per_second.unwrap_or(config.hellos_per_second);
+    config.trust = CHAIN.to_vec();
     config
 }
 
@@ -323,14 +337,16 @@ impl Fleet {
         }
     }
 
-    /// The process ends and starts again, with the broker inside it: what that kept is gone, and all connections are.
+    /// The process ends and starts again, with the broker inside it: that keeps what the database knows, and all connections
+    /// are gone.
     pub fn restart_hub(&mut self) {
         self.life += 1;
-        self.retained.clear();
         self.hub_wake_ms = None;
         let exchange = ExchangeSecret::from_seed(self.exchange_seed);
         let loaded = self.durable.load(WALL_START_MS + self.now, FLEET, &self.signer, &exchange);
-        self.engine = Engine::new(config(self.exchange_seed, self.hellos_per_second), loaded);
+        let config = config(self.exchange_seed, self.hellos_per_second);
+        self.retained = retained(&loaded, &config.trust, config.instance).into_iter().collect();
+        self.engine = Engine::new(config, loaded);
         self.cut_all();
         self.at(WAY_MS, Self::hub_connect);
     }
@@ -379,9 +395,12 @@ impl Fleet {
     }
 
     fn deliver(&mut self, index: usize, from: Inbound, payload: Vec<u8>) {
-        let node = &self.nodes[index];
+        let node = &mut self.nodes[index];
         if !node.is_up {
             return;
+        }
+        if from == Inbound::HubState {
+            node.traffic.state_bytes += payload.len();
         }
         let link = node.link;
         self.at(WAY_MS, move |fleet| {
@@ -546,6 +565,13 @@ impl Fleet {
             node.agent.accepted().map(|(revision, _)| revision) == signed
         };
         self.nodes.iter().filter(is_in_sync).count()
+    }
+
+    /// Devices on which a workload runs, as the hub knows it.
+    pub fn running(&mut self, workload: &str) -> usize {
+        let key = ObjectKey::workload("default", workload);
+        let Answer::Object { document, .. } = self.ask(Request::Get { key }) else { panic!("an object is asked for") };
+        document["status"]["running"].as_u64().and_then(|running| usize::try_from(running).ok()).unwrap_or(0)
     }
 
     /// Milliseconds since `since_ms` at which the last device was greeted; `None`: one is not.

@@ -43,23 +43,36 @@ fn c24_two_thousand_devices_come_back_at_once_for_150_bytes_each_and_start_nothi
         (0, 0, 0)
     );
     assert_eq!(sum(&fleet, |t| t.starts as usize), 0);
-    // A hub that starts again knows nothing of what runs: it asks each device once.
+    // A hub that starts again with its broker: each set is there before anybody connects, and a device that runs what it should is
+    // known by its Hello.
     fleet.begin_counting();
     let cut_at = fleet.now;
     fleet.restart_hub();
     fleet.pass(Duration::from_secs(15));
     let back = fleet.all_fresh_after(cut_at).expect("all are back");
-    let (hello, status) = (most(&fleet, |t| t.hello_bytes), most(&fleet, |t| t.status_bytes));
-    println!("hub: all back after {back} ms, at most {hello} bytes of greeting and {status} of status");
+    println!("hub and broker: all back after {back} ms, at most {} bytes each", most(&fleet, Traffic::bytes));
     assert!(back <= BACK_WITHIN_MS, "{back} ms");
-    assert!(fleet.traffic().all(|t| t.hellos == 1 && t.hello_bytes <= RECONNECT_BYTES_MAX));
-    // Once, and once more where a heartbeat came first.
-    assert!(fleet.traffic().all(|t| (1..=2).contains(&t.statuses)), "each says what runs");
-    assert!(status <= RECONNECT_BYTES_MAX);
-    // The broker inside the hub forgot the sets: it is given them again, which a device that is there hears, and starts nothing.
-    println!("at most {} bytes of a set that is known", most(&fleet, |t| t.set_bytes));
-    assert!(fleet.traffic().all(|t| t.sets <= 1));
+    assert!(fleet.traffic().all(|t| t.hellos == 1 && t.bytes() <= RECONNECT_BYTES_MAX));
+    assert!(fleet.traffic().all(|t| (t.sets, t.statuses, t.other_bytes) == (0, 0, 0)));
+    assert_eq!(fleet.running("wide"), DEVICES, "the hub knows what runs");
     assert_eq!(sum(&fleet, |t| t.starts as usize), 0);
+}
+
+#[test]
+fn p13_what_a_hub_recognised_it_asks_for_whole_within_twenty_minutes_and_never_all_at_once() {
+    let mut fleet = running(None);
+    fleet.restart_hub();
+    fleet.pass(Duration::from_secs(600));
+    fleet.begin_counting();
+    let mut told = 0;
+    for _ in 0..21 {
+        fleet.pass(Duration::from_secs(30));
+        let all = sum(&fleet, |t| t.statuses as usize);
+        assert!(all - told <= DEVICES / 10, "{} in half a minute", all - told);
+        told = all;
+    }
+    assert_eq!(told, DEVICES, "each is asked once");
+    assert_eq!(fleet.running("wide"), DEVICES);
 }
 
 #[test]

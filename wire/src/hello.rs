@@ -113,6 +113,8 @@ pub struct HelloFixed {
     /// Of the accepted set; zero with a zero digest: none.
     pub revision: Revision,
     pub digest: DigestPrefix,
+    /// Of the last status that was sent in this boot, as in `Heartbeat`; zero: none. A hub that expects just that need not ask for it.
+    pub status: DigestPrefix,
     pub capabilities: DigestPrefix,
     /// Largest MQTT packet that the device receives.
     pub packet_bytes_max: u32,

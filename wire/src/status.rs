@@ -129,7 +129,7 @@ pub struct Refused {
 }
 
 /// The fixed part of a status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusFixed {
     /// In the clear because a hub that restarted must find out which session a device speaks of.
     pub session: Session,

@@ -115,6 +115,11 @@ impl Report {
         }
     }
 
+    /// Content of the last status that was sent in this boot; zero: none.
+    pub fn sent(&self) -> DigestPrefix {
+        self.sent
+    }
+
     pub fn acknowledge_deadline(&self) -> Option<Instant> {
         earliest(self.status_flight.map(|(.., deadline)| deadline), self.heartbeat_flight.map(|(_, deadline)| deadline))
     }

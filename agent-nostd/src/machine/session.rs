@@ -448,6 +448,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             versions: VersionRange::SPOKEN,
             revision: signed.map_or(Revision::default(), |signed| signed.header.revision),
             digest: signed.map_or(DigestPrefix::default(), |signed| signed.header.body.prefix()),
+            status: self.report.sent(),
             capabilities: self.capabilities.digest().prefix(),
             packet_bytes_max: self.config.packet_bytes_max,
             command: CommandId::default(),

@@ -216,16 +216,15 @@ impl Link {
         Some(numbered.event)
     }
 
-    /// Never waits.
-    pub fn subscribe(&mut self, group: Subscription, filters: &[&str]) -> Result<(), LinkFull> {
+    /// Never waits. With each filter: whether what the broker keeps there is wanted.
+    pub fn subscribe(&mut self, group: Subscription, filters: &[(&str, RetainHandling)]) -> Result<(), LinkFull> {
         let connection = self.connection.as_ref().ok_or(LinkFull)?;
-        let rule = match group {
-            Subscription::Live | Subscription::Desired(RetainHandling::Send) => RetainForwardRule::OnEverySubscribe,
-            Subscription::Desired(RetainHandling::Skip) => RetainForwardRule::Never,
-        };
-        let requests = filters.iter().map(|filter| {
+        let requests = filters.iter().map(|(filter, handling)| {
             let mut request = Filter::new(*filter, QoS::AtLeastOnce);
-            request.retain_forward_rule = rule.clone();
+            request.retain_forward_rule = match handling {
+                RetainHandling::Send => RetainForwardRule::OnEverySubscribe,
+                RetainHandling::Skip => RetainForwardRule::Never,
+            };
             request
         });
         // The lock is held over both, so that the queue has the order of the requests.

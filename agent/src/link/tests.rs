@@ -108,8 +108,8 @@ fn requests_are_answered_with_their_own_names() {
     assert_eq!(world.link.publish("t", vec![1], Delivery::AtMostOnce), Err(LinkFull));
     world.link.connect(will());
     assert_eq!(world.next(), LinkEvent::Up);
-    world.link.subscribe(Subscription::Live, &["a!", "b!"]).unwrap();
-    world.link.subscribe(Subscription::Desired(RetainHandling::Skip), &["c!"]).unwrap();
+    world.link.subscribe(Subscription::Live, &[("a!", RetainHandling::Send), ("b!", RetainHandling::Skip)]).unwrap();
+    world.link.subscribe(Subscription::Desired(RetainHandling::Skip), &[("c!", RetainHandling::Skip)]).unwrap();
     assert_eq!(world.next(), LinkEvent::Subscribed(Subscription::Live));
     assert_eq!(world.next(), LinkEvent::Subscribed(Subscription::Desired(RetainHandling::Skip)));
     world.link.publish("t", vec![1], Delivery::AtMostOnce).unwrap();
@@ -121,7 +121,7 @@ fn requests_are_answered_with_their_own_names() {
     // The socket closes when the task is dropped; no event of it is accepted any more.
     while world.executor.try_tick() {}
     server.join().unwrap();
-    assert_eq!(world.link.subscribe(Subscription::Live, &["a!"]), Err(LinkFull));
+    assert_eq!(world.link.subscribe(Subscription::Live, &[("a!", RetainHandling::Send)]), Err(LinkFull));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_refused_subscription_is_not_a_granted_one() {
     std::thread::spawn(move || serve(&listener, 0, 0x87));
     world.link.connect(will());
     assert_eq!(world.next(), LinkEvent::Up);
-    world.link.subscribe(Subscription::Live, &["a!"]).unwrap();
+    world.link.subscribe(Subscription::Live, &[("a!", RetainHandling::Send)]).unwrap();
     assert_eq!(world.next(), LinkEvent::SubscribeRefused(Subscription::Live));
 }
 

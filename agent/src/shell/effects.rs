@@ -4,7 +4,8 @@ use crate::link::{Delivery, Will};
 use crate::runtime::{Losses, state_collect};
 use agent_nostd::machine::Agent as Machine;
 use agent_nostd::machine::port::{
-    Content, Effect, FetchFailure, Input, JournalKey, PersistFailure, Quality, Source, Subscription, Ticket,
+    Content, Effect, FetchFailure, Input, JournalKey, PersistFailure, Quality, RetainHandling, Source, Subscription,
+    Ticket,
 };
 use agent_nostd::machine::time::Instant;
 use std::collections::BTreeSet;
@@ -93,15 +94,23 @@ impl Shell {
     }
 
     fn subscribe(&mut self, group: Subscription) {
-        let topics: Vec<Topic> = match group {
+        let topics: Vec<(Topic, RetainHandling)> = match group {
             Subscription::Live => {
                 let live = Down::ALL.into_iter().filter(|down| !matches!(down, Down::Desired));
-                live.map(|down| Topic::Down(self.device, down)).chain([Topic::HubState]).collect()
+                let live = live.map(|down| {
+                    // The hub's key is known since the join, and nothing follows the chain yet: hundreds of bytes for each connection.
+                    let is_used = !matches!(down, Down::Trust);
+                    let handling = if is_used { RetainHandling::Send } else { RetainHandling::Skip };
+                    (Topic::Down(self.device, down), handling)
+                });
+                live.chain([(Topic::HubState, RetainHandling::Send)]).collect()
             }
-            Subscription::Desired(_) => vec![Topic::Down(self.device, Down::Desired)],
+            Subscription::Desired(handling) => vec![(Topic::Down(self.device, Down::Desired), handling)],
         };
-        let texts: Vec<TopicText> = topics.into_iter().filter_map(|topic| self.topic(topic)).collect();
-        let filters: Vec<&str> = texts.iter().map(TopicText::as_str).collect();
+        let texts: Vec<(TopicText, RetainHandling)> =
+            topics.into_iter().filter_map(|(topic, handling)| Some((self.topic(topic)?, handling))).collect();
+        let filters: Vec<(&str, RetainHandling)> =
+            texts.iter().map(|(text, handling)| (text.as_str(), *handling)).collect();
         if self.link.subscribe(group, &filters).is_err() {
             tracing::debug!(?group, "the link took no subscription");
         }

@@ -192,8 +192,22 @@ impl Broker {
     /// # Errors
     /// When it cannot listen, or when it runs but fails its self-test.
     pub fn start(config: BrokerConfig, access: Arc<dyn Access>) -> Result<Self, BrokerError> {
+        Self::start_with(config, access, Vec::new())
+    }
+
+    /// As `start`, with these topics and payloads retained before anybody can connect, as far as there is room: in their order,
+    /// and nothing after the first one that does not fit.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_with(
+        config: BrokerConfig,
+        access: Arc<dyn Access>,
+        retained: Vec<(String, Vec<u8>)>,
+    ) -> Result<Self, BrokerError> {
         let counters = Arc::new(Counters::default());
         let store = RetainedStore::new(config.limits.retained, counters.clone());
+        store.fill(retained);
         let probe = random_probe()?;
         let gate = Arc::new(Gate {
             access,

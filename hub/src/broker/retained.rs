@@ -9,10 +9,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rmqtt::codec::types::Publish as PublishPacket;
 use rmqtt::retain::RetainStorage;
-use rmqtt::types::{Retain, TopicFilter, TopicName};
+use rmqtt::types::{ClientId, From, Id, Publish, QoS, Retain, TopicFilter, TopicName};
+use rmqtt::utils::timestamp_millis;
 
 use super::counters::{Counters, raise};
+
+/// Who sent what was there before anybody connected; no client can have a name with a dot.
+const SENDER: &str = "hub.start";
 
 /// How much the store may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +117,30 @@ impl RetainedStore {
     /// Asked before a retained publish is accepted, so that its sender gets "quota exceeded".
     pub(super) fn has_room(&self, topic: &str, payload_bytes: usize) -> bool {
         self.shelf.read().unwrap_or_else(PoisonError::into_inner).has_room(topic, payload_bytes)
+    }
+
+    /// Stores these in their order, up to the first that has no room.
+    pub(super) fn fill(&self, messages: Vec<(String, Vec<u8>)>) {
+        let mut shelf = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = timestamp_millis();
+        for (topic, payload) in messages {
+            let payload_bytes = payload.len();
+            let packet = PublishPacket {
+                dup: false,
+                retain: true,
+                qos: QoS::AtLeastOnce,
+                topic: topic.as_str().into(),
+                packet_id: None,
+                payload: payload.into(),
+                properties: None,
+            };
+            let from = From::from_system(Id::from(0, ClientId::from_static(SENDER)));
+            let publish = Publish::from(packet).create_time(now_ms);
+            if !shelf.put(&topic, payload_bytes, Retain { msg_id: None, from, publish }) {
+                tracing::warn!(topic, "what the database would have the broker hold does not fit into it");
+                return;
+            }
+        }
     }
 
     /// Number of messages and of bytes held.

@@ -539,6 +539,26 @@ fn a_restarted_broker_has_the_same_port_and_an_empty_memory() {
 }
 
 #[test]
+fn what_a_broker_is_started_with_is_there_for_the_first_who_asks_up_to_what_has_room() {
+    let desired = "fulmar/v1/home/d/a/down/desired";
+    let kept = |topic: &str, bytes: usize| (topic.to_owned(), vec![b'x'; bytes]);
+    let mut config = config();
+    config.limits.retained = RetainedLimits { messages_max: 3, bytes_max: 1_000 };
+    let with =
+        vec![kept(desired, 3), kept("fulmar/v1/home/d/b/down/desired", 2_000), kept("fulmar/v1/home/hub/state", 3)];
+    let table = table();
+    let site = Site { broker: Broker::start_with(config, table.clone(), with).unwrap(), table };
+    assert_eq!(site.broker.counters().retained, 1, "nothing after what has no room");
+    let device = site.device("a");
+    assert_eq!(device.subscribe_with(desired, RetainForwardRule::Never), granted());
+    assert_eq!(device.subscribe(desired), granted());
+    assert_eq!(device.read(), (desired.to_owned(), "xxx".to_owned(), true), "once, to who wants it");
+    let hub = site.hub();
+    assert_eq!(hub.retain(desired, "newer"), PubAckReason::Success);
+    assert_eq!(device.read(), (desired.to_owned(), "newer".to_owned(), false));
+}
+
+#[test]
 fn a_taken_address_is_an_error_that_names_it() {
     let site = site();
     let taken = site.broker.address();

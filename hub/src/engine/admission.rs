@@ -7,6 +7,8 @@ use super::Engine;
 use super::port::{Instant, Now};
 use std::time::Duration;
 
+/// A small fleet is spread over this.
+pub(super) const SPREAD: Duration = Duration::from_secs(2);
 /// Hellos that are answered per second, unless the shell says otherwise. Two cores answer about 20,000.
 pub const HELLOS_PER_SECOND: u32 = 4_000;
 /// Hellos that are answered at once, as a time of that rate.
@@ -54,10 +56,15 @@ impl Engine {
 
     /// Devices announce themselves to a new hub within this time: what it greets in that time is the whole fleet.
     pub(super) fn spread(&self) -> Duration {
-        let per_second = u64::from(self.config.hellos_per_second.max(1));
-        let devices = self.state.devices.len() as u64;
-        self.config.spread.max(Duration::from_millis(devices * 1_000 / per_second))
+        spread(self.state.devices.len(), self.config.spread, self.config.hellos_per_second)
     }
+}
+
+/// Of a fleet of this size.
+pub(super) fn spread(devices: usize, least: Duration, hellos_per_second: u32) -> Duration {
+    let per_second = u64::from(hellos_per_second.max(1));
+    let devices = u64::try_from(devices).unwrap_or(u64::MAX);
+    least.max(Duration::from_millis(devices.saturating_mul(1_000) / per_second))
 }
 
 #[cfg(test)]

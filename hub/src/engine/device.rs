@@ -119,16 +119,24 @@ pub(super) struct Entry {
     pub since: Instant,
 }
 
-/// The last whole status.
+/// What runs: the last whole status, or what a device was recognised by.
 #[derive(Clone, Debug)]
 pub(super) struct Reported {
     pub content: DigestPrefix,
     pub at: Instant,
+    pub boot: BootId,
+    /// `None`: it was recognised, and has said nothing more yet.
+    pub told: Option<Beside>,
+    pub entries: Vec<Entry>,
+}
+
+/// What a status says beside its content: it changes by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beside {
     pub uptime_s: u32,
     pub memory_free_bytes: u32,
     pub storage_free_bytes: u64,
     pub refused: Refused,
-    pub entries: Vec<Entry>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

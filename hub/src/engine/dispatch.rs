@@ -8,6 +8,7 @@ use super::device::{Device, Presence, Queued};
 use super::event::Draft;
 use super::lease::WITNESS_PAUSE;
 use super::port::{Effect, Instant, Now, Publication};
+use super::retained::{HUB_STATE_BYTES_MAX, SET_OVERHEAD_BYTES};
 use super::session::packet_bytes;
 use crate::model::ObjectKey;
 use std::collections::{HashMap, VecDeque};
@@ -24,7 +25,6 @@ pub const STATE_PAUSE: Duration = Duration::from_secs(5);
 pub const WITNESS_WAIT: Duration = Duration::from_secs(2);
 /// A refused publication is tried again after this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
-const HUB_STATE_BYTES_MAX: usize = 64;
 /// New sets of devices that are heard of, per second: a lost site is taken over in a moment, while what is only repeated takes
 /// its time.
 pub const NEWS_PER_SECOND: u64 = 5_000;
@@ -45,8 +45,10 @@ pub(super) struct Link {
     /// Until then the retained hub/state may still come; nothing retained is published before.
     witness_until: Option<Instant>,
     is_witness_seen: bool,
-    /// What was last published: incarnation implied, the watermark, and the highest fence.
-    state_published: Option<(u64, Fence)>,
+    /// What was last published: incarnation implied, the watermark, the highest fence, and the spread.
+    state_published: Option<(u64, Fence, u32)>,
+    /// What this run's own retained word at the broker says.
+    state_kept: Option<(u64, Fence, u32)>,
     state_at: Option<Instant>,
     paused_until: Option<Instant>,
     /// Devices by the publication of their set.
@@ -103,7 +105,8 @@ impl Engine {
     pub(super) fn link_up(&mut self, now: Now) {
         self.forget_flights();
         self.link.is_up = true;
-        self.link.state_published = None;
+        // What the broker has of this very run needs no repetition, which all devices would hear.
+        self.link.state_published = self.link.state_kept;
         self.link.is_state_stale = true;
         self.link.state_at = None;
         self.link.paused_until = None;
@@ -116,6 +119,7 @@ impl Engine {
     pub(super) fn link_down(&mut self) {
         self.link.is_up = false;
         self.link.is_witness_seen = false;
+        self.link.state_kept = None;
         self.link.witness_until = None;
         self.leases.link_lost();
         self.supply.link_lost();
@@ -182,6 +186,11 @@ impl Engine {
         self.link.is_witness_seen = true;
         if let Some(state) = &state {
             self.witness_seen(now, state.witness());
+            let is_own = (state.instance, state.incarnation) == (self.config.instance, self.incarnation);
+            self.link.state_kept = is_own.then_some((state.watermark, state.fence, state.spread_ms));
+            if self.link.is_up {
+                self.link.state_published = self.link.state_kept;
+            }
         }
         let watermark = state.filter(|state| state.watermark <= self.pipeline.durable()).map(|state| state.watermark);
         for index in self.indexes() {
@@ -298,7 +307,7 @@ impl Engine {
         if device.desired.as_ref().is_some_and(|desired| desired.revision != revision) {
             return false;
         }
-        let mut buffer = vec![0; durable.body.len() + 256];
+        let mut buffer = vec![0; durable.body.len() + SET_OVERHEAD_BYTES];
         let encoded = if device.dispatch.is_apart {
             durable.signed.encode_apart(&mut buffer)
         } else {
@@ -447,12 +456,12 @@ impl Engine {
             return;
         }
         self.link.is_state_stale = false;
-        let said = (self.watermark(), self.leases.issued());
+        let spread_ms = u32::try_from(self.spread().as_millis()).unwrap_or(u32::MAX);
+        let said = (self.watermark(), self.leases.issued(), spread_ms);
         if self.link.state_published == Some(said) && !self.leases.is_witness_owed() {
             return;
         }
-        let (watermark, fence) = said;
-        let spread_ms = u32::try_from(self.spread().as_millis()).unwrap_or(u32::MAX);
+        let (watermark, fence, _) = said;
         let state =
             HubState { incarnation: self.incarnation, spread_ms, watermark, fence, instance: self.config.instance };
         let mut buffer = [0; HUB_STATE_BYTES_MAX];

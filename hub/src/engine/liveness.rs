@@ -21,6 +21,8 @@ use std::time::Duration;
 const WAITING_PATIENCE: Duration = Duration::from_secs(NOT_APPROVED_RETRY_S as u64 * 3 / 2 + 60);
 /// A device that is suspect again within this time flaps.
 pub(super) const FLAPPING_PAUSE: Duration = Duration::from_secs(600);
+/// The broker says that a connection ended only after this: who is back sooner was never away.
+pub const WILL_DELAY: Duration = Duration::from_secs(1);
 /// Losses in a row that are told one by one.
 pub(super) const LOSSES_TOLD: u32 = 3;
 /// Pause between two rounds of verdicts: a site that vanishes is looked at once, not a thousand times.
@@ -147,18 +149,30 @@ impl Engine {
         }
     }
 
+    /// Its connection ended a while ago, which counts. What is left is for others that went with it: a fleet vanishes over some
+    /// hundreds of milliseconds, and is to be judged as one.
+    pub(super) fn hung_up(&mut self, now: Now, index: u32) {
+        let passed = WILL_DELAY.min(self.config.lost_after / 2);
+        let since = now.monotonic.0.saturating_sub(u64::try_from(passed.as_millis()).unwrap_or(0));
+        self.suspected_since(now, Instant(since), index, "its connection ended");
+    }
+
     /// Marks a device as not heard of. Nothing moves yet.
     pub(super) fn suspected(&mut self, now: Now, index: u32, why: &str) {
+        self.suspected_since(now, now.monotonic, index, why);
+    }
+
+    fn suspected_since(&mut self, now: Now, since: Instant, index: u32, why: &str) {
         let Some(device) = self.state.devices.get_mut(index) else { return };
         if device.observed.presence != Presence::Online {
             return;
         }
         device.observed.presence = Presence::Suspect;
-        let before = device.observed.suspected_at.replace(now.monotonic);
+        let before = device.observed.suspected_at.replace(since);
         let is_again = before.is_some_and(|before| now.monotonic.since(before) < FLAPPING_PAUSE);
         device.observed.losses = if is_again { device.observed.losses.saturating_add(1) } else { 1 };
         let (losses, name) = (device.observed.losses, device.keys.name.clone());
-        self.watch.suspects.insert((now.monotonic, index));
+        self.watch.suspects.insert((since, index));
         self.touch_device(now, index);
         let key = ObjectKey::device(&name);
         if losses <= LOSSES_TOLD {

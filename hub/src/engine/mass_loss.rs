@@ -35,6 +35,10 @@ pub(super) struct Guard {
 }
 
 impl Guard {
+    pub fn missing(&self) -> u64 {
+        self.missing
+    }
+
     pub fn holds(&self, lost_since: Instant) -> bool {
         lost_since >= self.from
     }

@@ -2,14 +2,59 @@
 
 use super::Engine;
 use super::device::Presence;
-use super::port::{Measures, Now};
+use super::mass_loss::Guard;
+use super::port::Now;
 use super::stored::Stored;
 use crate::model::{Condition, ConditionStatus};
+
+/// What the engine counts; arrays are of status True, False, Unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
+    pub commits_pending: u64,
+    pub devices_online: u64,
+    pub devices_unknown: u64,
+    pub devices_never: u64,
+    pub devices_unapproved: u64,
+    /// Nobody is called lost, because too many vanished at once.
+    pub guard: bool,
+    /// Devices that are missing while it holds.
+    pub devices_held: u64,
+    pub workloads_healthy: [u64; 3],
+    pub workloads_synced: [u64; 3],
+    pub placements: u64,
+    pub placed: u64,
+    pub removed: u64,
+    pub scheduler_runs: u64,
+    pub messages_refused: u64,
+    pub leases: u64,
+    pub leases_granted: u64,
+    pub leases_renewed: u64,
+    pub leases_expired: u64,
+    pub events_fenced: u64,
+    /// Alarms, states, metrics.
+    pub samples: [u64; 3],
+    pub samples_dropped: u64,
+    pub samples_kept: u64,
+    /// Hellos beyond the rate.
+    pub hellos_sent_away: u64,
+    /// Of contents, sent over MQTT.
+    pub chunks: u64,
+    pub chunk_bytes: u64,
+    /// Questions about content that got no answer.
+    pub contents_unanswered: u64,
+    pub link: bool,
+    pub watchers: u64,
+    pub followers: u64,
+    pub artifacts: u64,
+    pub artifact_bytes: u64,
+}
 
 impl Engine {
     pub(super) fn measures(&self, now: Now) -> Measures {
         let mut measures = Measures {
             commits_pending: self.pipeline.len() as u64,
+            guard: self.watch.guard.is_some(),
+            devices_held: self.watch.guard.as_ref().map_or(0, Guard::missing),
             link: self.link.is_up,
             messages_refused: self.messages_refused,
             samples: self.samples.received,

@@ -3,7 +3,7 @@
 //! Controllers are signalled here and told nothing.
 
 use super::Engine;
-use super::device::{Entry, Reported, Talk};
+use super::device::{Beside, Entry, Reported, Talk};
 use super::event::Draft;
 use super::object::Act;
 use super::port::Now;
@@ -42,10 +42,13 @@ impl Engine {
         let reported = Reported {
             content: status.content_digest(),
             at: now.monotonic,
-            uptime_s: status.fixed.uptime_s,
-            memory_free_bytes: status.fixed.memory_free_bytes,
-            storage_free_bytes: status.fixed.storage_free_bytes,
-            refused: status.fixed.refused,
+            boot: talk.boot,
+            told: Some(Beside {
+                uptime_s: status.fixed.uptime_s,
+                memory_free_bytes: status.fixed.memory_free_bytes,
+                storage_free_bytes: status.fixed.storage_free_bytes,
+                refused: status.fixed.refused,
+            }),
             entries,
         };
         let before = device.observed.reported.replace(reported);
@@ -60,7 +63,7 @@ impl Engine {
     }
 
     /// An event for each component whose state changed.
-    fn tell_transitions(&mut self, now: Now, index: u32, before: Option<&Reported>) {
+    pub(super) fn tell_transitions(&mut self, now: Now, index: u32, before: Option<&Reported>) {
         let Some(device) = self.state.devices.get(index) else { return };
         let name = device.keys.name.clone();
         let accepted = device.observed.accepted;
@@ -78,12 +81,13 @@ impl Engine {
                 self.tell(now, draft.on(&name));
             }
         }
-        let equivocations = |reported: &Reported| reported.refused.equivocation;
-        if equivocations(&after) > before.map_or(0, equivocations) {
+        let equivocations = |reported: &Reported| reported.told.map(|told| told.refused.equivocation);
+        let known = before.and_then(equivocations);
+        if equivocations(&after) > Some(known.unwrap_or_default()) {
             let text = "saw two different sets with one revision and kept the first";
             self.tell(now, Draft::warning("Equivocation", &ObjectKey::device(&name), text).on(&name));
             // What it counted before this hub heard of it may be settled long since.
-            if before.is_some() {
+            if known.is_some() {
                 self.equivocated(now, accepted);
             }
         }
@@ -101,11 +105,13 @@ impl Engine {
         }
         device.observed.sequence = Some(heartbeat.sequence);
         if device.observed.reported.as_ref().is_none_or(|reported| reported.content != heartbeat.status) {
-            self.ask(now, index, Asks::STATUS);
-        } else if device.observed.position_heard_ms.is_some() {
+            return self.ask(now, index, Asks::STATUS);
+        }
+        if device.observed.position_heard_ms.is_some() {
             // Nothing has changed since the status, so it is where that said.
             self.state.position_heard(index, Some(now.wall_ms));
         }
+        self.ask_for_the_rest(now, index);
     }
 
     pub(super) fn on_will(&mut self, now: Now, index: u32, payload: &[u8]) {
@@ -125,7 +131,7 @@ impl Engine {
         if talk.is_none_or(|talk| talk.boot != will.boot) {
             return;
         }
-        self.suspected(now, index, "its connection ended");
+        self.hung_up(now, index);
     }
 
     pub(super) fn on_log_frame(&mut self, now: Now, index: u32, talk: Talk, body: &[u8]) {

@@ -7,6 +7,7 @@ mod about;
 pub use about::*;
 
 use super::apply::Applier;
+pub use super::measure::Measures;
 use crate::commit::{Batch, CommitFailure};
 use crate::geo::{Distance, Point};
 use crate::grants::Grant;
@@ -112,7 +113,7 @@ impl EngineConfig {
             exchange,
             trust: Vec::new(),
             heartbeat: Duration::from_secs(30),
-            spread: Duration::from_secs(2),
+            spread: super::admission::SPREAD,
             sweep: Duration::from_secs(3600),
             republish_per_second: 500,
             lost_after: Duration::from_secs(1),
@@ -703,42 +704,4 @@ pub struct EventLine {
 pub enum Severity {
     Normal,
     Warning,
-}
-
-/// What the engine counts; arrays are of status True, False, Unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Measures {
-    pub commits_pending: u64,
-    pub devices_online: u64,
-    pub devices_unknown: u64,
-    pub devices_never: u64,
-    pub devices_unapproved: u64,
-    pub workloads_healthy: [u64; 3],
-    pub workloads_synced: [u64; 3],
-    pub placements: u64,
-    pub placed: u64,
-    pub removed: u64,
-    pub scheduler_runs: u64,
-    pub messages_refused: u64,
-    pub leases: u64,
-    pub leases_granted: u64,
-    pub leases_renewed: u64,
-    pub leases_expired: u64,
-    pub events_fenced: u64,
-    /// Alarms, states, metrics.
-    pub samples: [u64; 3],
-    pub samples_dropped: u64,
-    pub samples_kept: u64,
-    /// Hellos beyond the rate.
-    pub hellos_sent_away: u64,
-    /// Of contents, sent over MQTT.
-    pub chunks: u64,
-    pub chunk_bytes: u64,
-    /// Questions about content that got no answer.
-    pub contents_unanswered: u64,
-    pub link: bool,
-    pub watchers: u64,
-    pub followers: u64,
-    pub artifacts: u64,
-    pub artifact_bytes: u64,
 }

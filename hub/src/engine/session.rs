@@ -241,12 +241,14 @@ impl Engine {
         if device.known.as_ref().is_none_or(|known| known.prefix != fixed.capabilities) {
             asks = asks.union(Asks::CAPABILITIES);
         }
-        if device.observed.reported.is_none() || known.is_none() {
-            asks = asks.union(Asks::STATUS);
-        }
         if is_to_prove {
             asks = asks.union(Asks::PROOF);
         }
+        let is_told = known.is_some() && device.observed.reported.is_some();
+        if !is_told && !self.recognise(now, index, fixed) {
+            asks = asks.union(Asks::STATUS);
+        }
+        let Some(device) = self.state.devices.get_mut(index) else { return };
         let fresh = Fresh { nonce: fixed.nonce, revision, digest, time_ms: now.wall_ms, session, heartbeat_s, asks };
         device.observed.fresh_at = Some(now.monotonic);
         self.send_outside(index, fixed.boot, &fresh);

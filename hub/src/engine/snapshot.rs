@@ -18,6 +18,7 @@ impl Engine {
         let observed = &device.observed;
         let wall = |at: super::port::Instant| now.wall_ms.saturating_sub(now.monotonic.0.saturating_sub(at.0));
         let reported = observed.reported.as_ref();
+        let told = reported.and_then(|reported| reported.told);
         let position = stored.and_then(|body| {
             let position = body.reported.position?;
             let heard = body.reported.position_ms.max(observed.position_heard_ms.unwrap_or_default());
@@ -44,9 +45,9 @@ impl Engine {
             taken_at: reported.map(|reported| timestamp(wall(reported.at))).unwrap_or_default(),
             age_ms: reported.map(|reported| now.monotonic.0.saturating_sub(reported.at.0)),
             accepted: observed.accepted.map(|(revision, _)| revision.to_string()).unwrap_or_default(),
-            uptime_s: reported.map(|reported| u64::from(reported.uptime_s)),
-            memory_free_bytes: reported.map(|reported| u64::from(reported.memory_free_bytes)),
-            storage_free_bytes: reported.map(|reported| reported.storage_free_bytes),
+            uptime_s: told.map(|told| u64::from(told.uptime_s)),
+            memory_free_bytes: told.map(|told| u64::from(told.memory_free_bytes)),
+            storage_free_bytes: told.map(|told| told.storage_free_bytes),
             position,
             entries: entries.collect(),
         };

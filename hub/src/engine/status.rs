@@ -95,7 +95,8 @@ impl Engine {
         let desired = device.durable.as_ref().map(|durable| (durable.revision(), durable.digest()));
         let accepted = observed.accepted.filter(|(revision, _)| *revision != wire::Revision::default());
         let known = device.known.as_ref();
-        let free = observed.reported.as_ref();
+        let told = observed.reported.as_ref().and_then(|reported| Some((reported.at, reported.told?)));
+        let free = told.map(|(_, told)| told);
         let (samples, latest) = self.sample_status(&key.name, observed.told.as_deref());
         Some(DeviceStatus {
             id: device.id().text().as_str().to_owned(),
@@ -103,9 +104,9 @@ impl Engine {
             architecture: known.map_or("", |known| architecture_name(known.architecture)).to_owned(),
             agent_version: known.map_or_else(String::new, |known| known.agent_version.clone()),
             online: self.online(now, device),
-            uptime_s: observed.reported.as_ref().map(|reported| {
-                let since = if is_online(device) { now.monotonic.since(reported.at).as_secs() } else { 0 };
-                u64::from(reported.uptime_s) + since
+            uptime_s: told.map(|(at, told)| {
+                let since = if is_online(device) { now.monotonic.since(at).as_secs() } else { 0 };
+                u64::from(told.uptime_s) + since
             }),
             revision: RevisionStatus {
                 desired: desired.map_or_else(String::new, |(revision, _)| revision.to_string()),
@@ -249,7 +250,7 @@ impl Engine {
     /// All components of a workload on one device.
     pub(super) fn components(&self, now: Now, device: &Device, body: &WorkloadBody) -> Vec<(Health, WorkloadDevice)> {
         let reported = device.observed.reported.as_ref();
-        let boot = device.observed.current.map(|talk| talk.boot);
+        let boot = reported.map(|reported| reported.boot);
         // What a boot runs that lost its lease, or never had one, does not count: it is about to stop.
         let counts = body.spec.partition.lease().is_none() || self.is_leased_to(body.id, device.id(), boot);
         (0_u8..)

@@ -27,9 +27,14 @@ pub(super) struct BrokerSlot {
 }
 
 impl BrokerSlot {
-    /// Starts the first broker; its real address stays the address of all that follow.
-    pub(super) fn start(config: BrokerConfig, access: Arc<AccessTable>) -> Result<Self, BrokerError> {
-        let broker = Broker::start(config, access.clone())?;
+    /// Starts the first broker with what the database knows; its real address stays the address of all that follow, which start
+    /// empty, because by then the engine knows better.
+    pub(super) fn start(
+        config: BrokerConfig,
+        access: Arc<AccessTable>,
+        retained: Vec<(String, Vec<u8>)>,
+    ) -> Result<Self, BrokerError> {
+        let broker = Broker::start_with(config, access.clone(), retained)?;
         let config = BrokerConfig { listen: broker.address(), ..config };
         Ok(Self { config, access, current: Mutex::new(Some(broker)), restarting: Mutex::new(()) })
     }

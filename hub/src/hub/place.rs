@@ -55,10 +55,11 @@ pub(super) fn start_embedded(
     config: &HubConfig,
     door: Option<Door>,
     access: &Arc<AccessTable>,
+    retained: Vec<(String, Vec<u8>)>,
 ) -> Result<Started, HubError> {
     // Behind TLS the broker itself is for this process alone.
     let listen = if door.is_some() { loopback(0) } else { config.broker };
-    let slot = BrokerSlot::start(BrokerConfig { listen, limits: config.broker_limits }, access.clone())?;
+    let slot = BrokerSlot::start(BrokerConfig { listen, limits: config.broker_limits }, access.clone(), retained)?;
     let front = door.map(|door| Front::start(config.broker, slot.address(), door)).transpose()?;
     Ok(Started {
         address: front.as_ref().map_or(slot.address(), Front::address),

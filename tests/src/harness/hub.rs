@@ -56,6 +56,12 @@ impl Workload {
         self
     }
 
+    /// In place of the usual permissions.
+    pub fn may(mut self, capabilities: &[&str]) -> Self {
+        self.function["capabilities"] = json!(capabilities);
+        self
+    }
+
     pub fn limits(mut self, limits: Value) -> Self {
         self.function["limits"] = limits;
         self

@@ -125,6 +125,7 @@ pub fn hello_fixed() -> HelloFixed {
         versions: VersionRange::SPOKEN,
         revision: Revision(order(2, 300)),
         digest: prefix(0x33),
+        status: prefix(0x55),
         capabilities: prefix(0x44),
         packet_bytes_max: 16_384,
         command: CommandId(order(2, 5)),

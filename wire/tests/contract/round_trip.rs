@@ -176,14 +176,14 @@ prop_compose! {
         (boot, nonce) in (any::<[u8; 8]>(), nonce()),
         (one, other) in any::<(u8, u8)>(),
         (revision, command) in (order(), order()),
-        (digest, capabilities) in (prefix(), prefix()),
+        (digest, status, capabilities) in (prefix(), prefix(), prefix()),
         (packet_bytes_max, trust) in any::<(u32, u32)>(),
         (lost, reset) in (lost(), one_of(RESETS)),
     ) -> HelloFixed {
         HelloFixed {
             boot: BootId(boot), nonce, versions: VersionRange { oldest: one.min(other), newest: one.max(other) },
-            revision: Revision(revision), digest, capabilities, packet_bytes_max, command: CommandId(command), trust, lost,
-            reset,
+            revision: Revision(revision), digest, status, capabilities, packet_bytes_max, command: CommandId(command), trust,
+            lost, reset,
         }
     }
 }

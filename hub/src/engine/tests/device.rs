@@ -165,6 +165,7 @@ impl Double {
             versions: VersionRange::SPOKEN,
             revision: self.accepted.0,
             digest: self.accepted.1,
+            status: self.last_content,
             capabilities: capabilities.digest().prefix(),
             packet_bytes_max: self.packet_bytes_max,
             command: CommandId::default(),
@@ -260,6 +261,15 @@ impl Double {
         let payload = frame.unwrap().to_vec();
         self.last_content = content;
         self.up(world, Up::Status, payload);
+    }
+
+    /// As after a start: no status was sent yet.
+    pub fn forget_status(&mut self) -> DigestPrefix {
+        std::mem::take(&mut self.last_content)
+    }
+
+    pub fn remember_status(&mut self, content: DigestPrefix) {
+        self.last_content = content;
     }
 
     /// Accepts what is retained and reports all of it as running.

@@ -81,7 +81,7 @@ fn a_suspect_that_speaks_in_time_was_never_lost() {
     let mut world = World::new();
     let mut devices = fleet(&mut world, 1);
     wills(&mut world, &devices);
-    world.pass(Duration::from_millis(900));
+    world.pass(Duration::from_millis(450));
     beat(&mut world, &mut devices);
     world.pass(Duration::from_secs(10));
     assert_eq!(presence(&mut world, "gw-0"), ("Online".into(), String::new()));
@@ -143,6 +143,32 @@ fn a_fleet_that_vanishes_at_once_is_not_called_lost_and_the_guard_goes_when_it_i
     assert_eq!(condition(&mut world, "MassLoss"), None);
     assert_eq!(world.events("MassLossOver").len(), 1);
     assert_eq!(world.events("Lost").len(), 2, "those that stayed away");
+}
+
+#[test]
+fn p19_a_cut_link_is_judged_half_a_second_after_the_broker_says_so() {
+    let mut world = World::new();
+    let devices = fleet(&mut world, 20);
+    wills(&mut world, &devices[..1]);
+    world.pass(Duration::from_millis(499));
+    assert!(world.events("Lost").is_empty());
+    world.pass(Duration::from_millis(2));
+    assert_eq!(world.events("Lost").len(), 1);
+}
+
+#[test]
+fn p19_a_fleet_whose_wills_come_one_after_the_other_within_a_second_is_judged_as_one() {
+    let mut world = World::new();
+    let devices = fleet(&mut world, 20);
+    for device in &devices {
+        wills(&mut world, std::slice::from_ref(device));
+        world.pass(Duration::from_millis(50));
+    }
+    world.pass(Duration::from_secs(10));
+    assert!(world.events("Lost").is_empty());
+    assert_eq!(world.events("MassLoss").len(), 1);
+    let Ok(Answer::Measures(measures)) = world.answer(Request::Measure) else { panic!() };
+    assert_eq!((measures.guard, measures.devices_held), (true, 20));
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod placement;
 mod plan;
 mod quarantine;
 mod queue;
+mod recognise;
 mod recovery;
 mod replacement;
 mod replay;
