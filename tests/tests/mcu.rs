@@ -2,10 +2,13 @@
 //! real hub.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use tests::harness::{Hub, Mcu};
+use serde_json::json;
+use tests::harness::{Agent, Hub, Mcu, Workload, wait_until};
 use wire::hello::ResetCause;
 
 const FRANKFURT: (f64, f64) = (8.6821, 50.1109);
+const PARIS: (f64, f64) = (2.3522, 48.8566);
+const HELLO: &[u8] = include_bytes!("../../functions/hello/hello.wasm");
 
 #[test]
 fn it_joins_from_a_token_and_is_online() {
@@ -19,4 +22,79 @@ fn it_joins_from_a_token_and_is_online() {
     mcu.wait_connected(2);
     hub.wait_online("mcu-1");
     assert!(!mcu.log().contains("not joined"), "{}", mcu.log());
+}
+
+fn hello() -> Workload {
+    Workload::new("hello").every("200ms").config("the Rhine").limits(json!({"memory": "4KiB"})).on_every_device()
+}
+
+/// The number of the newest run that hello told of on a device.
+fn last_run(hub: &Hub, device: &str) -> u64 {
+    let lines = hub.lines_of("hello", device);
+    lines.iter().rev().find_map(|line| line.rsplit("run ").next()?.parse().ok()).unwrap_or(0)
+}
+
+fn wait_run_above(hub: &Hub, device: &str, than: u64) -> u64 {
+    wait_until(&format!("hello runs more than {than} times on {device}"), || {
+        let last = last_run(hub, device);
+        if last > than { Ok(last) } else { Err((last, hub.workload("hello"))) }
+    })
+}
+
+fn region(hub: &Hub) {
+    let spec = json!({"circle": {"center": [FRANKFURT.0, FRANKFURT.1], "radiusKm": 50}});
+    let document =
+        json!({"apiVersion": "fulmar/v1", "kind": "Region", "metadata": {"name": "rhine-main"}, "spec": spec});
+    hub.put("/v1/regions/rhine-main", &document);
+}
+
+#[test]
+fn a_function_comes_by_geography_to_a_microcontroller_and_linux_and_survives_hub_and_power() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut hub = Hub::start(directory.path());
+    let mut here = Mcu::join(&hub, "mcu-fra", FRANKFURT);
+    let there = Mcu::join(&hub, "mcu-par", PARIS);
+    let linux = Agent::join(directory.path(), &hub, "gw-fra", FRANKFURT);
+    region(&hub);
+    hub.deploy(&hello().placed(json!({"within": ["rhine-main"]})), HELLO);
+    let workload = hub.wait_running("hello");
+    assert_eq!(workload["status"]["desired"], 2, "{workload:#}");
+    let before = wait_run_above(&hub, "mcu-fra", 2);
+    wait_run_above(&hub, "gw-fra", 2);
+    assert!(hub.lines_of("hello", "mcu-par").is_empty(), "{}", there.log());
+    // What runs does not need a hub, and neither does a boot: flash has set, artifact, and what the function remembers.
+    hub.kill();
+    here.reset(ResetCause::PowerOn);
+    here.wait_log("1/0 starts");
+    hub.run();
+    hub.wait_online("mcu-fra");
+    // The count went on where the flash left it, and nothing was fetched again.
+    let after = wait_run_above(&hub, "mcu-fra", before);
+    assert!(after > before, "{before} {after}");
+    drop(linux);
+}
+
+#[test]
+fn a_function_that_traps_never_takes_the_firmware_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let hub = Hub::start(directory.path());
+    let mcu = Mcu::join(&hub, "mcu-1", FRANKFURT);
+    let trapping =
+        wat::parse_str(r#"(module (func (export "fulmar_timer") unreachable) (@custom "fulmar.abi" "\01"))"#);
+    let spinning =
+        wat::parse_str(r#"(module (func (export "fulmar_timer") (loop (br 0))) (@custom "fulmar.abi" "\01"))"#);
+    let limited = |name: &str| Workload::new(name).every("100ms").limits(json!({"memory": "4KiB"}));
+    hub.deploy(&limited("trapping"), &trapping.unwrap());
+    hub.deploy(&limited("spinning"), &spinning.unwrap());
+    hub.deploy(&hello(), HELLO);
+    let reason = |name: &str, code: &str| {
+        wait_until(&format!("{name} is reported as {code}"), || {
+            let workload = hub.workload(name);
+            if workload.to_string().contains(code) { Ok(()) } else { Err(workload) }
+        });
+    };
+    reason("trapping", "TRAPPED");
+    reason("spinning", "OUT_OF_FUEL");
+    wait_run_above(&hub, "mcu-1", 2);
+    assert_eq!(mcu.log().matches("the agent starts").count(), 1, "{}", mcu.log());
 }

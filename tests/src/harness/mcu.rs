@@ -3,20 +3,18 @@
 //! A board without its hardware: the clock is this machine's, power goes when it is told to, and the flash stays.
 
 use super::{Hub, wait_until};
-use agent_nostd::machine::port::FetchFailure;
 use agent_nostd::machine::time::Instant as BootInstant;
 use agent_nostd::shell::dalek::Dalek;
 use agent_nostd::shell::limits::{StandardMemory, standard};
 use agent_nostd::shell::port::{
-    Board, BootSeed, Clock, Enrolment, Key, Network, NoPeripherals, PanicRecord, Parts, Platform, Socket, Store,
-    StoreError,
+    Board, BootSeed, Clock, Enrolment, Network, NoPeripherals, PanicRecord, Parts, Platform, Socket,
 };
 use agent_nostd::shell::run;
-use agent_nostd::transfer::{Sink, SinkError};
+use agent_nostd::store::{Flash, RamFlash, Retained, Seed};
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
+use embedded_storage::nor_flash::{self, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use smol::Async;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -31,7 +29,7 @@ use wire::position::Position;
 
 /// For functions.
 const FUNCTION_BYTES: u32 = 256 * 1024;
-const ARTIFACT_BYTES: u64 = 256 * 1024;
+const PARTITION_BYTES: usize = 256 * 1024;
 const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// As a board with a watchdog.
 const ALIVE_EVERY: Duration = Duration::from_millis(500);
@@ -138,115 +136,48 @@ impl Board for HostBoard {
     }
 }
 
-/// Flash in memory: values and artifacts, whole or not there.
-#[derive(Debug, Default)]
-struct Contents {
-    values: HashMap<Key, Vec<u8>>,
-    artifacts: HashMap<Digest, Vec<u8>>,
-    part: Option<(Digest, Vec<u8>)>,
-}
+/// NOR flash in memory that stays when the power goes: each partition is one of them.
+#[derive(Clone)]
+struct Nor(Arc<Mutex<Box<RamFlash<PARTITION_BYTES, 4, 4096>>>>);
 
-/// Stays when the power goes.
-#[derive(Clone, Debug, Default)]
-pub struct HostFlash(Arc<Mutex<Contents>>);
-
-impl Store for HostFlash {
-    fn load(&mut self, key: Key, out: &mut [u8]) -> Result<Option<usize>, StoreError> {
-        let contents = self.0.lock().unwrap();
-        let Some(value) = contents.values.get(&key) else { return Ok(None) };
-        out.get_mut(..value.len()).ok_or(StoreError::TooLong)?.copy_from_slice(value);
-        Ok(Some(value.len()))
-    }
-
-    fn save(&mut self, key: Key, value: &[u8]) -> Result<(), StoreError> {
-        self.0.lock().unwrap().values.insert(key, value.to_vec());
-        Ok(())
-    }
-
-    fn remove(&mut self, key: Key) -> Result<(), StoreError> {
-        self.0.lock().unwrap().values.remove(&key);
-        Ok(())
-    }
-
-    fn retain_states(&mut self, keep: &mut dyn FnMut(u32, u8) -> bool) -> Result<(), StoreError> {
-        self.0.lock().unwrap().values.retain(|key, _| match key {
-            Key::State { workload, component, .. } => keep(*workload, *component),
-            Key::Journal(_) | Key::Identity => true,
-        });
-        Ok(())
-    }
-
-    fn holds(&mut self, digest: &Digest, bytes: u32) -> bool {
-        let contents = self.0.lock().unwrap();
-        contents.artifacts.get(digest).is_some_and(|content| content.len() == bytes as usize)
-    }
-
-    fn read(&mut self, digest: &Digest, offset: u32, out: &mut [u8]) -> Result<(), StoreError> {
-        let contents = self.0.lock().unwrap();
-        let content = contents.artifacts.get(digest).ok_or(StoreError::Absent)?;
-        let part = content.get(offset as usize..).and_then(|rest| rest.get(..out.len())).ok_or(StoreError::Absent)?;
-        out.copy_from_slice(part);
-        Ok(())
-    }
-
-    fn sink(&mut self) -> &mut dyn Sink {
-        self
-    }
-
-    fn collect(&mut self, keep: &mut dyn FnMut(&Digest) -> bool) -> Result<u32, StoreError> {
-        let mut contents = self.0.lock().unwrap();
-        let before = contents.artifacts.len();
-        contents.artifacts.retain(|digest, _| keep(digest));
-        Ok(u32::try_from(before - contents.artifacts.len()).unwrap())
-    }
-
-    fn artifact_bytes(&mut self) -> (u64, u64) {
-        let used: usize = self.0.lock().unwrap().artifacts.values().map(Vec::len).sum();
-        (ARTIFACT_BYTES, ARTIFACT_BYTES - used as u64)
+impl Nor {
+    fn erased() -> Self {
+        Self(Arc::new(Mutex::new(Box::default())))
     }
 }
 
-impl Sink for HostFlash {
-    fn begin(&mut self, digest: &Digest, bytes: u32) -> Result<u32, FetchFailure> {
-        let mut contents = self.0.lock().unwrap();
-        if u64::from(bytes) > ARTIFACT_BYTES {
-            return Err(FetchFailure::NoSpace);
-        }
-        if contents.part.as_ref().is_none_or(|(of, _)| of != digest) {
-            contents.part = Some((*digest, Vec::new()));
-        }
-        Ok(contents.part.as_ref().map_or(0, |(_, content)| u32::try_from(content.len()).unwrap()))
+impl fmt::Debug for Nor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Nor(..)")
+    }
+}
+
+impl nor_flash::ErrorType for Nor {
+    type Error = NorFlashErrorKind;
+}
+
+impl ReadNorFlash for Nor {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        self.0.lock().unwrap().read(offset, bytes)
     }
 
-    fn read(&mut self, offset: u32, into: &mut [u8]) -> Result<(), FetchFailure> {
-        let contents = self.0.lock().unwrap();
-        let part = contents.part.as_ref().and_then(|(_, part)| part.get(offset as usize..)?.get(..into.len()));
-        into.copy_from_slice(part.ok_or(FetchFailure::Absent)?);
-        Ok(())
+    fn capacity(&self) -> usize {
+        PARTITION_BYTES
+    }
+}
+
+impl NorFlash for Nor {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 4096;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        self.0.lock().unwrap().erase(from, to)
     }
 
-    fn append(&mut self, offset: u32, bytes: &[u8]) -> Result<(), SinkError> {
-        match &mut self.0.lock().unwrap().part {
-            Some((_, content)) if content.len() == offset as usize => {
-                content.extend_from_slice(bytes);
-                Ok(())
-            }
-            Some(_) | None => Err(SinkError::Torn),
-        }
-    }
-
-    fn discard(&mut self) {
-        self.0.lock().unwrap().part = None;
-    }
-
-    fn finish(&mut self) -> Result<(), FetchFailure> {
-        let mut contents = self.0.lock().unwrap();
-        let (digest, content) = contents.part.take().ok_or(FetchFailure::Absent)?;
-        if Digest::of(&content) != digest {
-            return Err(FetchFailure::HashMismatch);
-        }
-        contents.artifacts.insert(digest, content);
-        Ok(())
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        self.0.lock().unwrap().write(offset, bytes)
     }
 }
 
@@ -256,7 +187,7 @@ impl Platform for Host {
     type Clock = HostClock;
     type Network = HostNetwork;
     type Board = HostBoard;
-    type Store = HostFlash;
+    type Store = Flash<Nor, Nor>;
     type Crypto = Dalek;
     type Peripherals = NoPeripherals;
 }
@@ -268,8 +199,8 @@ pub struct Mcu {
     token: String,
     place: (f64, f64),
     seed: [u8; 32],
-    boots: u8,
-    flash: HostFlash,
+    /// Journal, artifacts.
+    flash: [Nor; 2],
     log: Arc<Mutex<Vec<String>>>,
     power: Option<(async_channel::Sender<()>, JoinHandle<()>)>,
 }
@@ -278,8 +209,8 @@ impl Mcu {
     /// As it comes from the flasher: not switched on yet.
     pub fn flash(token: &str, name: &str, place: (f64, f64)) -> Self {
         let seed = Digest::of(name.as_bytes()).0;
-        let (flash, log) = (HostFlash::default(), Arc::default());
-        Self { name: name.to_owned(), token: token.to_owned(), place, seed, boots: 0, flash, log, power: None }
+        let flash = [Nor::erased(), Nor::erased()];
+        Self { name: name.to_owned(), token: token.to_owned(), place, seed, flash, log: Arc::default(), power: None }
     }
 
     pub fn name(&self) -> &str {
@@ -307,20 +238,29 @@ impl Mcu {
         });
     }
 
+    /// Waits until it said something since it was switched on last.
+    pub fn wait_log(&self, part: &str) {
+        wait_until(&format!("{} says {part:?}", self.name), || {
+            let log = self.log();
+            let boot = log.rsplit("the agent starts").next().unwrap_or_default();
+            if boot.contains(part) { Ok(()) } else { Err(log) }
+        });
+    }
+
     pub fn switch_on(&mut self, reset: ResetCause) {
         assert!(self.power.is_none(), "it is on already");
-        self.boots += 1;
         let (power, cut) = async_channel::bounded::<()>(1);
-        let (flash, log, seed) = (self.flash.clone(), Arc::clone(&self.log), self.seed);
+        let ([journal, artifacts], log, seed) = (self.flash.clone(), Arc::clone(&self.log), self.seed);
         let (name, token, (longitude, latitude)) = (self.name.clone(), self.token.clone(), self.place);
         let degrees = |degrees: f64| (degrees * 1e7) as i32;
         let position = Position { longitude_e7: degrees(longitude), latitude_e7: degrees(latitude), uncertainty_m: 0 };
-        let boot = Digest::of(&[&seed[..], &[self.boots]].concat()).0;
         let work = move || {
             let mut decoded = [0; TOKEN_TEXT_BYTES_MAX];
             let token = JoinToken::parse(&token, &mut decoded).unwrap();
             let (clock, board) = (HostClock(Instant::now()), HostBoard { log, reset });
-            let (mut network, mut store, mut peripherals) = (HostNetwork, flash, NoPeripherals);
+            let (mut network, mut peripherals) = (HostNetwork, NoPeripherals);
+            let mut store = Flash::open(journal, artifacts);
+            let boot = Seed::draw(store.journal(), &mut Retained::EMPTY.clone(), &seed, &[]);
             let mut memory = Box::new(StandardMemory::new());
             let parts = Parts::<Host> {
                 clock: &clock,
@@ -330,7 +270,7 @@ impl Mcu {
                 crypto: &Dalek,
                 peripherals: &mut peripherals,
                 enrolment: Enrolment { token, name: &name, position: Some(position), seed: &seed },
-                seed: BootSeed { bytes: boot, is_unique: true },
+                seed: BootSeed { bytes: boot.bytes, is_unique: boot.is_unique },
                 function_bytes: FUNCTION_BYTES,
             };
             let running = async { match run::<Host, { standard::SLOTS }>(parts, memory.borrow()).await {} };
