@@ -4,9 +4,10 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use tests::harness::Hub;
 use tests::harness::board::Board;
 use wire::Digest;
-use wire::join::JoinToken;
+use wire::join::{JoinToken, TOKEN_TEXT_BYTES_MAX};
 use wire::limits::{JOIN_SECRET_BYTES, PROVISION_BYTES_MAX};
 use wire::provision::{EntropySeed, MacAddress, Network, Provision, StaticAddress};
 use wire::topic::TokenId;
@@ -20,19 +21,24 @@ const UNUSED: u32 = 0x203f_fff0;
 const SPIN: [u8; 2] = [0xfe, 0xe7];
 const UNDEFINED: [u8; 2] = [0x00, 0xde];
 
-/// Writes the record of a board that nobody has given a hub to.
-fn provision(flash: &Path, board: &str, network: Network) {
+/// The token of a hub that is not there.
+fn token_of_nobody() -> JoinToken<'static> {
+    JoinToken {
+        id: TokenId([1; 8]),
+        secret: [2; JOIN_SECRET_BYTES],
+        fleet: "home",
+        broker: "mqtt://192.0.2.2:1",
+        certificate: None,
+        hub: Digest([3; 32]),
+    }
+}
+
+/// Writes what a flasher would.
+fn provision(flash: &Path, board: &str, token: JoinToken<'_>, network: Network) {
     let record = Provision {
         board,
         name: "porch",
-        token: JoinToken {
-            id: TokenId([1; 8]),
-            secret: [2; JOIN_SECRET_BYTES],
-            fleet: "home",
-            broker: "mqtt://192.0.2.2:1",
-            certificate: None,
-            hub: Digest([3; 32]),
-        },
+        token,
         position: None,
         mac: MacAddress([2, 0, 0, 0, 0, 1]),
         network,
@@ -62,12 +68,12 @@ fn a_flashed_board_takes_the_address_that_it_was_given_and_refuses_another_board
     board.wait_line("there is no provisioning record");
     board.cut_power();
     let fixed = StaticAddress { address: [192, 0, 2, 77], prefix: 24, gateway: Some([192, 0, 2, 2]), dns: None };
-    provision(&flash, AN386, Network::Static(fixed));
+    provision(&flash, AN386, token_of_nobody(), Network::Static(fixed));
     let mut board = Board::start(AN386, &flash);
     board.wait_line("provisioned: porch");
     assert!(board.wait_line("network: ").contains("192.0.2.77/24"));
     board.cut_power();
-    provision(&flash, "another-board", Network::Static(fixed));
+    provision(&flash, "another-board", token_of_nobody(), Network::Static(fixed));
     let mut board = Board::start(AN386, &flash);
     board.wait_line("the provisioning record is for another-board");
     assert!(board.wait_line("network: ").contains("192.0.2.15/24"));
@@ -89,4 +95,31 @@ fn the_reset_line_a_fault_and_a_hang_are_told_apart_by_the_next_boot() {
     board.wait_line("watchdog at 0x203ffff0");
     board.wait_line("reset: Watchdog at 0x203ffff0, 3 since power came");
     board.wait_line("network: ");
+}
+
+#[test]
+fn a_board_joins_a_hub_and_is_the_same_device_after_its_power_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let flash = folder.path().join("flash");
+    let mut board = Board::start(AN386, &flash);
+    board.wait_line("there is no provisioning record");
+    board.cut_power();
+    let text = hub.join_token(true);
+    let mut buffer = [0; TOKEN_TEXT_BYTES_MAX];
+    let token = JoinToken::parse(&text, &mut buffer).unwrap();
+    // This machine's loopback, as the board sees it.
+    let broker = format!("mqtt://192.0.2.2:{}", hub.broker_port());
+    provision(&flash, AN386, JoinToken { broker: &broker, ..token }, Network::Dhcp);
+    let mut board = Board::start(AN386, &flash);
+    board.wait_line("connected to the broker");
+    let joined = hub.wait_online("porch");
+    board.cut_power();
+    let mut board = Board::start(AN386, &flash);
+    board.wait_line("connected to the broker");
+    let again = hub.wait_online("porch");
+    assert_eq!(joined["status"]["id"], again["status"]["id"], "{again:#}");
+    board.control("system_reset");
+    board.wait_line("reset: Pin, 1 since power came");
+    board.wait_line("connected to the broker");
 }

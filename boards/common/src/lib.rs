@@ -1,10 +1,16 @@
 //! What every board does once its chip is set up. A board's own code makes a `Board` and calls `run`; everything after that
 //! is the same on all of them. It must not know a chip.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod agent;
 mod config;
+#[cfg(feature = "functions")]
+pub mod heap;
+mod kept;
+pub mod port;
 
+use core::cell::RefCell;
 use drivers::log;
 use drivers::nor::Partition;
 use drivers::record::Boot;
@@ -14,20 +20,22 @@ use embassy_net::driver::Driver;
 use embassy_net::{Stack, StackResources};
 use embassy_time::{Duration, Timer};
 use embedded_storage::nor_flash::NorFlash;
+use port::Console;
 use static_cell::{ConstStaticCell, StaticCell};
+pub use wire::hello::Architecture;
 use wire::limits::PROVISION_BYTES_MAX;
 use wire::provision::Network;
 
-/// Sockets at the same time: DHCP, the broker, and one to spare.
-const SOCKETS: usize = 3;
-/// The watchdog's time is a board's; it is fed this often.
-const FEED_PERIOD: Duration = Duration::from_secs(1);
-/// The stack is looked at this often, and told when it grew.
-const STACK_PERIOD: Duration = Duration::from_secs(10);
+/// Sockets at the same time: DHCP, names, the broker, and one to spare while a lost connection goes.
+const SOCKETS: usize = 4;
+/// How often a board without an agent feeds its watchdog, and how often the stack is looked at.
+const IDLE_PERIOD: Duration = Duration::from_secs(1);
+const STACK_PERIOD: Duration = Duration::from_secs(5);
 
 /// A board whose chip is set up.
 pub struct Board<D: Driver + 'static, F: NorFlash, W: Watchdog> {
     pub name: &'static str,
+    pub architecture: Architecture,
     pub ethernet: D,
     /// The storage of `board.toml`; offsets of partitions count from its start.
     pub flash: F,
@@ -35,29 +43,45 @@ pub struct Board<D: Driver + 'static, F: NorFlash, W: Watchdog> {
     pub boot: Boot,
     /// Started by the board with a time of at least three seconds; `()` where there is none.
     pub watchdog: W,
+    /// What `heap::start` answered; 0 on a board without functions.
+    pub function_bytes: u32,
 }
 
 /// Runs the board for ever, as its only task.
 pub async fn run<D: Driver + 'static, F: NorFlash, W: Watchdog>(board: Board<D, F, W>) -> ! {
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
     static CONFIG: ConstStaticCell<[u8; PROVISION_BYTES_MAX]> = ConstStaticCell::new([0; PROVISION_BYTES_MAX]);
-    let Board { name, ethernet, mut flash, partitions, boot, mut watchdog } = board;
+    let Board { name, architecture, ethernet, mut flash, partitions, boot, watchdog, function_bytes } = board;
     say_hello(name, &boot);
-    say_storage(&flash, partitions);
+    log!("flash: {} bytes in sectors of {}, {} partitions", flash.capacity(), F::ERASE_SIZE, partitions.len());
     let provision = config::read(&mut flash, partitions, name, CONFIG.take());
-    let network = provision.map_or(Network::Dhcp, |provision| provision.network);
-    // No port number or sequence number may be the same after a reset; what is random on this board is mixed in by its time.
-    let seed = embassy_time::Instant::now().as_ticks() ^ (u64::from(boot.resets) << 32);
+    let console = Console { boot, architecture, watchdog: RefCell::new(watchdog) };
+    let flash = RefCell::new(flash);
+    let mut store = agent::open(&flash, partitions);
+    // Without a record nothing is secret, and no connection is opened.
+    let mut network_seed = embassy_time::Instant::now().as_ticks();
+    let ready = match (&provision, &mut store) {
+        (Some(provision), Some(store)) => {
+            let mut retained = kept::SEED.get();
+            let (seed, number) = agent::seed(store, &mut retained, provision);
+            kept::SEED.put(retained);
+            network_seed = number;
+            Some((provision, store, seed))
+        }
+        (None, _) | (_, None) => None,
+    };
+    let network = ready.as_ref().map_or(Network::Dhcp, |(provision, ..)| provision.network);
     let (stack, mut runner) =
-        embassy_net::new(ethernet, config::of(&network), RESOURCES.init(StackResources::new()), seed);
-    let keep_alive = async {
-        loop {
-            watchdog.feed();
-            Timer::after(FEED_PERIOD).await;
+        embassy_net::new(ethernet, config::of(&network), RESOURCES.init(StackResources::new()), network_seed);
+    let work = async {
+        match ready {
+            Some((provision, store, seed)) => {
+                match agent::run(stack, &console, store, provision, seed, function_bytes).await {}
+            }
+            None => wait_for_flasher(&console).await,
         }
     };
-    let work = async { watch_network(stack).await };
-    join3(runner.run(), keep_alive, work).await.0
+    join3(runner.run(), watch(stack), work).await.0
 }
 
 fn say_hello(name: &str, boot: &Boot) {
@@ -71,12 +95,16 @@ fn say_hello(name: &str, boot: &Boot) {
     }
 }
 
-fn say_storage<F: NorFlash>(flash: &F, partitions: &[Partition]) {
-    log!("flash: {} bytes in sectors of {}, {} partitions", flash.capacity(), F::ERASE_SIZE, partitions.len());
+/// A board that does not know its hub has its network only, so that whoever looks sees that the hardware works.
+async fn wait_for_flasher<W: Watchdog>(console: &Console<W>) -> ! {
+    loop {
+        agent_nostd::shell::port::Board::alive(console);
+        Timer::after(IDLE_PERIOD).await;
+    }
 }
 
 /// Says when the network came and went, and how deep the stack was.
-async fn watch_network(stack: Stack<'_>) -> ! {
+async fn watch(stack: Stack<'_>) -> ! {
     let mut deepest = 0;
     loop {
         stack.wait_config_up().await;

@@ -13,6 +13,7 @@ pub mod cortex;
 pub mod ethernet;
 #[cfg(all(feature = "executor", target_os = "none"))]
 pub mod executor;
+pub mod kept;
 pub mod lan9118;
 pub mod log;
 pub mod nor;

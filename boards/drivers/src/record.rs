@@ -135,31 +135,21 @@ pub use kept::{give_up, install_reset, mark, reset, take};
 #[cfg(target_os = "none")]
 mod kept {
     use super::{Boot, Cause, Record};
-    use core::cell::{Cell, UnsafeCell};
+    use crate::kept::Kept;
+    use core::cell::Cell;
     use core::fmt;
-    use core::mem::MaybeUninit;
     use critical_section::Mutex;
 
-    struct Kept(UnsafeCell<MaybeUninit<Record>>);
-    // SAFETY: it is only touched within critical sections.
-    unsafe impl Sync for Kept {}
-
     #[unsafe(link_section = ".uninit.record")]
-    static KEPT: Kept = Kept(UnsafeCell::new(MaybeUninit::uninit()));
+    // SAFETY: a record is plain words, so every pattern of bits is one.
+    static KEPT: Kept<Record> = unsafe { Kept::new() };
     static RESET: Mutex<Cell<Option<fn() -> !>>> = Mutex::new(Cell::new(None));
 
     fn with<T>(act: impl FnOnce(&mut Record) -> T) -> T {
-        critical_section::with(|_| {
-            let place: *mut Record = KEPT.0.get().cast();
-            // SAFETY: interrupts are off and `act` never comes here again. Every pattern of bits is a `Record`; the copies
-            // are volatile, so that the compiler takes what is in memory for what it is.
-            unsafe {
-                let mut record = place.read_volatile();
-                let result = act(&mut record);
-                place.write_volatile(record);
-                result
-            }
-        })
+        let mut record = KEPT.get();
+        let result = act(&mut record);
+        KEPT.put(record);
+        result
     }
 
     /// How this run began. Once, at the start.

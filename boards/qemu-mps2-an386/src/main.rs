@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 
-use common::Board;
+use common::{Board, heap};
 use cortex_m_rt::{entry, exception};
 use drivers::ethernet::{Ethernet, Frames};
 use drivers::lan9118::Lan9118;
@@ -14,7 +14,6 @@ use drivers::{cortex, executor, log, record};
 use embassy_sync::waitqueue::AtomicWaker;
 use static_cell::ConstStaticCell;
 
-#[allow(dead_code)]
 mod table {
     //! Made from `board.toml`.
     include!(concat!(env!("OUT_DIR"), "/board.rs"));
@@ -30,6 +29,7 @@ const WATCHDOG_MS: u32 = 5_000;
 
 static ETHERNET_WAKER: AtomicWaker = AtomicWaker::new();
 static FRAMES: ConstStaticCell<Frames> = ConstStaticCell::new(Frames::new());
+static HEAP_MEMORY: ConstStaticCell<[u8; table::HEAP_BYTES]> = ConstStaticCell::new([0; table::HEAP_BYTES]);
 
 #[entry]
 fn main() -> ! {
@@ -43,14 +43,17 @@ fn main() -> ! {
         Err(error) => record::give_up(format_args!("no Ethernet: {error:?}")),
     };
     cortex::enable(ETHERNET_INTERRUPT);
+    let function_bytes = heap::start(HEAP_MEMORY.take());
     executor::run(|spawner| {
         let board = Board {
             name: table::NAME,
+            architecture: table::ARCHITECTURE,
             ethernet: Ethernet::new(chip, &ETHERNET_WAKER, FRAMES.take()),
             flash: Psram::new(PSRAM, table::STORAGE_BYTES),
             partitions: &table::PARTITIONS,
             boot,
             watchdog,
+            function_bytes,
         };
         match agent(board) {
             Ok(task) => spawner.spawn(task),

@@ -22,7 +22,7 @@ pub fn emit(runtime: Runtime) -> Result<(), Mistake> {
     let out = PathBuf::from(variable("OUT_DIR")?);
     let table = Table::read(&folder)?;
     save(&out.join("memory.x"), &memory_x(&table, runtime))?;
-    save(&out.join("board.rs"), &constants(&table))?;
+    save(&out.join("board.rs"), &constants(&table, architecture(&table.triple)?))?;
     println!("cargo::rerun-if-changed=board.toml");
     println!("cargo::rustc-link-search={}", out.display());
     if runtime == Runtime::RiscV {
@@ -64,16 +64,30 @@ fn memory_x(table: &Table, runtime: Runtime) -> String {
     text
 }
 
-fn constants(table: &Table) -> String {
+/// A triple as the air calls it.
+fn architecture(triple: &str) -> Result<&'static str, Mistake> {
+    match triple.split('-').next().unwrap_or_default() {
+        "thumbv6m" => Ok("Thumbv6m"),
+        "thumbv7m" => Ok("Thumbv7m"),
+        "thumbv7em" => Ok("Thumbv7em"),
+        "thumbv8m.main" => Ok("Thumbv8m"),
+        "riscv32imc" | "riscv32imac" => Ok("Riscv32"),
+        _ => Err(Mistake(format!("triple = {triple}: hubs have no name for this architecture"))),
+    }
+}
+
+fn constants(table: &Table, architecture: &str) -> String {
     let storage = &table.storage;
     let mut text = format!(
         "pub const NAME: &str = {:?};\n\
+         pub const ARCHITECTURE: common::Architecture = common::Architecture::{};\n\
          pub const CLOCK_HZ: u32 = {};\n\
          pub const STORAGE_ORIGIN: usize = {:#x};\n\
          pub const STORAGE_BYTES: usize = {:#x};\n\
          pub const HEAP_BYTES: usize = {};\n\
          pub const PARTITIONS: [drivers::nor::Partition; {}] = [\n",
         table.name,
+        architecture,
         table.clock_hz,
         storage.origin,
         storage.bytes,
@@ -115,8 +129,15 @@ mod tests {
     }
 
     #[test]
+    fn every_triple_that_hubs_know_is_known_here() {
+        assert_eq!(architecture("thumbv8m.main-none-eabihf").expect("known"), "Thumbv8m");
+        assert_eq!(architecture("riscv32imac-unknown-none-elf").expect("known"), "Riscv32");
+        assert!(architecture("x86_64-unknown-linux-gnu").is_err());
+    }
+
+    #[test]
     fn partitions_become_constants() {
-        let text = constants(&table());
+        let text = constants(&table(), "Thumbv7em");
         assert!(text.contains("Partition { name: \"config\", offset: 0x0, bytes: 0x1000 },"), "{text}");
     }
 }

@@ -1,0 +1,83 @@
+//! The agent on a board: its flash, its seed and its memory, put together for the shell's loop.
+
+use crate::port::{BoardClock, Buffers, Console, Tcp};
+use agent_nostd::shell::dalek::Dalek;
+use agent_nostd::shell::port::{BootSeed, Enrolment, NoPeripherals, Parts, Platform};
+use agent_nostd::shell::{self, limits};
+use agent_nostd::store::{Flash, Partition as Part, Retained, Seed};
+use core::cell::RefCell;
+use core::marker::PhantomData;
+use drivers::nor::Partition;
+use drivers::watchdog::Watchdog;
+use embassy_net::Stack;
+use embedded_storage::nor_flash::NorFlash;
+use static_cell::ConstStaticCell;
+use wire::Digest;
+use wire::provision::Provision;
+
+#[cfg(not(feature = "functions"))]
+use limits::{SmallMemory as Memory, small::SLOTS};
+#[cfg(feature = "functions")]
+use limits::{StandardMemory as Memory, standard::SLOTS};
+
+/// Journal and artifacts of a board.
+pub type Store<'a, F> = Flash<Part<'a, F>, Part<'a, F>>;
+
+struct On<'a, F, W>(PhantomData<(&'a F, W)>);
+
+impl<'a, F: NorFlash, W: Watchdog> Platform for On<'a, F, W> {
+    type Clock = BoardClock;
+    type Network = Tcp<'a>;
+    type Board = Console<W>;
+    type Store = Store<'a, F>;
+    type Crypto = Dalek;
+    type Peripherals = NoPeripherals;
+}
+
+/// Opens the partitions of the device's own. `None`: the table has not both.
+pub fn open<'a, F: NorFlash>(flash: &'a RefCell<F>, partitions: &[Partition]) -> Option<Store<'a, F>> {
+    let part = |name| {
+        let partition = Partition::named(partitions, name)?;
+        Part::new(flash, partition.offset, partition.bytes)
+    };
+    Some(Flash::open(part("journal")?, part("artifacts")?))
+}
+
+/// The seed of this boot, and a number from it for the network, from which nobody finds the seed.
+pub fn seed<F: NorFlash>(store: &mut Store<'_, F>, kept: &mut Retained, provision: &Provision<'_>) -> (BootSeed, u64) {
+    let Seed { bytes, is_unique } = Seed::draw(store.journal(), kept, &provision.seed.0, &[]);
+    let [a, b, c, d, e, f, g, h, ..] = Digest::of_parts(&[b"network", &bytes]).0;
+    (BootSeed { bytes, is_unique }, u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+}
+
+/// Runs the agent for ever. Once.
+pub async fn run<'a, F: NorFlash, W: Watchdog>(
+    stack: Stack<'a>,
+    console: &Console<W>,
+    store: &mut Store<'a, F>,
+    provision: &Provision<'_>,
+    seed: BootSeed,
+    function_bytes: u32,
+) -> shell::Never {
+    static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
+    static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
+    let mut network = Tcp { stack, buffers: BUFFERS.take() };
+    let enrolment = Enrolment {
+        token: provision.token,
+        name: provision.name,
+        position: provision.position,
+        seed: &provision.seed.0,
+    };
+    let parts: Parts<'_, On<'a, F, W>> = Parts {
+        clock: &BoardClock,
+        network: &mut network,
+        board: console,
+        store,
+        crypto: &Dalek,
+        peripherals: &mut NoPeripherals,
+        enrolment,
+        seed,
+        function_bytes,
+    };
+    shell::run::<_, SLOTS>(parts, MEMORY.take().borrow()).await
+}
