@@ -85,6 +85,20 @@ pub const STATE_WRITES_PER_ACTIVATION: u32 = 64;
 /// Bytes of randomness in one call.
 pub const RANDOM_BYTES: u32 = 256;
 
+/// Heap that a module takes besides its memory: the engine itself, while it checks and compiles.
+pub const ENGINE_BYTES: u32 = 24 * 1024;
+/// Heap for each byte of a module, compiled and beside its own bytes.
+pub const HEAP_PER_MODULE_BYTE: u32 = 8;
+/// Heap of an instance besides its memory: its value stack, and what surrounds both.
+pub const INSTANCE_BYTES: u32 = VALUE_STACK_BYTES_MCU + 1024;
+
+/// Heap that a component takes at most, measured (`tests/heap.rs`): what a device without more must have free to start it.
+#[must_use]
+pub const fn heap_bytes(module_bytes: u32, memory_bytes: u32, instances: u16) -> u64 {
+    let module = ENGINE_BYTES as u64 + HEAP_PER_MODULE_BYTE as u64 * module_bytes as u64;
+    module + (INSTANCE_BYTES as u64 + memory_bytes as u64) * instances as u64
+}
+
 /// What one function may use. Part of the signed assignment; the fields that an assignment does not carry keep their default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

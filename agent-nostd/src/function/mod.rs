@@ -36,5 +36,5 @@ pub use error::{Export, LimitKind, LoadError, Name, TrapCause};
 pub use grant::Grant;
 pub use host::{CommitError, EmitError, Host, Level, RandomError, StateChange, TellError};
 pub use instance::{Activation, Instance, Outcome, Refusal};
-pub use limits::Limits;
+pub use limits::{Limits, heap_bytes};
 pub use module::{Module, ModuleInfo};

@@ -265,7 +265,7 @@ pub struct Parts<'a, P: Platform> {
     pub peripherals: &'a mut P::Peripherals,
     pub enrolment: Enrolment<'a>,
     pub seed: BootSeed,
-    /// Heap that functions may take together; zero without the feature `wasm`.
+    /// Heap that functions may take together with their engine (`function::heap_bytes` each); zero without the feature `wasm`.
     pub function_bytes: u32,
 }
 

@@ -45,8 +45,8 @@ impl<P: Platform, const SLOTS: usize> World<'_, '_, P, SLOTS> {
 #[derive(Debug)]
 pub struct Functions {
     runs: Vec<Run>,
-    /// Of linear memory, for all of them.
-    memory_bytes: u64,
+    /// Of heap, for all of them.
+    heap_bytes: u64,
     /// Whose turn it is.
     turn: usize,
     /// Messages that found no room.
@@ -54,20 +54,20 @@ pub struct Functions {
 }
 
 impl Functions {
-    pub fn new(memory_bytes: u32) -> Self {
-        Self { runs: Vec::new(), memory_bytes: u64::from(memory_bytes), turn: 0, inputs_lost: 0 }
+    pub fn new(heap_bytes: u32) -> Self {
+        Self { runs: Vec::new(), heap_bytes: u64::from(heap_bytes), turn: 0, inputs_lost: 0 }
     }
 
     fn run(&mut self, launch: LaunchId) -> Option<&mut Run> {
         self.runs.iter_mut().find(|run| run.launch() == launch)
     }
 
-    fn memory_used(&self) -> u64 {
-        self.runs.iter().map(Run::memory_bytes).sum()
+    fn heap_free(&self) -> u64 {
+        self.heap_bytes.saturating_sub(self.runs.iter().map(Run::heap_bytes).sum())
     }
 
     pub fn memory_free_bytes(&self) -> u32 {
-        u32::try_from(self.memory_bytes.saturating_sub(self.memory_used())).unwrap_or(u32::MAX)
+        u32::try_from(self.heap_free()).unwrap_or(u32::MAX)
     }
 
     pub fn inputs_lost(&self) -> u32 {
@@ -91,8 +91,9 @@ impl Functions {
         if self.runs.len() >= MODULES_MAX {
             return Err((Failure::OutOfMemory, "as many functions run already as this device holds"));
         }
-        if spec.memory_bytes() > self.memory_bytes.saturating_sub(self.memory_used()) {
-            return Err((Failure::OutOfMemory, "the memory for functions is used up"));
+        // An allocation that fails would take the firmware with it.
+        if spec.heap_bytes() > self.heap_free() {
+            return Err((Failure::OutOfMemory, "what it takes with its engine is more than functions have left here"));
         }
         self.runs.push(Run::new(launch, spec, terms));
         Ok(())

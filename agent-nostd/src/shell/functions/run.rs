@@ -161,8 +161,8 @@ impl Run {
         self.spec.interfaces
     }
 
-    pub fn memory_bytes(&self) -> u64 {
-        self.spec.memory_bytes()
+    pub fn heap_bytes(&self) -> u64 {
+        self.spec.heap_bytes()
     }
 
     pub fn is_over(&self) -> bool {

@@ -1,5 +1,5 @@
 //! What a record says about a function, in the words of the engine. Must never give more than the record does.
-use crate::function::{Capabilities, Grant, Limits};
+use crate::function::{Capabilities, Grant, Limits, heap_bytes};
 use alloc::vec::Vec;
 use wire::Digest;
 use wire::clause::{Clause, Reference};
@@ -72,8 +72,8 @@ impl Spec {
         }
     }
 
-    /// Linear memory that all instances may take.
-    pub fn memory_bytes(&self) -> u64 {
-        u64::from(self.limits.memory_bytes) * u64::from(self.instances)
+    /// Heap that all of it may take.
+    pub fn heap_bytes(&self) -> u64 {
+        heap_bytes(self.artifact_bytes, self.limits.memory_bytes, self.instances)
     }
 }
