@@ -10,6 +10,7 @@ pub mod guide;
 mod hub;
 mod mcu;
 mod mosquitto;
+pub mod narrow;
 pub mod netns;
 pub mod proxy;
 pub mod site;

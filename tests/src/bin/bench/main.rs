@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod beside;
+mod chunks;
 mod crowd;
 mod fleet;
 mod process;
@@ -27,7 +28,7 @@ Measures the goals on this machine, with real processes.
 Usage: bench [--json] [--agents N] [--only PART,...]
 
   --agents N   simulated agents of the parts `fleet` and `storm` (default 10000)
-  --only       parts: schedule (P1-P3), single (P11, P14, P15), swarm (P11's anchor), fleet (P8, P9, P12),
+  --only       parts: schedule (P1-P3), single (P11, P14, P15), chunks, swarm (P11's anchor), fleet (P8, P9, P12),
                mosquitto (P9 with the broker beside the hub), site (P19), simulator (P23),
                storm (P13, P22: all agents come back at once)
 ";
@@ -60,9 +61,10 @@ fn usage<T>() -> T {
 /// A part by its name, and what measures it.
 type Part = (&'static str, fn(&Path, &Options) -> Vec<Row>);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("schedule", |directory, _| schedule::measure(directory)),
     ("single", |directory, _| single::measure(directory)),
+    ("chunks", |directory, _| chunks::measure(directory)),
     ("swarm", |directory, _| swarm::measure(directory)),
     ("fleet", |directory, options| fleet::measure(directory, options.agents)),
     ("mosquitto", |directory, _| beside::measure(directory)),
