@@ -7,9 +7,16 @@
 pub mod shell;
 
 use agent_nostd::machine::Agent;
-use agent_nostd::machine::port::{Buffers, Config, Effect, Input, OUTGOING_BYTES_MIN, Restored, SET_OVERHEAD_BYTES};
+use agent_nostd::machine::port::{
+    Buffers, Config, Effect, Input, JournalKey, OUTGOING_BYTES_MIN, Restored, SET_OVERHEAD_BYTES,
+};
 use agent_nostd::machine::time::Instant;
+use agent_nostd::shell::port::{Key, Store};
+use agent_nostd::store::{Flash, RamFlash};
+use agent_nostd::transfer::{Step, Transfer};
+use embedded_storage::nor_flash::NorFlash;
 use wire::limits::{BODY_BYTES_MAX_SMALL, EVENT_BYTES_MAX, TOPIC_BYTES_MAX};
+use wire::transfer::Chunk;
 
 /// Components at the same time.
 pub const SLOTS: usize = 8;
@@ -89,4 +96,25 @@ pub fn turn(
         act(effect);
     }
     agent.poll_timeout()
+}
+
+/// Journal and artifacts, on whatever flash a board has.
+pub fn flash<J: NorFlash, A: NorFlash>(journal: J, artifacts: A) -> Flash<J, A> {
+    Flash::open(journal, artifacts)
+}
+
+/// A flash of the usual sizes, so that the code of the store is built.
+pub type Chip = RamFlash<{ 32 * 1024 }, 4, 4096>;
+
+/// One value, and one turn of a transfer.
+pub fn keep(
+    flash: &mut Flash<Chip, Chip>,
+    value: &[u8],
+    transfer: &mut Transfer,
+    chunk: &Chunk<'_>,
+    now: Instant,
+) -> bool {
+    transfer.chunk(now, chunk, flash.artifacts());
+    let is_done = transfer.poll(now, 0, flash.artifacts()) == Some(Step::Done);
+    flash.save(Key::Journal(JournalKey::Accepted), value).is_ok() && is_done
 }
