@@ -14,6 +14,9 @@ pub enum Runtime {
     RiscV,
 }
 
+/// What a cell takes besides the heap that it gives away once.
+const CELL_BYTES: u64 = 8;
+
 /// Writes `memory.x` and `board.rs` into the build's folder, and tells cargo how to link.
 pub fn emit(runtime: Runtime) -> Result<(), Mistake> {
     let variable =
@@ -91,7 +94,7 @@ fn constants(table: &Table, architecture: &str) -> String {
         table.clock_hz,
         storage.origin,
         storage.bytes,
-        table.budget.heap_bytes,
+        table.budget.heap_bytes.saturating_sub(CELL_BYTES),
         storage.partitions.len(),
     );
     for partition in &storage.partitions {

@@ -4,7 +4,13 @@ use crate::{Mistake, Table};
 use board::Qemu;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use wire::Digest;
+use wire::join::JoinToken;
+use wire::limits::{JOIN_SECRET_BYTES, PROVISION_BYTES_MAX};
+use wire::provision::{EntropySeed, MacAddress, Network, Provision};
+use wire::topic::TokenId;
 
 /// A locally administered address. Every emulated board is alone in its network, so one is enough.
 pub const MAC: &str = "02:00:00:00:00:01";
@@ -49,6 +55,36 @@ pub fn make_flash(table: &Table, flash: &Path) -> Result<bool, Mistake> {
     }
     std::fs::rename(&unfinished, flash).map_err(told)?;
     Ok(true)
+}
+
+/// Writes a record into the flash whose hub does not exist: the agent starts, and finds nobody.
+pub fn provision_for_nobody(table: &Table, flash: &Path) -> Result<(), Mistake> {
+    let qemu = emulated(table)?;
+    let config = table.partition(board::CONFIG).ok_or_else(|| Mistake("there is no partition config".into()))?;
+    // Nobody listens on port 1.
+    let broker = format!("mqtt://{}:1", qemu.host);
+    let record = Provision {
+        board: &table.name,
+        name: "measured",
+        token: JoinToken {
+            id: TokenId([0; 8]),
+            secret: [0; JOIN_SECRET_BYTES],
+            fleet: "nobody",
+            broker: &broker,
+            certificate: None,
+            hub: Digest([0; 32]),
+        },
+        position: None,
+        mac: MacAddress([2, 0, 0, 0, 0, 1]),
+        network: Network::Dhcp,
+        wifi: None,
+        seed: EntropySeed([1; 32]),
+    };
+    let mut buffer = [0; PROVISION_BYTES_MAX];
+    let bytes = record.encode(&mut buffer).map_err(|error| Mistake(format!("the record: {error}")))?;
+    let told = |error: std::io::Error| Mistake(format!("{}: {error}", flash.display()));
+    let file = File::options().write(true).open(flash).map_err(told)?;
+    file.write_all_at(bytes, qemu.flash_file_offset + config.offset).map_err(told)
 }
 
 /// How QEMU plays this board.
@@ -99,5 +135,21 @@ mod tests {
         std::fs::write(&path, [1; 3]).expect("written");
         assert!(make_flash(&table, &path).is_err());
         std::fs::remove_file(&path).expect("removed");
+    }
+
+    #[test]
+    fn a_record_for_nobody_is_one_that_a_board_takes() {
+        let mut table = table();
+        if let Some(qemu) = &mut table.qemu {
+            (qemu.flash_file_bytes, qemu.flash_file_offset) = (16_384, 4096);
+        }
+        let path = std::env::temp_dir().join(format!("fulmar-record-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        make_flash(&table, &path).expect("made");
+        provision_for_nobody(&table, &path).expect("written");
+        let bytes = std::fs::read(&path).expect("there");
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!(bytes[..4096], [0xff; 4096]);
+        assert_eq!(Provision::decode(&bytes[4096..]).expect("a record").board, table.name);
     }
 }
