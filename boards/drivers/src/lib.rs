@@ -20,5 +20,6 @@ pub mod nor;
 pub mod record;
 pub mod registers;
 pub mod stack;
+pub mod stellaris;
 pub mod uart;
 pub mod watchdog;
