@@ -11,6 +11,10 @@ use wire::provision::Provision;
 
 /// A board whose emulator is the double, in a folder of the site.
 fn board(site: &Site) -> [String; 2] {
+    board_in(site.directory.path())
+}
+
+fn board_in(site: &Path) -> [String; 2] {
     let example = include_str!("../../board/example.toml");
     let (head, _) = example.split_once("[qemu]\n").unwrap();
     let qemu = format!(
@@ -19,10 +23,10 @@ fn board(site: &Site) -> [String; 2] {
         program("fulmar-agent"),
     );
     let text = head.replace("bytes = 0x100_0000", "bytes = 0x10_0000");
-    let folder = site.path("double");
+    let folder = site.join("double");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("board.toml"), text + &qemu).unwrap();
-    let image = site.path("image.elf");
+    let image = site.join("image.elf");
     std::fs::write(&image, elf()).unwrap();
     [folder, image].map(|path| path.display().to_string())
 }
@@ -170,9 +174,92 @@ fn a_board_that_never_comes_is_a_time_out_with_its_last_words() {
     }
     assert_eq!(site.run(&["boards", "stop", "mcu-1"]).code, 0);
 
-    let args = "args = [\"-c\", \"echo it broke; exit 3 # {flash} {image}\"]\n";
+    let args = "args = [\"-c\", \"echo it broke; echo qemu: fatal >&2; exit 3 # {flash} {image}\"]\n";
     std::fs::write(site.path("double/board.toml"), format!("{head}{args}")).unwrap();
     let done = site.run(&flash);
     assert!(done.code == 1 && done.err.contains("error[EMULATOR]"), "{done:?}");
+    assert!(done.err.contains("qemu: fatal"), "{done:?}");
     assert_eq!(processes_of(&site.hub.data().join("boards")), "");
+}
+
+/// A running `fulmar up`. Killed when dropped.
+struct Up(std::process::Child);
+
+impl Up {
+    fn start(site: &Path, log: &str, board: &str, image: &str) -> (Self, Value) {
+        let path = site.join(log);
+        let out = std::fs::File::create(&path).unwrap();
+        let process = Command::new(program("fulmar"))
+            .args([
+                "up",
+                "--demo",
+                "--devices",
+                "1",
+                "--no-agent",
+                "--qemu",
+                "2",
+                "--qemu-board",
+                board,
+                "--qemu-image",
+                image,
+            ])
+            .args(["--api", "127.0.0.1:0", "--broker", "127.0.0.1:0", "-o", "json", "--data"])
+            .arg(site.join("data"))
+            .env("XDG_STATE_HOME", site.join("state"))
+            .stdin(std::process::Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .spawn()
+            .unwrap();
+        let up = Self(process);
+        let said = wait_until("up says what runs", || {
+            let said = std::fs::read_to_string(&path).unwrap();
+            let shown = said.lines().find(|line| line.starts_with('{')).map(str::to_owned);
+            shown.filter(|_| said.contains("Next:")).ok_or(said)
+        });
+        (up, serde_json::from_str(&said).unwrap())
+    }
+
+    /// Ends it as a crash would.
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn emulated_boards_run_beside_a_demonstration_and_end_with_it_and_come_back_as_they_were() {
+    let site = tempfile::tempdir().unwrap();
+    let [board, image] = board_in(site.path());
+    let (mut up, said) = Up::start(site.path(), "first.log", &board, &image);
+    assert_eq!(said["devices"], json!({"all": 3, "simulated": 1, "emulated": 2, "online": 3}), "{said}");
+    let boards = site.path().join("data/boards");
+    let flash =
+        |name: &str| std::fs::read(boards.join(name).join("flash.bin")).unwrap()[..PROVISION_BYTES_MAX].to_vec();
+    let first = ["example-1", "example-2"].map(flash);
+    let places = first.each_ref().map(|bytes| Provision::decode(bytes).unwrap().position.unwrap());
+    assert_ne!(places[0], places[1]);
+    // However the hub ends, nothing of the boards is left.
+    up.kill();
+    wait_until("the boards have ended with their hub", || match processes_of(&boards) {
+        none if none.is_empty() => Ok(()),
+        some => Err(some),
+    });
+    let (mut up, said) = Up::start(site.path(), "second.log", &board, &image);
+    assert_eq!(said["devices"]["online"], 3, "{said}");
+    assert_eq!(["example-1", "example-2"].map(flash), first, "they were not flashed anew");
+    let log = std::fs::read_to_string(boards.join("example-2/board.log")).unwrap();
+    assert!(log.contains("start 0\n") && log.contains("start 1\n"), "{log}");
+    up.kill();
+    wait_until("the boards have ended again", || match processes_of(&boards) {
+        none if none.is_empty() => Ok(()),
+        some => Err(some),
+    });
 }

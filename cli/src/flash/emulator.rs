@@ -231,6 +231,12 @@ impl Emulator {
             .why(format!("its processes are in {}", self.path(LOCK_FILE).display())))
     }
 
+    /// What the emulator itself said when it ended: QEMU's reason comes first, registers follow.
+    pub fn reason(&self, count: usize) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path(&format!("{WHAT}.log"))).unwrap_or_default();
+        text.lines().filter(|line| !line.trim().is_empty()).take(count).map(plain).collect()
+    }
+
     /// The last lines of the board's log.
     pub fn last_words(&self, count: usize) -> Vec<String> {
         let text = tail(&self.log()).unwrap_or_default();

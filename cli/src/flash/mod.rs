@@ -363,7 +363,8 @@ impl Board for Emulator {
             return None;
         }
         let mut failure = Failure::new(Code::Emulator, "the board lost its power");
-        failure.why = Self::last_words(self, follow::WORDS_SHOWN);
+        failure.why = self.reason(1);
+        failure.why.extend(Self::last_words(self, follow::WORDS_SHOWN));
         Some(failure.next(format!("its log: {}", self.log().display())))
     }
 }
