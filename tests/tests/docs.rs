@@ -39,6 +39,7 @@ guides! {
     lose_a_device: "docs/howto/lose-a-device.md",
     own_ca: "docs/howto/own-ca.md",
     namespaces: "docs/howto/namespaces.md",
+    port_a_board: "docs/howto/port-a-board.md",
     tokens: "docs/howto/tokens.md",
     watch: "docs/howto/watch.md",
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod beside;
+mod boards;
 mod chunks;
 mod crowd;
 mod fleet;
@@ -30,7 +31,7 @@ Usage: bench [--json] [--agents N] [--only PART,...]
   --agents N   simulated agents of the parts `fleet` and `storm` (default 10000)
   --only       parts: schedule (P1-P3), single (P11, P14, P15), chunks, swarm (P11's anchor), fleet (P8, P9, P12),
                mosquitto (P9 with the broker beside the hub), site (P19), simulator (P23),
-               storm (P13, P22: all agents come back at once)
+               boards (an emulated board that idles), storm (P13, P22: all agents come back at once)
 ";
 
 struct Options {
@@ -61,7 +62,7 @@ fn usage<T>() -> T {
 /// A part by its name, and what measures it.
 type Part = (&'static str, fn(&Path, &Options) -> Vec<Row>);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("schedule", |directory, _| schedule::measure(directory)),
     ("single", |directory, _| single::measure(directory)),
     ("chunks", |directory, _| chunks::measure(directory)),
@@ -70,6 +71,7 @@ const PARTS: [Part; 9] = [
     ("mosquitto", |directory, _| beside::measure(directory)),
     ("site", |directory, _| site::measure(directory)),
     ("simulator", |_, _| simulator::measure()),
+    ("boards", |directory, _| boards::measure(directory)),
     ("storm", |directory, options| storm::measure(directory, options.agents)),
 ];
 

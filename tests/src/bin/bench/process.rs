@@ -41,3 +41,12 @@ pub fn tcp_bytes(pid: u32) -> [f64; 2] {
     }
     sums
 }
+
+/// Time of a processor that it has used so far, in seconds (proc(5), stat).
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name is in brackets and may have spaces; user and system time are the 14th and 15th field.
+    let fields = text.rsplit(") ").next().unwrap().split_whitespace().skip(11).take(2);
+    let ticks: f64 = fields.map(|field| field.parse::<f64>().unwrap()).sum();
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}

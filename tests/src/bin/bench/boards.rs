@@ -1,0 +1,51 @@
+//! What one emulated board costs that has nothing to do: the goal is 8 % of a core, so that a dozen of them fit beside a hub.
+//!
+//! It is the image that ships, flashed as an operator does it. The processor's time is that of QEMU, counted by the system.
+
+use crate::process::{cpu_seconds, rss_kib};
+use crate::table::Row;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tests::harness::{Hub, program, wait_until};
+
+const BOARD: &str = "qemu-mps2-an386";
+const NAME: &str = "bench-1";
+/// Long against the ticks in which the system counts.
+const COUNTED: Duration = Duration::from_secs(20);
+/// The image, if it was built elsewhere than by `scripts/firmware`.
+const IMAGE: &str = "FULMAR_FIRMWARE";
+
+pub fn measure(directory: &Path) -> Vec<Row> {
+    let hub = Hub::start(directory);
+    let fulmar = |arguments: &[&str]| {
+        let output = Command::new(program("fulmar")).args(arguments).env("FULMAR_DATA", hub.data()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let image = std::env::var(IMAGE).unwrap_or_default();
+    let flash = ["flash", "--board", BOARD, "--name", NAME, "--at", "8.68,50.11", "--no-wait"];
+    let given = ["--image", image.as_str()];
+    let begin = Instant::now();
+    fulmar(&[&flash[..], if image.is_empty() { &[] } else { &given }].concat());
+    wait_until("the board is connected to its broker", || {
+        let said = fulmar(&["monitor", NAME, "--no-follow"]);
+        if said.contains("connected to the broker") { Ok(()) } else { Err(said) }
+    });
+    let up = begin.elapsed();
+    // The process around QEMU, then QEMU.
+    let ids = std::fs::read_to_string(hub.data().join("boards").join(NAME).join("power")).unwrap();
+    let emulator: u32 = ids.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let before = cpu_seconds(emulator);
+    std::thread::sleep(COUNTED);
+    let share = (cpu_seconds(emulator) - before) / COUNTED.as_secs_f64() * 100.0;
+    let memory = rss_kib(emulator) / 1024.0;
+    fulmar(&["boards", "stop", NAME]);
+    vec![
+        Row::new("-", format!("{BOARD}, idle, of one core"), share, "%")
+            .target(8.0)
+            .anchor("82 % with an executor that waits for events, which QEMU does not"),
+        Row::new("-", format!("{BOARD}, RSS of its emulator"), memory, "MiB"),
+        Row::new("-", format!("{BOARD}, from flashing to its link"), up.as_secs_f64(), "s"),
+    ]
+}
