@@ -1,14 +1,16 @@
 //! Boards in QEMU with the firmware that ships: network, flash, and what a reset leaves behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use serde_json::json;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use tests::harness::Hub;
 use tests::harness::board::Board;
+use tests::harness::{Agent, Hub, Workload, wait_until};
 use wire::Digest;
 use wire::join::{JoinToken, TOKEN_TEXT_BYTES_MAX};
 use wire::limits::{JOIN_SECRET_BYTES, PROVISION_BYTES_MAX};
+use wire::position::Position;
 use wire::provision::{EntropySeed, MacAddress, Network, Provision, StaticAddress};
 use wire::topic::TokenId;
 
@@ -35,11 +37,15 @@ fn token_of_nobody() -> JoinToken<'static> {
 
 /// Writes what a flasher would.
 fn provision(flash: &Path, board: &str, token: JoinToken<'_>, network: Network) {
+    provision_at(flash, board, token, network, None);
+}
+
+fn provision_at(flash: &Path, board: &str, token: JoinToken<'_>, network: Network, position: Option<Position>) {
     let record = Provision {
         board,
         name: "porch",
         token,
-        position: None,
+        position,
         mac: MacAddress([2, 0, 0, 0, 0, 1]),
         network,
         wifi: None,
@@ -122,4 +128,63 @@ fn a_board_joins_a_hub_and_is_the_same_device_after_its_power_went() {
     board.control("system_reset");
     board.wait_line("reset: Pin, 1 since power came");
     board.wait_line("connected to the broker");
+}
+
+const HELLO: &[u8] = include_bytes!("../../functions/hello/hello.wasm");
+const FRANKFURT: (f64, f64) = (8.6821, 50.1109);
+const PARIS: (f64, f64) = (2.3522, 48.8566);
+const FRANKFURT_E7: Position = Position { longitude_e7: 86_821_000, latitude_e7: 501_109_000, uncertainty_m: 0 };
+
+/// Waits until hello told of a run above `than` on a device; its number.
+fn wait_run_above(hub: &Hub, device: &str, than: u64) -> u64 {
+    wait_until(&format!("hello runs more than {than} times on {device}"), || {
+        let lines = hub.lines_of("hello", device);
+        let last = lines.iter().rev().find_map(|line| line.rsplit("run ").next()?.parse::<u64>().ok());
+        last.filter(|last| *last > than).ok_or_else(|| (last, hub.workload("hello")))
+    })
+}
+
+#[test]
+fn a_function_by_geography_runs_on_a_board_and_linux_and_goes_on_without_a_hub_and_over_resets() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hub = Hub::start(folder.path());
+    let flash = folder.path().join("flash");
+    let mut board = Board::start(AN386, &flash);
+    board.wait_line("there is no provisioning record");
+    board.cut_power();
+    let text = hub.join_token(true);
+    let mut buffer = [0; TOKEN_TEXT_BYTES_MAX];
+    let token = JoinToken::parse(&text, &mut buffer).unwrap();
+    let broker = format!("mqtt://192.0.2.2:{}", hub.broker_port());
+    provision_at(&flash, AN386, JoinToken { broker: &broker, ..token }, Network::Dhcp, Some(FRANKFURT_E7));
+    let mut board = Board::start(AN386, &flash);
+    board.wait_line("connected to the broker");
+    hub.wait_online("porch");
+    let _here = Agent::join(folder.path(), &hub, "gw-fra", FRANKFURT);
+    let _there = Agent::join(folder.path(), &hub, "gw-par", PARIS);
+    let circle = json!({"circle": {"center": [FRANKFURT.0, FRANKFURT.1], "radiusKm": 50}});
+    let region =
+        json!({"apiVersion": "fulmar/v1", "kind": "Region", "metadata": {"name": "rhine-main"}, "spec": circle});
+    hub.put("/v1/regions/rhine-main", &region);
+    let workload = Workload::new("hello").every("200ms").config("the Rhine").limits(json!({"memory": "4KiB"}));
+    hub.deploy(&workload.on_every_device().placed(json!({"within": ["rhine-main"]})), HELLO);
+    let workload = hub.wait_running("hello");
+    assert_eq!(workload["status"]["desired"], 2, "{workload:#}");
+    // The same bytes on both, and nothing in Paris.
+    wait_run_above(&hub, "gw-fra", 2);
+    let before = wait_run_above(&hub, "porch", 2);
+    assert!(hub.lines_of("hello", "gw-par").is_empty());
+    // Neither a boot from cold nor a reset needs the hub: flash has the set, the module, and what it remembers.
+    hub.kill();
+    board.cut_power();
+    let mut board = Board::start(AN386, &flash);
+    board.wait_line("1/0 starts");
+    board.control("system_reset");
+    board.wait_line("reset: Pin");
+    board.wait_line("1/0 starts");
+    hub.run();
+    board.wait_line("connected to the broker");
+    hub.wait_online("porch");
+    wait_run_above(&hub, "porch", before);
+    wait_run_above(&hub, "gw-fra", 2);
 }
