@@ -48,6 +48,17 @@ fn device(site: &Site, name: &str) -> Value {
     site.hub.get(&format!("/v1/devices/{name}"))
 }
 
+/// Takes the power from every board of the site, also when a test fails: they run in the background, as boards do.
+struct Unplug<'a>(&'a Site);
+
+impl Drop for Unplug<'_> {
+    fn drop(&mut self) {
+        for board in std::fs::read_dir(self.0.hub.data().join("boards")).into_iter().flatten().flatten() {
+            self.0.run(&["boards", "stop", &board.file_name().to_string_lossy()]);
+        }
+    }
+}
+
 /// Every process that names the directory.
 fn processes_of(directory: &Path) -> String {
     let listed = Command::new("ps").args(["-eo", "pid,args"]).output().unwrap();
@@ -59,6 +70,7 @@ fn processes_of(directory: &Path) -> String {
 #[test]
 fn a_board_is_flashed_joins_and_keeps_its_flash_over_a_loss_of_power() {
     let site = Site::new();
+    let _unplug = Unplug(&site);
     let [board, image] = board(&site);
     let flash = ["flash", "--board", &board, "--image", &image];
     let first =
@@ -158,6 +170,7 @@ fn what_cannot_be_flashed_costs_no_token_and_says_what_to_do() {
 #[test]
 fn a_board_that_never_comes_is_a_time_out_with_its_last_words() {
     let site = Site::new();
+    let _unplug = Unplug(&site);
     let [board, image] = board(&site);
     let table = std::fs::read_to_string(site.path("double/board.toml")).unwrap();
     let mute = table.replace(&format!("{:?}", program("board-double")), "\"sh\"");
