@@ -17,6 +17,7 @@ const REPLICAS: usize = 100;
 /// From the loss until everything runs elsewhere. Silence alone is heard after one and a half heartbeats of 30 s.
 const DEADLINE: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(100);
+const LIST_POLL: Duration = Duration::from_secs(1);
 
 /// A crowd of its own at a site of this name.
 fn site(directory: &Path, hub: &Hub, name: &str, online: usize) -> Crowds {
@@ -49,52 +50,58 @@ fn placements(hub: &Hub, site: &str) -> (usize, usize) {
 }
 
 /// Seconds since `begin` until it is so.
-fn seconds_until(begin: Instant, what: &str, mut is_so: impl FnMut() -> bool) -> f64 {
+fn seconds_until(begin: Instant, poll: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> f64 {
     while !is_so() {
         assert!(begin.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
-        std::thread::sleep(POLL);
+        std::thread::sleep(poll);
     }
     begin.elapsed().as_secs_f64()
 }
 
-/// Seconds until the loss is known, everything is placed at the other site, and runs there.
-fn lose(hub: &Hub, lost: &Crowds, signal: &str, from: &str, to: &str, unknown_before: usize) -> [f64; 3] {
-    let all = WORKLOADS * REPLICAS;
-    assert_eq!(placements(hub, from), (all, all), "everything runs at the site that is to be lost");
-    let begin = Instant::now();
-    lost.signal(signal);
-    let unknown = || metric(hub, "fulmar_hub_devices{state=\"unknown\"}") as usize;
-    let known = seconds_until(begin, "the loss is known", || unknown() >= unknown_before + DEVICES);
-    let placed = seconds_until(begin, "everything is placed elsewhere", || placements(hub, to).0 == all);
-    let running = seconds_until(begin, "everything runs elsewhere", || placements(hub, to).1 == all);
-    eprintln!("    {signal}: known {known:.1} s, placed {placed:.1} s, running {running:.1} s");
-    [known, placed, running]
-}
-
-pub fn measure(directory: &Path) -> Vec<Row> {
+/// Seconds until the loss of the first site is known, everything is placed at the second, and runs there.
+fn lose(directory: &Path, signal: &str) -> [f64; 3] {
     let hub = Hub::start(directory);
-    let first = site(directory, &hub, "first", DEVICES);
+    let lost = site(directory, &hub, "first", DEVICES);
     for number in 0..WORKLOADS {
         let partition = json!({"replace": "afterGrace", "grace": "0s"});
         let workload = Workload::new(&format!("work-{number:03}")).every("1h").replicas(REPLICAS).partition(partition);
         hub.deploy(&workload, HELLO);
     }
     let all = WORKLOADS * REPLICAS;
-    seconds_until(Instant::now(), "everything runs", || placements(&hub, "first") == (all, all));
-    let second = site(directory, &hub, "second", 2 * DEVICES);
-    let cut = lose(&hub, &first, "-KILL", "first", "second", 0);
-    drop(first);
-    let _third = site(directory, &hub, "third", 2 * DEVICES);
-    let silent = lose(&hub, &second, "-STOP", "second", "third", DEVICES);
+    seconds_until(Instant::now(), LIST_POLL, "everything runs", || placements(&hub, "first") == (all, all));
+    let _kept = site(directory, &hub, "second", 2 * DEVICES);
+    assert_eq!(placements(&hub, "first"), (all, all), "everything runs at the site that is to be lost");
+    let decided = || metric(&hub, "fulmar_hub_placements_decided_total{change=\"placed\"}") as usize;
+    let decided_before = decided();
+    let begin = Instant::now();
+    lost.signal(signal);
+    let unknown = || metric(&hub, "fulmar_hub_devices{state=\"unknown\"}") as usize;
+    let known = seconds_until(begin, POLL, "the loss is known", || unknown() >= DEVICES);
+    // The metric, and not the list: answering with ten thousand entries would be a part of what is measured.
+    let placed = seconds_until(begin, POLL, "everything is placed elsewhere", || decided() >= decided_before + all);
+    let running = seconds_until(begin, LIST_POLL, "everything runs elsewhere", || placements(&hub, "second").1 == all);
+    eprintln!("    {signal}: known {known:.1} s, placed {placed:.1} s, running {running:.1} s");
+    [known, placed, running]
+}
+
+pub fn measure(directory: &Path) -> Vec<Row> {
+    // A fleet of its own for each: a third of one that is missing already would be a mass loss.
+    let of = |signal: &str| {
+        let directory = directory.join(signal);
+        std::fs::create_dir_all(&directory).unwrap();
+        lose(&directory, signal)
+    };
+    let (cut, silent) = (of("-KILL"), of("-STOP"));
+    let all = WORKLOADS * REPLICAS;
     let row = |how: &str, what: &str, value: f64| {
         Row::new("P19", format!("site of {DEVICES} devices, {all} placements, {how}: {what}"), value, "s")
     };
     vec![
-        row("connections cut", "known", cut[0]).target(5.0).anchor("Kubernetes 40 s"),
-        row("connections cut", "all placed elsewhere", cut[1]).target(10.0).anchor("Kubernetes 340 s by default"),
-        row("connections cut", "all running elsewhere", cut[2]).target(20.0),
-        row("silent", "known", silent[0]).target(50.0),
-        row("silent", "all placed elsewhere", silent[1]).target(55.0),
-        row("silent", "all running elsewhere", silent[2]).target(65.0),
+        row("connections cut", "known", cut[0]).anchor("Kubernetes 40 s"),
+        row("connections cut", "all placed elsewhere", cut[1]).target(2.0).anchor("Kubernetes 340 s by default"),
+        row("connections cut", "all running elsewhere", cut[2]),
+        row("silent", "known", silent[0]),
+        row("silent", "all placed elsewhere", silent[1]).target(47.0),
+        row("silent", "all running elsewhere", silent[2]),
     ]
 }
