@@ -1,6 +1,7 @@
-//! What Cortex-M boards without a vendor's library share: time from SysTick, interrupts by number, and faults that leave a
+//! What Cortex-M boards without a vendor's library share: time from a counter of the chip, interrupts by number, and faults that leave a
 //! record before they reset. One of the files that may be unsafe.
 
+use crate::clock::counter::{Extended, microseconds};
 use crate::clock::systick;
 use crate::record::{self, Cause};
 use crate::registers::Mmio;
@@ -16,26 +17,36 @@ use embassy_time_queue_utils::Queue;
 /// SAFETY: the system control space of every Cortex-M; only SysTick's registers are written, and only from here.
 const SYSTEM: Mmio = unsafe { Mmio::new(0xe000_e000) };
 
-struct SysTickClock {
-    /// Interrupts that have run: milliseconds.
-    interrupts: Mutex<Cell<u64>>,
+/// A chip's counter: how to read it, and its ticks per second.
+#[derive(Clone, Copy)]
+struct Source {
+    count: fn() -> u32,
+    hz: u32,
+}
+
+struct CounterClock {
+    /// `None` until the board has started it: then time stands at zero.
+    source: Mutex<Cell<Option<Source>>>,
+    counted: Mutex<RefCell<Extended>>,
     /// When the next task wants to be woken, in microseconds.
     next: Mutex<Cell<u64>>,
     queue: Mutex<RefCell<Queue>>,
 }
 
-impl SysTickClock {
+impl CounterClock {
     fn now(&self, cs: CriticalSection<'_>) -> u64 {
-        systick::microseconds(&SYSTEM, self.interrupts.borrow(cs).get())
+        let Some(source) = self.source.borrow(cs).get() else { return 0 };
+        microseconds(self.counted.borrow_ref_mut(cs).ticks((source.count)()), source.hz)
     }
 
     fn wake_due(&self, cs: CriticalSection<'_>) {
-        let next = self.queue.borrow_ref_mut(cs).next_expiration(self.now(cs));
+        let now = self.now(cs);
+        let next = self.queue.borrow_ref_mut(cs).next_expiration(now);
         self.next.borrow(cs).set(next);
     }
 }
 
-impl Driver for SysTickClock {
+impl Driver for CounterClock {
     fn now(&self) -> u64 {
         critical_section::with(|cs| self.now(cs))
     }
@@ -49,26 +60,28 @@ impl Driver for SysTickClock {
     }
 }
 
-embassy_time_driver::time_driver_impl!(static CLOCK: SysTickClock = SysTickClock {
-    interrupts: Mutex::new(Cell::new(0)),
+embassy_time_driver::time_driver_impl!(static CLOCK: CounterClock = CounterClock {
+    source: Mutex::new(Cell::new(None)),
+    counted: Mutex::new(RefCell::new(Extended::new())),
     next: Mutex::new(Cell::new(u64::MAX)),
     queue: Mutex::new(RefCell::new(Queue::new())),
 });
 
+/// Also asks the counter once per round, however long nobody wants to know the time.
 #[exception]
 fn SysTick() {
     critical_section::with(|cs| {
-        let interrupts = CLOCK.interrupts.borrow(cs);
-        interrupts.set(interrupts.get() + 1);
         if CLOCK.now(cs) >= CLOCK.next.borrow(cs).get() {
             CLOCK.wake_due(cs);
         }
     });
 }
 
-/// Starts time, and says how to reset. First of all.
-pub fn start(clock_hz: u32) {
+/// Starts time, and says how to reset. First of all. `count` reads a counter of the chip that runs already, at the processor's
+/// clock, and counts up through all 32 bits.
+pub fn start(clock_hz: u32, count: fn() -> u32) {
     record::install_reset(|| SCB::sys_reset());
+    critical_section::with(|cs| CLOCK.source.borrow(cs).set(Some(Source { count, hz: clock_hz })));
     systick::start(&SYSTEM, clock_hz);
 }
 

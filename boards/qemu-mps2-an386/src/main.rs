@@ -4,6 +4,7 @@
 
 use common::{Board, heap};
 use cortex_m_rt::{entry, exception};
+use drivers::clock::cmsdk;
 use drivers::ethernet::{Ethernet, Frames};
 use drivers::lan9118::Lan9118;
 use drivers::nor::psram::Psram;
@@ -20,6 +21,7 @@ mod table {
 }
 
 // SAFETY: the addresses are those of the board's manual (ARM DAI0386, memory map), and of nothing that Rust manages.
+const TIMER: Mmio = unsafe { Mmio::new(0x4000_0000) };
 const UART: Mmio = unsafe { Mmio::new(0x4000_4000) };
 const WATCHDOG: Mmio = unsafe { Mmio::new(0x4000_8000) };
 const ETHERNET: Mmio = unsafe { Mmio::new(0x4020_0000) };
@@ -34,7 +36,8 @@ static HEAP_MEMORY: ConstStaticCell<[u8; table::HEAP_BYTES]> = ConstStaticCell::
 #[entry]
 fn main() -> ! {
     let boot = record::take();
-    cortex::start(table::CLOCK_HZ);
+    cmsdk::start(&TIMER);
+    cortex::start(table::CLOCK_HZ, || cmsdk::count(&TIMER));
     CmsdkUart::start(UART, table::CLOCK_HZ);
     log::install(|bytes| CmsdkUart::attach(UART).write(bytes));
     let watchdog = CmsdkWatchdog::start(WATCHDOG, table::CLOCK_HZ, WATCHDOG_MS);

@@ -1,0 +1,64 @@
+//! Time from a hardware counter that runs by itself. Interrupts that come late, or not at all, cost no time: an emulator that is
+//! starved of its machine drops them, and so does a processor that erases its flash.
+
+/// A 32-bit counter that counts up and passes zero, as one that does not. It has to be asked once per round.
+pub struct Extended {
+    last: u32,
+    rounds: u32,
+}
+
+impl Extended {
+    pub const fn new() -> Self {
+        Self { last: 0, rounds: 0 }
+    }
+
+    /// Ticks since the counter was 0 for the first time, given where it stands.
+    pub fn ticks(&mut self, counter: u32) -> u64 {
+        if counter < self.last {
+            self.rounds = self.rounds.wrapping_add(1);
+        }
+        self.last = counter;
+        (u64::from(self.rounds) << 32) | u64::from(counter)
+    }
+}
+
+impl Default for Extended {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Ticks in microseconds. It does not overflow in the lifetime of a counter with 32 bits of rounds.
+pub fn microseconds(ticks: u64, hz: u32) -> u64 {
+    let hz = u64::from(hz.max(1));
+    (ticks / hz) * 1_000_000 + (ticks % hz) * 1_000_000 / hz
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_when_the_counter_passes_zero() {
+        let mut clock = Extended::new();
+        assert_eq!(clock.ticks(u32::MAX - 1), u64::from(u32::MAX) - 1);
+        assert_eq!(clock.ticks(3), (1 << 32) + 3);
+        assert_eq!(clock.ticks(3), (1 << 32) + 3);
+        assert_eq!(clock.ticks(2), (2 << 32) + 2, "a whole round, as far as anybody knows");
+    }
+
+    #[test]
+    fn a_pause_without_any_interrupt_is_counted() {
+        let mut clock = Extended::new();
+        let before = microseconds(clock.ticks(25_000), 25_000_000);
+        let after = microseconds(clock.ticks(25_000 + 100 * 25_000_000), 25_000_000);
+        assert_eq!((before, after), (1_000, 100_001_000));
+    }
+
+    #[test]
+    fn microseconds_are_exact_after_years() {
+        let year = 365 * 86_400;
+        assert_eq!(microseconds(year * 25_000_000 + 25, 25_000_000), year * 1_000_000 + 1);
+        assert_eq!(microseconds(u64::MAX, 1_000_000), u64::MAX);
+    }
+}
