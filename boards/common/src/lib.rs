@@ -15,9 +15,9 @@ use drivers::log;
 use drivers::nor::Partition;
 use drivers::record::Boot;
 use drivers::watchdog::Watchdog;
-use embassy_futures::join::join3;
+use embassy_futures::join::join;
 use embassy_net::driver::Driver;
-use embassy_net::{Stack, StackResources};
+use embassy_net::{Runner, Stack, StackResources};
 use embassy_time::{Duration, Timer};
 use embedded_storage::nor_flash::NorFlash;
 use port::Console;
@@ -47,8 +47,12 @@ pub struct Board<D: Driver + 'static, F: NorFlash, W: Watchdog> {
     pub function_bytes: u32,
 }
 
-/// Runs the board for ever, as its only task.
-pub async fn run<D: Driver + 'static, F: NorFlash, W: Watchdog>(board: Board<D, F, W>) -> ! {
+/// Runs the board for ever. `start` makes a task of its own of the network: each look at a socket wakes it, and in one task with
+/// the agent, who looks whenever it is woken, neither would ever sleep.
+pub async fn run<D: Driver + 'static, F: NorFlash, W: Watchdog>(
+    board: Board<D, F, W>,
+    start: impl FnOnce(Runner<'static, D>),
+) -> ! {
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
     static CONFIG: ConstStaticCell<[u8; PROVISION_BYTES_MAX]> = ConstStaticCell::new([0; PROVISION_BYTES_MAX]);
     let Board { name, architecture, ethernet, mut flash, partitions, boot, watchdog, function_bytes } = board;
@@ -71,8 +75,9 @@ pub async fn run<D: Driver + 'static, F: NorFlash, W: Watchdog>(board: Board<D, 
         (None, _) | (_, None) => None,
     };
     let network = ready.as_ref().map_or(Network::Dhcp, |(provision, ..)| provision.network);
-    let (stack, mut runner) =
+    let (stack, runner) =
         embassy_net::new(ethernet, config::of(&network), RESOURCES.init(StackResources::new()), network_seed);
+    start(runner);
     let work = async {
         match ready {
             Some((provision, store, seed)) => {
@@ -81,7 +86,7 @@ pub async fn run<D: Driver + 'static, F: NorFlash, W: Watchdog>(board: Board<D, 
             None => wait_for_flasher(&console).await,
         }
     };
-    join3(runner.run(), watch(stack), work).await.0
+    join(watch(stack), work).await.0
 }
 
 fn say_hello(name: &str, boot: &Boot) {

@@ -12,6 +12,8 @@ use drivers::registers::Mmio;
 use drivers::uart::CmsdkUart;
 use drivers::watchdog::CmsdkWatchdog;
 use drivers::{cortex, executor, log, record};
+use embassy_executor::{SpawnError, SpawnToken, Spawner};
+use embassy_net::Runner;
 use embassy_sync::waitqueue::AtomicWaker;
 use static_cell::ConstStaticCell;
 
@@ -58,16 +60,27 @@ fn main() -> ! {
             watchdog,
             function_bytes,
         };
-        match agent(board) {
-            Ok(task) => spawner.spawn(task),
-            Err(error) => record::give_up(format_args!("no task: {error:?}")),
-        }
+        start(spawner, agent(spawner, board));
     })
 }
 
+type Wire = Ethernet<Lan9118<Mmio>>;
+
+fn start<S>(spawner: Spawner, task: Result<SpawnToken<S>, SpawnError>) {
+    match task {
+        Ok(task) => spawner.spawn(task),
+        Err(error) => record::give_up(format_args!("no task: {error:?}")),
+    }
+}
+
 #[embassy_executor::task]
-async fn agent(board: Board<Ethernet<Lan9118<Mmio>>, Psram<Mmio>, CmsdkWatchdog<Mmio>>) {
-    common::run(board).await
+async fn agent(spawner: Spawner, board: Board<Wire, Psram<Mmio>, CmsdkWatchdog<Mmio>>) {
+    common::run(board, |runner| start(spawner, network(runner))).await
+}
+
+#[embassy_executor::task]
+async fn network(mut runner: Runner<'static, Wire>) {
+    runner.run().await
 }
 
 #[exception]

@@ -212,6 +212,7 @@ impl World<'_> {
         self.hub_tell(Input::Request { ticket: Ticket(ticket), actor: "operator".to_owned(), request });
         if is_impatient && self.operator.pending.remove(&ticket).is_some() {
             self.cover(Verb::Cancel, conditions);
+            self.operator.streams.retain(|of| *of != ticket);
             self.hub_tell(Input::Cancel { ticket: Ticket(ticket) });
         }
     }
@@ -271,12 +272,11 @@ impl World<'_> {
         out
     }
 
-    /// A stream is open; if there are too many, the oldest is given up.
+    /// A stream is open; if there are too many, the oldest is given up, and may speak until then.
     pub fn stream_opened(&mut self, ticket: u64) {
         self.operator.streams.push_back(ticket);
-        if self.operator.streams.len() > STREAMS_MAX
-            && let Some(oldest) = self.operator.streams.pop_front()
-        {
+        let over = self.operator.streams.len().checked_sub(STREAMS_MAX + 1);
+        if let Some(oldest) = over.and_then(|at| self.operator.streams.get(at).copied()) {
             let life = self.hub.life;
             self.after(0, Event::GiveUp { life, ticket: oldest });
         }
@@ -288,6 +288,7 @@ impl World<'_> {
             let mut conditions = Conditions::default();
             (0..WORKLOADS).for_each(|workload| conditions.join(self.conditions_of(workload, None)));
             self.cover(Verb::Cancel, conditions);
+            self.operator.streams.retain(|of| *of != ticket);
             self.hub_tell(Input::Cancel { ticket: Ticket(ticket) });
         }
     }
