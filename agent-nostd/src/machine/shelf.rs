@@ -264,8 +264,15 @@ impl<'b> Shelf<'b> {
         self.ring.push(&[&buffer[..length]]);
     }
 
-    /// Turns the ring once and leaves out what is not kept.
+    /// Turns the ring once and leaves out what is not kept. Mostly all is kept, and looking costs less than turning.
     fn compact(&mut self, is_kept: impl Fn(Fate) -> bool) {
+        let mut offset = 0;
+        while self.fate(offset).is_some_and(&is_kept) {
+            offset = self.ring.next(offset).unwrap_or(usize::MAX);
+        }
+        if self.fate(offset).is_none() {
+            return;
+        }
         let mut left = self.ring.used();
         while left > 0 {
             let (Some(fate), Some(next)) = (self.fate(0), self.ring.next(0)) else { return };
