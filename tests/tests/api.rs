@@ -215,7 +215,8 @@ fn a_viewer_reads_and_changes_nothing_until_its_token_is_deleted() {
     for _ in 0..2 {
         let ask = |method: &str, path: &str, token: &str, body: &str| asked(&hub, method, path, token, body);
         assert_eq!(ask("PUT", "/v1/regions/r", &viewer, &document), 403);
-        assert!(matches!(ask("PUT", "/v1/regions/r", &admin, &document), 200 | 201));
+        let put = ask("PUT", "/v1/regions/r", &admin, &document);
+        assert!(matches!(put, 200 | 201), "{put}");
         assert_eq!(ask("GET", "/v1/regions/r", &viewer, ""), 200);
         assert_eq!(ask("GET", "/metrics", &viewer, ""), 200);
         assert_eq!(ask("DELETE", "/v1/tokens/ops", &viewer, ""), 403);
