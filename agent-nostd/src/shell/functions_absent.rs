@@ -6,7 +6,8 @@ use crate::machine::port::{Failure, LaunchId, Terms};
 use crate::machine::time::Instant;
 use wire::record::Record;
 
-/// What a run would see of the device.
+/// What a run would see of the device; the same as where there are functions, so that the loop is the same.
+#[expect(dead_code, reason = "nothing runs that could look")]
 pub struct World<'w, 'b, P: Platform, const SLOTS: usize> {
     pub machine: &'w mut Machine<'b, SLOTS>,
     pub clock: &'w P::Clock,

@@ -278,7 +278,10 @@ impl Engine {
                 device.durable = None;
             }
         }
-        for release in done.releases {
+        // Who is told of a token may use it at once, so that rights are in force before anybody hears of them.
+        let (rights, rest): (Vec<_>, Vec<_>) =
+            done.releases.into_iter().partition(|release| matches!(release, Release::Access(_)));
+        for release in rights.into_iter().chain(rest) {
             match release {
                 Release::Answer(ticket, result) => self.effects.push_back(Effect::Answer { ticket, result }),
                 Release::Access(change) => self.effects.push_back(Effect::Access(change)),

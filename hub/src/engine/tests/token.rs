@@ -1,5 +1,6 @@
 //! Bearer tokens: known by a hash only, told to the edge when durable, and there again after a restart.
 use super::world::World;
+use super::writer::Said;
 use crate::engine::loaded_grants;
 use crate::engine::port::*;
 use crate::grants::Grant;
@@ -37,6 +38,22 @@ fn a_token_is_granted_when_durable_survives_a_restart_and_is_revoked() {
     assert_eq!((again.status(), again.code.as_str()), (409, "EXISTS"));
     world.answer(Request::Delete { key, if_match: None }).unwrap();
     assert_eq!(world.access.last(), Some(&AccessChange::GrantRemove { sha256: [7; 32] }));
+}
+
+#[test]
+fn a_token_is_in_force_before_anybody_hears_of_it() {
+    let mut world = World::new();
+    world.writer.holds = true;
+    world.ask(Request::ApiTokenCreate { document: token("ci", json!({"role": "viewer"})), sha256: [7; 32] });
+    world.writer.holds = false;
+    let Some(Said::Committed(sequence, signed)) = world.writer.step() else { panic!() };
+    world.engine.handle(world.now, Input::Committed { sequence, signed });
+    let effects = std::iter::from_fn(|| world.engine.poll(world.now));
+    let told: Vec<bool> = effects
+        .filter(|effect| matches!(effect, Effect::Access(_) | Effect::Answer { .. }))
+        .map(|effect| matches!(effect, Effect::Answer { .. }))
+        .collect();
+    assert_eq!(told, [false, true], "the right, then the answer");
 }
 
 #[test]
