@@ -25,6 +25,7 @@ mod instance;
 mod limits;
 mod module;
 mod preflight;
+mod spec;
 mod state;
 mod validate;
 
@@ -38,3 +39,4 @@ pub use host::{CommitError, EmitError, Host, Level, RandomError, StateChange, Te
 pub use instance::{Activation, Instance, Outcome, Refusal};
 pub use limits::{Limits, heap_bytes};
 pub use module::{Module, ModuleInfo};
+pub use spec::{Configuration, Spec};

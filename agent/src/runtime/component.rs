@@ -4,11 +4,10 @@
 //! its body for the one thread whose turn it is. Must never report more than one end.
 use super::host::{FunctionHost, are_over};
 use super::pool::{Entrance, Pool};
-use super::spec::{Configuration, Spec};
 use super::state::State;
 use super::{Report, Surroundings};
 use crate::clock;
-use agent_nostd::function::{Activation, Instance, LoadError, Module, Outcome, Refusal};
+use agent_nostd::function::{Activation, Configuration, Instance, LoadError, Module, Outcome, Refusal, Spec};
 use agent_nostd::machine::port::{Exit, Failure, LaunchId, Terms, Trigger};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;

@@ -5,7 +5,6 @@
 mod component;
 mod host;
 mod pool;
-mod spec;
 mod state;
 
 pub use host::WallClock;
@@ -13,10 +12,10 @@ pub use pool::Pool;
 pub use state::collect as state_collect;
 
 use crate::store::Store;
+use agent_nostd::function::{Limits, Spec};
 use agent_nostd::machine::port::{Exit, Failure, LaunchId, Telling, Terms, Trigger};
 use async_channel::Sender;
 use component::{Component, Event};
-use spec::Spec;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -167,7 +166,8 @@ impl Runtime {
     pub fn launch(&mut self, launch: LaunchId, record: &Record<'_>, terms: Terms) {
         match record.core.runtime {
             Kind::Function => {
-                let component = Component::new(launch, Spec::of(record), terms, Arc::clone(&self.surroundings));
+                let component =
+                    Component::new(launch, Spec::of(record, &Limits::LINUX), terms, Arc::clone(&self.surroundings));
                 let component = Arc::new(component);
                 self.components.insert(launch, Arc::clone(&component));
                 self.pool.load(component);

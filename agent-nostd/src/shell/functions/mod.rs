@@ -4,19 +4,18 @@
 //! longer than a slice of fuel, nor answer an order twice.
 mod host;
 mod run;
-mod spec;
 mod state;
 
 use super::limits::{INBOX_MAX, MODULES_MAX};
 use super::port::Platform;
 use super::random::Random;
+use crate::function::{Limits, Spec};
 use crate::machine::Agent as Machine;
 use crate::machine::port::{Failure, Input, LaunchId, Terms};
 use crate::machine::time::Instant;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use run::{Event, Run};
-use spec::Spec;
 use wire::record::{CapabilitySet, Record, Runtime as Kind};
 
 /// What a run sees of the device for one slice.
@@ -87,7 +86,7 @@ impl Functions {
                 return Err((Failure::RuntimeMissing, "a microcontroller runs functions only"));
             }
         }
-        let spec = Spec::of(record);
+        let spec = Spec::of(record, &Limits::MCU);
         if self.runs.len() >= MODULES_MAX {
             return Err((Failure::OutOfMemory, "as many functions run already as this device holds"));
         }

@@ -3,9 +3,8 @@
 //! Must never report more than one end, and after it never anything else.
 use super::World;
 use super::host::{FunctionHost, are_over};
-use super::spec::{Configuration, Spec};
 use super::state::State;
-use crate::function::{Activation, Instance, LoadError, Module, Outcome, Refusal};
+use crate::function::{Activation, Configuration, Instance, LoadError, Module, Outcome, Refusal, Spec};
 use crate::machine::port::{Exit, Failure, Input, LaunchId, Terms, Trigger};
 use crate::machine::time::Instant;
 use crate::shell::limits::CONFIGURATION_BYTES;

@@ -1,5 +1,5 @@
 //! What a record says about a function, in the words of the engine. Must never give more than the record does.
-use crate::function::{Capabilities, Grant, Limits, heap_bytes};
+use super::{Capabilities, Grant, Limits, heap_bytes};
 use alloc::vec::Vec;
 use wire::Digest;
 use wire::clause::{Clause, Reference};
@@ -28,7 +28,8 @@ pub struct Spec {
 }
 
 impl Spec {
-    pub fn of(record: &Record<'_>) -> Self {
+    /// `most` is what a device of this class gives at the most.
+    pub fn of(record: &Record<'_>, most: &Limits) -> Self {
         let core = &record.core;
         let mut grant =
             Grant { memory_bytes: core.memory_bytes, fuel: core.fuel, quotas: None, capabilities: core.capabilities };
@@ -65,14 +66,19 @@ impl Spec {
             artifact: core.artifact,
             artifact_bytes: core.artifact_bytes,
             instances: core.instances.max(1),
-            limits: grant.limits(&Limits::MCU),
+            limits: grant.limits(most),
             granted: grant.capabilities(),
             interfaces: core.capabilities,
             configuration,
         }
     }
 
-    /// Heap that all of it may take.
+    /// Memory of all instances.
+    pub fn memory_bytes(&self) -> u64 {
+        u64::from(self.limits.memory_bytes) * u64::from(self.instances)
+    }
+
+    /// Heap that all of it may take, the engine's own included.
     pub fn heap_bytes(&self) -> u64 {
         heap_bytes(self.artifact_bytes, self.limits.memory_bytes, self.instances)
     }
