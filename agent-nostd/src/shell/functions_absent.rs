@@ -1,21 +1,9 @@
 //! In place of functions on a part without room for their engine: every start is refused, with the reason.
 use super::port::Platform;
-use super::random::Random;
-use crate::machine::Agent as Machine;
+use super::world::World;
 use crate::machine::port::{Failure, LaunchId, Terms};
 use crate::machine::time::Instant;
 use wire::record::Record;
-
-/// What a run would see of the device; the same as where there are functions, so that the loop is the same.
-#[expect(dead_code, reason = "nothing runs that could look")]
-pub struct World<'w, 'b, P: Platform, const SLOTS: usize> {
-    pub machine: &'w mut Machine<'b, SLOTS>,
-    pub clock: &'w P::Clock,
-    pub board: &'w P::Board,
-    pub store: &'w mut P::Store,
-    pub peripherals: &'w mut P::Peripherals,
-    pub random: &'w mut Random,
-}
 
 /// None.
 #[derive(Debug)]

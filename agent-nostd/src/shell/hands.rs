@@ -2,11 +2,12 @@
 //!
 //! Must never wait, and never interpret what it carries.
 use super::fetch::{Fetched, Fetches};
-use super::functions::{Functions, World};
+use super::functions::Functions;
 use super::limits::{LOSSES_EVERY, WILL_BYTES};
 use super::mqtt::Client;
 use super::port::{Board, Key, Platform, Store};
 use super::random::Random;
+use super::world::World;
 use crate::machine::Agent as Machine;
 use crate::machine::port::{
     Content, Effect, Failure, FetchFailure, Input, LaunchId, PersistFailure, Quality, Source, Subscription, Ticket,

@@ -19,5 +19,6 @@ pub mod port;
 mod random;
 mod run;
 mod transport;
+mod world;
 
 pub use run::{Never, run};

@@ -8,37 +8,14 @@ mod state;
 
 use super::limits::{INBOX_MAX, MODULES_MAX};
 use super::port::Platform;
-use super::random::Random;
+use super::world::World;
 use crate::function::{Limits, Spec};
-use crate::machine::Agent as Machine;
-use crate::machine::port::{Failure, Input, LaunchId, Terms};
+use crate::machine::port::{Failure, LaunchId, Terms};
 use crate::machine::time::Instant;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use run::{Event, Run};
 use wire::record::{CapabilitySet, Record, Runtime as Kind};
-
-/// What a run sees of the device for one slice.
-pub struct World<'w, 'b, P: Platform, const SLOTS: usize> {
-    pub machine: &'w mut Machine<'b, SLOTS>,
-    pub clock: &'w P::Clock,
-    pub board: &'w P::Board,
-    pub store: &'w mut P::Store,
-    pub peripherals: &'w mut P::Peripherals,
-    pub random: &'w mut Random,
-}
-
-impl<P: Platform, const SLOTS: usize> World<'_, '_, P, SLOTS> {
-    fn now(&self) -> Instant {
-        use super::port::Clock;
-        self.clock.now()
-    }
-
-    fn tell(&mut self, input: Input<'_>) {
-        let now = self.now();
-        self.machine.handle(now, input);
-    }
-}
 
 /// All runs of a device.
 #[derive(Debug)]
