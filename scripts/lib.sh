@@ -131,6 +131,8 @@ build_firmware() {
         known="$known $target"
         step "image of $board"
         (cd boards && bare_cargo "$target" build --locked --release --quiet -p "fulmar-$board")
+        # What a board with two slots runs first. By itself: together they would share features, an allocator among them.
+        [ ! -d "boards/$board-boot" ] || (cd boards && bare_cargo "$target" build --locked --release --quiet -p "fulmar-$board-boot")
     done
 }
 

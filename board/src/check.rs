@@ -1,5 +1,7 @@
 //! Whether a table agrees with itself. The first thing that does not is said in words of the table.
-use crate::{CONFIG, CONFIG_BYTES_MIN, JOURNAL, Memory, PARTITIONS, Qemu, Table};
+use crate::{
+    CONFIG, CONFIG_BYTES_MIN, JOURNAL, Memory, PARTITIONS, Qemu, SLOT_A, SLOT_B, SLOT_HEAD_BYTES, STATE, Table,
+};
 
 const NAME_BYTES_MAX: usize = 63;
 /// One past the last address of a 32-bit part.
@@ -16,6 +18,7 @@ pub fn check(table: &Table) -> Result<(), String> {
     memory("storage", Memory { origin: table.storage.origin, bytes: table.storage.bytes })?;
     partitions(table)?;
     budget(table)?;
+    slots(table)?;
     shared_chip(table)?;
     writers(table)
 }
@@ -86,6 +89,30 @@ fn budget(table: &Table) -> Result<(), String> {
     })
 }
 
+/// Two slots, the state of their swap and boot code belong together.
+fn slots(table: &Table) -> Result<(), String> {
+    let places = [SLOT_A, SLOT_B, STATE].map(|name| table.partition(name));
+    let (Some(boot), [Some(a), Some(b), Some(state)]) = (table.boot, places) else {
+        let is_none = table.boot.is_none() && places.iter().all(Option::is_none);
+        return ensure(is_none, || format!("{SLOT_A}, {SLOT_B}, {STATE} and [boot] are all there, or none of them"));
+    };
+    memory("boot", Memory { origin: boot.origin, bytes: boot.bytes })?;
+    ensure(table.qemu.is_some(), || "[boot] goes with [qemu]: the other ways of writing know one program".to_owned())?;
+    let program = (table.address(a) + SLOT_HEAD_BYTES, a.bytes - SLOT_HEAD_BYTES.min(a.bytes));
+    ensure((table.program.origin, table.program.bytes) == program, || {
+        format!("[program] is not what {SLOT_A} has behind its head: origin {:#x}, bytes {:#x}", program.0, program.1)
+    })?;
+    let sector = table.storage.erase_bytes;
+    ensure(b.bytes >= a.bytes + sector, || format!("{SLOT_B} is not longer than {SLOT_A} by a sector of {sector}"))?;
+    let words = (2 + 4 * (a.bytes / sector)) * table.storage.write_bytes;
+    ensure(state.bytes >= words, || format!("partition {STATE} is shorter than the {words} bytes that a swap notes"))?;
+    let budget = &table.budget;
+    let ram = budget.static_bytes + budget.heap_bytes + budget.stack_bytes;
+    ensure(boot.ram_bytes > 0 && ram.saturating_add(boot.ram_bytes) <= table.ram.bytes, || {
+        format!("the boot code's RAM, {}, is none, or on that of the firmware", boot.ram_bytes)
+    })
+}
+
 /// Where program and partitions share a chip, the largest image must leave the partitions alone.
 fn shared_chip(table: &Table) -> Result<(), String> {
     // An emulated storage is a file of its own, whatever its origin.
@@ -93,7 +120,8 @@ fn shared_chip(table: &Table) -> Result<(), String> {
         return Ok(());
     }
     let image = (table.program.origin, table.program.origin + table.budget.image_bytes);
-    for partition in &table.storage.partitions {
+    // That of a board with slots is in one of them.
+    for partition in table.storage.partitions.iter().filter(|partition| partition.name != SLOT_A) {
         let start = table.address(partition);
         let is_apart = start + partition.bytes <= image.0 || image.1 <= start;
         ensure(is_apart, || format!("an image of budget.image_bytes would lie on partition {}", partition.name))?;

@@ -18,8 +18,16 @@ pub const CONFIG: &str = "config";
 pub const JOURNAL: &str = "journal";
 /// The device's own: modules.
 pub const ARTIFACTS: &str = "artifacts";
-/// All that a partition may be called. Slots and the loader belong to updates.
-pub const PARTITIONS: [&str; 6] = [CONFIG, JOURNAL, ARTIFACTS, "slot-a", "slot-b", "boot"];
+/// The firmware that runs, on a board that takes updates.
+pub const SLOT_A: &str = "slot-a";
+/// The firmware that is to run, or ran before. Longer than the first by one sector at least.
+pub const SLOT_B: &str = "slot-b";
+/// How far the swap of both is.
+pub const STATE: &str = "boot";
+/// All that a partition may be called. The last three belong to updates: all of them are there, or none.
+pub const PARTITIONS: [&str; 6] = [CONFIG, JOURNAL, ARTIFACTS, SLOT_A, SLOT_B, STATE];
+/// The program begins so far into its slot.
+pub const SLOT_HEAD_BYTES: u64 = 1024;
 /// Room for a provisioning record.
 pub const CONFIG_BYTES_MIN: u64 = 1024;
 /// The file in a board's folder.
@@ -66,6 +74,8 @@ pub struct Table {
     pub program: Memory,
     pub ram: Memory,
     pub storage: Storage,
+    /// Boot code, on a board that takes updates.
+    pub boot: Option<Boot>,
     pub budget: Budget,
     /// What of the chip is used, in words, for people.
     pub peripherals: Vec<String>,
@@ -129,6 +139,17 @@ pub struct Partition {
     pub bytes: u64,
 }
 
+/// What runs before the firmware, and never changes: it swaps the two slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Boot {
+    /// Where the processor begins.
+    pub origin: u64,
+    pub bytes: u64,
+    /// At the end of the RAM, where the firmware has nothing.
+    pub ram_bytes: u64,
+}
+
 /// What the image may take; its build holds it to that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -149,7 +170,7 @@ pub struct Qemu {
     pub program: String,
     /// Debian's package that has it.
     pub package: String,
-    /// `{flash}`, `{mac}` and `{image}` are filled in. Standard output is the board's log.
+    /// `{flash}`, `{mac}` and `{image}` are filled in: the image is the boot code where there is one. Standard output is the board's log.
     pub args: Vec<String>,
     /// Length of the file that plays the storage.
     pub flash_file_bytes: u64,
@@ -230,6 +251,11 @@ impl Table {
     /// Name of the crate, and of the file that it builds.
     pub fn image_name(&self) -> String {
         format!("fulmar-{}", self.name)
+    }
+
+    /// Of the boot code, on a board that takes updates. It lies beside the image.
+    pub fn boot_name(&self) -> Option<String> {
+        self.boot.map(|_| format!("{}-boot", self.image_name()))
     }
 
     /// Nobody: the board can be built and not flashed.

@@ -137,3 +137,43 @@ fn every_board_of_this_tree_has_a_table_that_makes_sense() {
         assert_eq!(Table::read(&folder).as_ref(), Ok(board));
     }
 }
+
+/// The example as a board that takes updates.
+fn slotted() -> String {
+    let parts = "[[storage.partitions]]\nname = \"slot-a\"\noffset = 0x10_0000\nbytes = 0x10_0000\n\n\
+                 [[storage.partitions]]\nname = \"slot-b\"\noffset = 0x20_0000\nbytes = 0x10_1000\n\n\
+                 [[storage.partitions]]\nname = \"boot\"\noffset = 0x30_1000\nbytes = 0x2000\n\n\
+                 [boot]\norigin = 0x0\nbytes = 0x1_0000\nram_bytes = 0x1_0000\n\n[budget]";
+    EXAMPLE
+        .replacen(
+            "[program]                           # where the program is\norigin = 0x0\nbytes = 0x40_0000",
+            "[program]\norigin = 0x2110_0400\nbytes = 0xf_fc00",
+            1,
+        )
+        .replacen("[budget]", parts, 1)
+        .replacen("image_bytes = 0x10_0000", "image_bytes = 0xf_fc00", 1)
+}
+
+#[test]
+fn a_board_that_takes_updates_has_all_of_what_that_needs() {
+    let text = slotted();
+    let table = Table::parse(&text).unwrap();
+    assert_eq!(table.boot_name().as_deref(), Some("fulmar-example-boot"));
+    assert_eq!(Table::parse(EXAMPLE).unwrap().boot_name(), None);
+    for (from, to, why) in [
+        ("[boot]\norigin = 0x0\nbytes = 0x1_0000\nram_bytes = 0x1_0000\n", "", "all there, or none of them"),
+        ("name = \"slot-b\"", "name = \"artifacts\"", "all there, or none of them"),
+        ("origin = 0x2110_0400", "origin = 0x2110_0000", "[program] is not what slot-a has behind its head"),
+        ("bytes = 0x10_1000", "bytes = 0x10_0000", "slot-b is not longer than slot-a by a sector of 4096"),
+        ("bytes = 0x2000", "bytes = 0x1000", "shorter than the 4104 bytes that a swap notes"),
+        ("ram_bytes = 0x1_0000", "ram_bytes = 0x40_0000", "on that of the firmware"),
+        ("ram_bytes = 0x1_0000", "ram_bytes = 0", "is none"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let mistake = Table::parse(&text.replacen(from, to, 1)).unwrap_err().0;
+        assert!(mistake.contains(why), "{why}: {mistake}");
+    }
+    let end = text.find("[qemu]\n").unwrap();
+    let silicon = Table::parse(&format!("{}[probe_rs]\nchip = \"a\"\n", &text[..end]));
+    assert!(silicon.unwrap_err().0.contains("[boot] goes with [qemu]"));
+}

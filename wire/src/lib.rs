@@ -16,6 +16,7 @@ pub mod dalek;
 pub mod desired;
 pub mod digest;
 pub mod event;
+pub mod firmware;
 pub mod frame;
 pub mod grant;
 pub mod hello;

@@ -18,7 +18,7 @@ use wire::Digest;
 /// Content begins this far into its first sector.
 pub const DATA_OFFSET: u32 = BUFFER_BYTES as u32;
 /// `magic 4 | bytes u32 | digest 32 | zero 20 | check 4`
-const HEADER_BYTES: usize = 64;
+pub const HEADER_BYTES: usize = 64;
 const MAGIC: [u8; 4] = *b"FJA1";
 const HEADER_KEY: u8 = 0;
 /// What is programmed at once.
@@ -60,6 +60,8 @@ pub struct Artifacts<F> {
     bad: Vec<u32, BAD_SECTORS_MAX>,
     zones: [u32; ZONES_MAX],
     failures: u32,
+    /// There is one artifact at most, and it begins where the partition does.
+    is_slot: bool,
 }
 
 #[derive(Debug)]
@@ -95,6 +97,7 @@ impl<F: NorFlash> Artifacts<F> {
             bad: Vec::new(),
             zones: [0; ZONES_MAX],
             failures: 0,
+            is_slot: false,
         };
         let mut sector = 0;
         while sector < sectors {
@@ -108,6 +111,21 @@ impl<F: NorFlash> Artifacts<F> {
             }
         }
         artifacts
+    }
+
+    /// A partition whose one artifact is found by its place: it takes a new one at its beginning or not at all.
+    pub(super) fn open_slot(flash: F) -> Self {
+        Self { is_slot: true, ..Self::open(flash) }
+    }
+
+    /// Sectors that failed are tried again: a slot has no other.
+    pub(super) fn forgive(&mut self) {
+        self.bad.clear();
+    }
+
+    /// What begins where the partition does; says nothing about whether it is whole.
+    pub(super) fn first(&self) -> Option<(Digest, u32)> {
+        self.entries.iter().find(|entry| entry.sector == 0).map(|entry| (entry.digest, entry.bytes))
     }
 
     /// Whether it is here whole: all of it is read and hashed.
@@ -339,7 +357,11 @@ impl<F: NorFlash> Artifacts<F> {
         let mut best: Option<(u32, u32)> = None;
         let per_zone = self.sectors_per_zone();
         self.gaps(|start, length| {
-            if length < sectors {
+            if length < sectors || (self.is_slot && start > 0) {
+                return;
+            }
+            if self.is_slot {
+                best = Some((0, start));
                 return;
             }
             for first in [start, start + length - sectors] {
@@ -362,8 +384,10 @@ impl<F: NorFlash> Artifacts<F> {
             let sector = self.place(Self::run(bytes)).ok_or(FetchFailure::NoSpace)?;
             let entry = Entry { digest: *digest, bytes, sector };
             // What was removed is blank but for a header that a cut may have left half erased.
+            // There is one place for what goes into a slot: what looks blank and takes nothing since a cut is erased, too.
             let is_blank = self.erase(sector)
-                && (sector + 1..sector + Self::run(bytes)).all(|sector| self.is_blank(sector) || self.erase(sector));
+                && (sector + 1..sector + Self::run(bytes))
+                    .all(|sector| (!self.is_slot && self.is_blank(sector)) || self.erase(sector));
             if is_blank && self.header_write(&entry) {
                 self.entries.push(entry).map_err(|_| FetchFailure::NoSpace)?;
                 return Ok(entry);
@@ -375,11 +399,7 @@ impl<F: NorFlash> Artifacts<F> {
     fn header_write(&mut self, entry: &Entry) -> bool {
         let mut buffer = Buffer([0; BUFFER_BYTES]);
         let head = &mut buffer.0[..HEADER_BYTES];
-        head[..4].copy_from_slice(&MAGIC);
-        head[4..8].copy_from_slice(&entry.bytes.to_le_bytes());
-        head[8..40].copy_from_slice(&entry.digest.0);
-        let check = header_check(&head[..HEADER_BYTES - 4]);
-        head[HEADER_BYTES - 4..].copy_from_slice(&check);
+        head.copy_from_slice(&header(&entry.digest, entry.bytes));
         let is_written = self.flash.write(Self::address(entry.sector), head).is_ok();
         let is_there = is_written && self.header_read(entry.sector) == Some(*entry);
         if !is_there {
@@ -519,6 +539,17 @@ impl<F: NorFlash> Sink for Artifacts<F> {
             Err(FetchFailure::HashMismatch)
         }
     }
+}
+
+/// What stands before an artifact in its partition; the content begins `DATA_OFFSET` behind its first byte.
+pub fn header(digest: &Digest, bytes: u32) -> [u8; HEADER_BYTES] {
+    let mut head = [0; HEADER_BYTES];
+    head[..4].copy_from_slice(&MAGIC);
+    head[4..8].copy_from_slice(&bytes.to_le_bytes());
+    head[8..40].copy_from_slice(&digest.0);
+    let check = header_check(&head[..HEADER_BYTES - 4]);
+    head[HEADER_BYTES - 4..].copy_from_slice(&check);
+    head
 }
 
 fn header_check(head: &[u8]) -> [u8; 4] {

@@ -10,6 +10,7 @@ pub mod device;
 pub mod flash;
 pub mod journal;
 pub mod limits;
+pub mod slot;
 
 pub use artifact::{Artifacts, Span};
 pub use boot::{Retained, Seed};
@@ -17,6 +18,7 @@ pub use boot::{Retained, Seed};
 pub use device::Flash;
 pub use flash::{Partition, RamFlash};
 pub use journal::{Journal, Key};
+pub use slot::{Image, Slot};
 
 #[cfg(test)]
 pub(crate) mod tests;

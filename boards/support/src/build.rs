@@ -2,6 +2,7 @@
 //! regions are as long as the budgets, so that an image over budget does not link.
 
 use crate::{Mistake, Table};
+use board::{Budget, Memory};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -16,24 +17,57 @@ pub enum Runtime {
 
 /// What a cell takes besides the heap that it gives away once.
 const CELL_BYTES: u64 = 8;
+/// Of boot code: a record, and what its drivers need.
+const BOOT_STATIC_BYTES: u64 = 0x1000;
 
 /// Writes `memory.x` and `board.rs` into the build's folder, and tells cargo how to link.
 pub fn emit(runtime: Runtime) -> Result<(), Mistake> {
-    let variable =
-        |name: &str| std::env::var(name).map_err(|_| Mistake(format!("{name} is not set: only cargo runs this")));
     let folder = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(variable("OUT_DIR")?);
     let table = Table::read(&folder)?;
     save(&out.join("memory.x"), &memory_x(&table, runtime))?;
     save(&out.join("board.rs"), &constants(&table, architecture(&table.triple)?))?;
     println!("cargo::rerun-if-changed=board.toml");
+    link(runtime, &out);
+    Ok(())
+}
+
+/// The same for boot code; `folder`: where its board is, from that of the boot code.
+pub fn emit_boot(runtime: Runtime, folder: &str) -> Result<(), Mistake> {
+    let place = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join(folder);
+    let out = PathBuf::from(variable("OUT_DIR")?);
+    let table = Table::read(&place)?;
+    let boot = table.boot.ok_or_else(|| Mistake(format!("{} has no [boot] in its table", table.name)))?;
+    // As if it were a board of its own: all of the boot code's RAM is stack, but for what little is static.
+    let own = Table {
+        program: Memory { origin: boot.origin, bytes: boot.bytes },
+        ram: Memory { origin: table.ram.origin + table.ram.bytes - boot.ram_bytes, bytes: boot.ram_bytes },
+        budget: Budget {
+            image_bytes: boot.bytes,
+            static_bytes: BOOT_STATIC_BYTES,
+            heap_bytes: 0,
+            stack_bytes: boot.ram_bytes.saturating_sub(BOOT_STATIC_BYTES),
+        },
+        ..table
+    };
+    save(&out.join("memory.x"), &memory_x(&own, runtime))?;
+    save(&out.join("board.rs"), &storage_constants(&own))?;
+    println!("cargo::rerun-if-changed={}", place.join(board::FILE).display());
+    link(runtime, &out);
+    Ok(())
+}
+
+fn link(runtime: Runtime, out: &Path) {
     println!("cargo::rustc-link-search={}", out.display());
     if runtime == Runtime::RiscV {
         println!("cargo::rustc-link-arg=-Tmemory.x");
     }
     println!("cargo::rustc-link-arg=-Tlink.x");
     println!("cargo::rustc-link-arg=--nmagic");
-    Ok(())
+}
+
+fn variable(name: &str) -> Result<String, Mistake> {
+    std::env::var(name).map_err(|_| Mistake(format!("{name} is not set: only cargo runs this")))
 }
 
 fn save(path: &Path, text: &str) -> Result<(), Mistake> {
@@ -80,21 +114,26 @@ fn architecture(triple: &str) -> Result<&'static str, Mistake> {
 }
 
 fn constants(table: &Table, architecture: &str) -> String {
+    format!(
+        "pub const ARCHITECTURE: common::Architecture = common::Architecture::{architecture};\n\
+         pub const HEAP_BYTES: usize = {};\n{}",
+        table.budget.heap_bytes.saturating_sub(CELL_BYTES),
+        storage_constants(table),
+    )
+}
+
+fn storage_constants(table: &Table) -> String {
     let storage = &table.storage;
     let mut text = format!(
         "pub const NAME: &str = {:?};\n\
-         pub const ARCHITECTURE: common::Architecture = common::Architecture::{};\n\
          pub const CLOCK_HZ: u32 = {};\n\
          pub const STORAGE_ORIGIN: usize = {:#x};\n\
          pub const STORAGE_BYTES: usize = {:#x};\n\
-         pub const HEAP_BYTES: usize = {};\n\
          pub const PARTITIONS: [drivers::nor::Partition; {}] = [\n",
         table.name,
-        architecture,
         table.clock_hz,
         storage.origin,
         storage.bytes,
-        table.budget.heap_bytes.saturating_sub(CELL_BYTES),
         storage.partitions.len(),
     );
     for partition in &storage.partitions {

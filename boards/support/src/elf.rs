@@ -6,6 +6,10 @@ use crate::Mistake;
 const HEADER_BYTES: usize = 52;
 const SECTION_BYTES: usize = 40;
 const SYMBOL_BYTES: usize = 16;
+const SEGMENT_BYTES: usize = 32;
+const PT_LOAD: u32 = 1;
+/// Above every slot.
+const PROGRAM_BYTES_MAX: usize = 64 * 1024 * 1024;
 const SHT_SYMTAB: u32 = 2;
 const SHT_NOBITS: u32 = 8;
 const SHF_ALLOC: u32 = 2;
@@ -60,6 +64,30 @@ impl<'a> Elf<'a> {
             is_writable: section[2] & 1 != 0,
         })
         .collect()
+    }
+
+    /// What is loaded, as it lies in flash: the bytes of the program from `origin` on, gaps filled with ones.
+    pub fn program(&self, origin: u64) -> Result<Vec<u8>, Mistake> {
+        let cut = || Mistake("a part of the program lies outside of the file".into());
+        let mut program = Vec::new();
+        for index in 0..usize::from(u16::from_le_bytes([self.bytes[44], self.bytes[45]])) {
+            let at = word(self.bytes, 28).ok_or_else(cut)? as usize + index * SEGMENT_BYTES;
+            let field = |number: usize| word(self.bytes, at + number * 4).ok_or_else(cut);
+            let (kind, from, address, length) = (field(0)?, field(1)? as usize, field(3)?, field(4)? as usize);
+            if kind != PT_LOAD || length == 0 {
+                continue;
+            }
+            let content = from.checked_add(length).and_then(|end| self.bytes.get(from..end)).ok_or_else(cut)?;
+            let place = u64::from(address).checked_sub(origin).and_then(|place| usize::try_from(place).ok());
+            let place = place.filter(|place| place + length <= PROGRAM_BYTES_MAX).ok_or_else(|| {
+                Mistake(format!("{length} bytes at {address:#x} are not in the slot that begins at {origin:#x}"))
+            })?;
+            if program.len() < place + length {
+                program.resize(place + length, 0xff);
+            }
+            program[place..place + length].copy_from_slice(content);
+        }
+        Ok(program)
     }
 
     /// Address and length of the first symbol whose name satisfies `is_it`.
@@ -125,6 +153,23 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_as_it_lies_in_flash() {
+        let mut file = image();
+        let at = file.len();
+        file[28..32].copy_from_slice(&(at as u32).to_le_bytes());
+        file[44..46].copy_from_slice(&2u16.to_le_bytes());
+        let text_at = (HEADER_BYTES + b"\0.names\0.text\0.bss\0HEAP\0".len()) as u32;
+        // The second one is copied to memory at the start, and lies in flash behind the first.
+        for fields in [[1, text_at, 0x1000, 0x1000, 4, 4, 5, 4], [1, text_at, 0x2000_0000, 0x1006, 2, 2, 6, 4]] {
+            fields.into_iter().for_each(|field: u32| file.extend(field.to_le_bytes()));
+        }
+        let elf = Elf::parse(&file).expect("an image");
+        assert_eq!(elf.program(0x1000).expect("in its slot"), [0x11, 0x11, 0x11, 0x11, 0xff, 0xff, 0x11, 0x11]);
+        assert!(elf.program(0x1004).is_err(), "it begins before its slot");
+        assert!(Elf::parse(&image()).expect("an image").program(0).expect("nothing is loaded").is_empty());
+    }
+
+    #[test]
     fn every_cut_of_a_file_is_told_or_harmless() {
         let file = image();
         for length in 0..file.len() {
@@ -141,6 +186,7 @@ mod tests {
                 changed[at] = value;
                 if let Ok(elf) = Elf::parse(&changed) {
                     elf.sections();
+                    let _ = elf.program(0x1000);
                     elf.symbol(|name| name == "HEAP");
                 }
             }

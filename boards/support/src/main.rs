@@ -10,7 +10,7 @@ use support::elf::Elf;
 use support::{Mistake, Table, all, named, qemu, size};
 
 const USAGE: &str = "usage: fulmar-boards list | target BOARD
-       fulmar-boards qemu BOARD --images DIR --flash FILE [--mac MAC] [-- QEMU OPTIONS]
+       fulmar-boards qemu BOARD --images DIR --flash FILE [--mac MAC] [--as-it-is] [-- QEMU OPTIONS]
        fulmar-boards size --images DIR [BOARD...]";
 /// A board is watched for this long, which is several of its own looks at its stack, the agent's first join among them.
 const RUN_SECONDS: u64 = 14;
@@ -61,6 +61,11 @@ fn image(table: &Table, images: Option<&str>) -> Result<PathBuf, Mistake> {
     Ok(Path::new(images).join(&table.triple).join("release").join(table.image_name()))
 }
 
+/// What QEMU is given to start: the boot code of a board that has some.
+fn kernel(table: &Table, image: &Path) -> PathBuf {
+    table.boot_name().map_or_else(|| image.to_owned(), |name| image.with_file_name(name))
+}
+
 fn run(board: &str, words: &[&str]) -> Result<(), Mistake> {
     let (ours, theirs) = match words.iter().position(|word| *word == "--") {
         Some(at) => (&words[..at], &words[at + 1..]),
@@ -68,7 +73,8 @@ fn run(board: &str, words: &[&str]) -> Result<(), Mistake> {
     };
     let mut names = [("--images", None), ("--flash", None), ("--mac", None)];
     let rest = options(ours, &mut names)?;
-    if let Some(word) = rest.first() {
+    let is_flashed = !rest.contains(&"--as-it-is");
+    if let Some(word) = rest.iter().find(|word| **word != "--as-it-is") {
         return Err(Mistake(format!("what is {word}?\n{USAGE}")));
     }
     let [(_, images), (_, flash), (_, mac)] = names;
@@ -78,8 +84,12 @@ fn run(board: &str, words: &[&str]) -> Result<(), Mistake> {
         eprintln!("made an erased flash: {}", flash.display());
     }
     let image = image(&table, images)?;
-    size::read_image(&image)?;
-    let (program, args) = qemu::command(&table, &image, flash, mac.unwrap_or(qemu::MAC))?;
+    let kernel = kernel(&table, &image);
+    size::read_image(&kernel)?;
+    if is_flashed {
+        qemu::write_slot(&table, &size::read_image(&image)?, qemu::FIRST_VERSION, flash)?;
+    }
+    let (program, args) = qemu::command(&table, &kernel, flash, mac.unwrap_or(qemu::MAC))?;
     let error = Command::new(&program).args(args).args(theirs).exec();
     Err(Mistake(format!("{program}: {error}: is QEMU installed?")))
 }
@@ -119,7 +129,8 @@ fn measured_stack(table: &Table, image: &Path) -> Result<u64, Mistake> {
 fn deepest_stack(table: &Table, image: &Path, flash: &Path) -> Result<Option<u64>, Mistake> {
     qemu::make_flash(table, flash)?;
     qemu::provision_for_nobody(table, flash)?;
-    let (program, args) = qemu::command(table, image, flash, qemu::MAC)?;
+    qemu::write_slot(table, &size::read_image(image)?, qemu::FIRST_VERSION, flash)?;
+    let (program, args) = qemu::command(table, &kernel(table, image), flash, qemu::MAC)?;
     let told = |error: std::io::Error| Mistake(format!("{program}: {error}"));
     let mut child =
         Command::new(&program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(told)?;

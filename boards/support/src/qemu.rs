@@ -1,12 +1,15 @@
 //! QEMU's command line for an emulated board, and the file that plays its flash.
 
+use crate::elf::Elf;
 use crate::{Mistake, Table};
+use agent_nostd::store::slot::slot_head;
 use board::Qemu;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use wire::Digest;
+use wire::firmware::ImageHead;
 use wire::join::JoinToken;
 use wire::limits::{JOIN_SECRET_BYTES, PROVISION_BYTES_MAX};
 use wire::provision::{EntropySeed, MacAddress, Network, Provision};
@@ -55,6 +58,37 @@ pub fn make_flash(table: &Table, flash: &Path) -> Result<bool, Mistake> {
     }
     std::fs::rename(&unfinished, flash).map_err(told)?;
     Ok(true)
+}
+
+/// The version of firmware that a flasher writes first.
+pub const FIRST_VERSION: u32 = 1;
+
+/// Puts an image into the slot that runs, as a flasher does, and forgets a swap that was under way. A board without slots has
+/// its image elsewhere.
+pub fn write_slot(table: &Table, image: &[u8], version: u32, flash: &Path) -> Result<(), Mistake> {
+    let (Some(slot), Some(state)) = (table.partition(board::SLOT_A), table.partition(board::STATE)) else {
+        return Ok(());
+    };
+    let program = Elf::parse(image)?.program(table.program.origin)?;
+    let head = ImageHead { board: &table.name, version }.encode();
+    let head = head.map_err(|error| Mistake(format!("the head of the image: {error}")))?;
+    let image = [&head[..], &program].concat();
+    let length = u32::try_from(image.len()).unwrap_or(u32::MAX);
+    let content = [&slot_head(&Digest::of(&image), length)[..], &image].concat();
+    let (slot_bytes, state_bytes) = (usize::try_from(slot.bytes), usize::try_from(state.bytes));
+    let (Ok(slot_bytes), Ok(state_bytes)) = (slot_bytes, state_bytes) else {
+        return Err(Mistake("the slots are longer than memory".into()));
+    };
+    if content.len() > slot_bytes {
+        return Err(Mistake(format!("the image has {} bytes, and its slot {slot_bytes}", content.len())));
+    }
+    let told = |error: std::io::Error| Mistake(format!("{}: {error}", flash.display()));
+    let file = File::options().write(true).open(flash).map_err(told)?;
+    let begin = emulated(table)?.flash_file_offset;
+    let mut content = content;
+    content.resize(slot_bytes, 0xff);
+    file.write_all_at(&content, begin + slot.offset).map_err(told)?;
+    file.write_all_at(&vec![0xff; state_bytes], begin + state.offset).map_err(told)
 }
 
 /// Writes a record into the flash whose hub does not exist: the agent starts, and finds nobody.

@@ -3,8 +3,8 @@
 //! The process holds a lock that QEMU inherits, so that "it has power" is true exactly as long as one of the two lives. It ends
 //! QEMU whatever ends it, and bounds the log. Nothing else may write the flash meanwhile.
 
-use super::storage;
-use super::tool;
+use super::image::Image;
+use super::{slot, storage, tool};
 use crate::code::Code;
 use crate::companion::{self, Companion};
 use crate::detach;
@@ -125,7 +125,15 @@ impl Emulator {
         let cannot = |error: std::io::Error| system(format!("cannot write {}", self.directory.display()), &error);
         companion::create_directory(&self.directory).map_err(cannot)?;
         storage::write(table, qemu, &self.flash(), record, erases)?;
-        std::fs::copy(image, self.path(IMAGE_FILE)).map_err(cannot)?;
+        let mut started = image.to_owned();
+        if let Some(boot) = table.boot_name() {
+            // QEMU starts the boot code; the firmware lies in flash, where an update finds it.
+            let image = slot::encode(table, &Image::read(image, table)?, slot::FIRST_VERSION)?;
+            storage::put(table, qemu, &self.flash(), &slot::parts(table, &image)?)?;
+            started.set_file_name(boot);
+        }
+        let missing = |error| system(format!("cannot read {}", started.display()), &error);
+        std::fs::copy(&started, self.path(IMAGE_FILE)).map_err(missing)?;
         std::fs::write(self.path(board::FILE), text).map_err(cannot)?;
         // Last: with it the board is one.
         let facts = serde_json::to_vec(facts).unwrap_or_default();

@@ -11,6 +11,7 @@ mod image;
 mod monitor;
 mod record;
 mod serial;
+mod slot;
 mod storage;
 mod tool;
 mod uf2;

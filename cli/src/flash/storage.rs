@@ -60,6 +60,17 @@ pub fn write(table: &Table, qemu: &Qemu, path: &Path, record: &[u8], erases: boo
     file.sync_all().map_err(cannot)
 }
 
+/// Puts parts into a flash file that is there.
+pub fn put(table: &Table, qemu: &Qemu, path: &Path, parts: &[Part]) -> Result<(), Failure> {
+    let cannot = |error: std::io::Error| system(format!("cannot write {}", path.display()), &error);
+    let mut file = OpenOptions::new().write(true).open(path).map_err(cannot)?;
+    for part in parts {
+        let at = qemu.flash_file_offset + (part.address - table.storage.origin);
+        file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&part.bytes)).map_err(cannot)?;
+    }
+    file.sync_all().map_err(cannot)
+}
+
 /// An erased flash; whole or not at all.
 fn make(path: &Path, length: u64) -> std::io::Result<()> {
     let aside = path.with_extension("new");

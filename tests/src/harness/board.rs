@@ -20,8 +20,18 @@ pub struct Board {
 }
 
 impl Board {
-    /// Starts a board with its storage in `flash`, which is made if it is not there. Sockets are put beside it.
+    /// Starts a board with its storage in `flash`, which is made if it is not there. Sockets are put beside it. The image that was
+    /// built is in its slot.
     pub fn start(name: &str, flash: &Path) -> Self {
+        Self::start_with(name, flash, &[])
+    }
+
+    /// Gives a board its power back: what is in its slots runs.
+    pub fn power_up(name: &str, flash: &Path) -> Self {
+        Self::start_with(name, flash, &["--as-it-is"])
+    }
+
+    fn start_with(name: &str, flash: &Path, more: &[&str]) -> Self {
         let folder = flash.parent().unwrap();
         let stem = flash.file_stem().unwrap().to_string_lossy();
         let (control, debug) = (folder.join(format!("{stem}.qmp")), folder.join(format!("{stem}.gdb")));
@@ -29,6 +39,7 @@ impl Board {
         let mut child = Command::new(root.join("scripts/qemu"))
             .args([name, "--built", "--flash"])
             .arg(flash)
+            .args(more)
             .arg("--")
             .args(["-qmp", &format!("unix:{},server=on,wait=off", control.display())])
             .args(["-chardev", &format!("socket,path={},server=on,wait=off,id=debug", debug.display())])

@@ -6,3 +6,4 @@ mod boot;
 mod device;
 mod journal;
 pub(crate) mod mock;
+mod slot;
