@@ -43,6 +43,7 @@ use self::slot::{From, Slot};
 use self::stale::Kept;
 use self::telemetry::Telemetry;
 use self::time::{Duration, Instant, earliest};
+use core::mem::MaybeUninit;
 use wire::hello::{Capabilities, Report as ReportRequest};
 use wire::status::Refused;
 use wire::topic::{Down, Up};
@@ -132,6 +133,27 @@ impl<const SLOTS: usize> core::fmt::Debug for Agent<'_, SLOTS> {
 impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
     /// Takes up where the journal left off. What was accepted starts with the next polls, with or without a hub.
     pub fn new(now: Instant, config: Config<'b>, buffers: Buffers<'b>, restored: Restored<'_>) -> Self {
+        let mut agent = Self::blank(now, config, buffers, &restored);
+        agent.restore(now, &restored);
+        agent
+    }
+
+    /// As `new`, where the machine is to stay: parts with a small stack have no room for it on its way there.
+    pub fn new_in<'p>(
+        place: &'p mut MaybeUninit<Self>,
+        now: Instant,
+        config: Config<'b>,
+        buffers: Buffers<'b>,
+        restored: Restored<'_>,
+    ) -> &'p mut Self {
+        let agent = place.write(Self::blank(now, config, buffers, &restored));
+        agent.restore(now, &restored);
+        agent
+    }
+
+    /// Without what the journal has, but for the clock's value. Always inlined, because only then is it made in its place.
+    #[inline(always)]
+    fn blank(now: Instant, config: Config<'b>, buffers: Buffers<'b>, restored: &Restored<'_>) -> Self {
         let mut random = Random::new(config.seed);
         let boot = BootId(random.bytes());
         let [a, b, c, d, ..] = random.bytes();
@@ -147,7 +169,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             body_bytes: config.capabilities.body_bytes.min(u32::try_from(room).unwrap_or(u32::MAX)),
             ..config.capabilities
         };
-        let mut agent = Self {
+        Self {
             config,
             capabilities,
             random,
@@ -187,9 +209,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             collect_at: Some(now.after(COLLECT_EVERY)),
             collected_at: None,
             is_shutting_down: false,
-        };
-        agent.restore(now, &restored);
-        agent
+        }
     }
 
     /// Takes one input. `now` never goes back. Never fails: what makes no sense changes nothing, or a counter.

@@ -1,6 +1,6 @@
 //! Every buffer of an agent on a microcontroller, by name, with the sum per class. Nothing else in the shell has a size.
 //!
-//! A class is a set of sizes: `SMALL` for parts with 64 KB of RAM, `STANDARD` for those that run functions. Must never hold a
+//! A class is a set of sizes: `small` for parts with 64 KB of RAM, `standard` for those that run functions. Must never hold a
 //! buffer that grows.
 use crate::machine::Agent;
 use crate::machine::port::{Buffers, OUTGOING_BYTES_MIN, SET_OVERHEAD_BYTES};
@@ -92,52 +92,7 @@ pub mod standard {
     const _: () = assert!(ALARM_BYTES <= FRAME_BYTES);
 }
 
-/// All buffers of one agent. A board places it where it has room; it is all zeros at first.
-pub struct Memory<
-    const SET: usize,
-    const FRAME: usize,
-    const RING: usize,
-    const ALARM: usize,
-    const STATE: usize,
-    const METRIC: usize,
-    const RECEIVE: usize,
-    const SEND: usize,
-> {
-    pub(super) sets: [[u8; SET]; 3],
-    pub(super) outgoing: [u8; FRAME],
-    pub(super) rings: [[u8; RING]; 3],
-    pub(super) alarms: [u8; ALARM],
-    pub(super) states: [u8; STATE],
-    pub(super) metrics: [u8; METRIC],
-    pub(super) receive: [u8; RECEIVE],
-    pub(super) send: [u8; SEND],
-}
-
-/// Of `SMALL`.
-pub type SmallMemory = Memory<
-    { small::SET_BYTES },
-    { small::FRAME_BYTES },
-    { small::RING_BYTES },
-    { small::ALARM_BYTES },
-    { small::STATE_BYTES },
-    { small::METRIC_BYTES },
-    { small::RECEIVE_BYTES },
-    { small::SEND_BYTES },
->;
-
-/// Of `STANDARD`.
-pub type StandardMemory = Memory<
-    { standard::SET_BYTES },
-    { standard::FRAME_BYTES },
-    { standard::RING_BYTES },
-    { standard::ALARM_BYTES },
-    { standard::STATE_BYTES },
-    { standard::METRIC_BYTES },
-    { standard::RECEIVE_BYTES },
-    { standard::SEND_BYTES },
->;
-
-/// A `Memory` of any class, borrowed.
+/// The memory of any class, borrowed.
 pub struct Borrowed<'m> {
     pub machine: Buffers<'m>,
     pub receive: &'m mut [u8],
@@ -150,80 +105,78 @@ impl core::fmt::Debug for Borrowed<'_> {
     }
 }
 
-impl<
-    const SET: usize,
-    const FRAME: usize,
-    const RING: usize,
-    const ALARM: usize,
-    const STATE: usize,
-    const METRIC: usize,
-    const RECEIVE: usize,
-    const SEND: usize,
-> Memory<SET, FRAME, RING, ALARM, STATE, METRIC, RECEIVE, SEND>
-{
-    pub const fn new() -> Self {
-        Self {
-            sets: [[0; SET]; 3],
-            outgoing: [0; FRAME],
-            rings: [[0; RING]; 3],
-            alarms: [0; ALARM],
-            states: [0; STATE],
-            metrics: [0; METRIC],
-            receive: [0; RECEIVE],
-            send: [0; SEND],
+/// All buffers of one agent of a class. A board places it where it has room; it is all zeros at first.
+macro_rules! memory {
+    ($(#[$about:meta])* $name:ident of $class:ident) => {
+        $(#[$about])*
+        pub struct $name {
+            sets: [[u8; $class::SET_BYTES]; 3],
+            outgoing: [u8; $class::FRAME_BYTES],
+            rings: [[u8; $class::RING_BYTES]; 3],
+            alarms: [u8; $class::ALARM_BYTES],
+            states: [u8; $class::STATE_BYTES],
+            metrics: [u8; $class::METRIC_BYTES],
+            receive: [u8; $class::RECEIVE_BYTES],
+            send: [u8; $class::SEND_BYTES],
         }
-    }
 
-    pub fn borrow(&mut self) -> Borrowed<'_> {
-        let [current, last_good, incoming] = &mut self.sets;
-        let [logs, events, inputs] = &mut self.rings;
-        Borrowed {
-            machine: Buffers {
-                current,
-                last_good,
-                incoming,
-                outgoing: &mut self.outgoing,
-                logs,
-                events,
-                alarms: &mut self.alarms,
-                states: &mut self.states,
-                metrics: &mut self.metrics,
-                inputs,
-            },
-            receive: &mut self.receive,
-            send: &mut self.send,
+        impl $name {
+            pub const fn new() -> Self {
+                Self {
+                    sets: [[0; $class::SET_BYTES]; 3],
+                    outgoing: [0; $class::FRAME_BYTES],
+                    rings: [[0; $class::RING_BYTES]; 3],
+                    alarms: [0; $class::ALARM_BYTES],
+                    states: [0; $class::STATE_BYTES],
+                    metrics: [0; $class::METRIC_BYTES],
+                    receive: [0; $class::RECEIVE_BYTES],
+                    send: [0; $class::SEND_BYTES],
+                }
+            }
+
+            pub fn borrow(&mut self) -> Borrowed<'_> {
+                let [current, last_good, incoming] = &mut self.sets;
+                let [logs, events, inputs] = &mut self.rings;
+                let (alarms, states, metrics) = (&mut self.alarms, &mut self.states, &mut self.metrics);
+                let outgoing = &mut self.outgoing;
+                Borrowed {
+                    machine: Buffers {
+                        current,
+                        last_good,
+                        incoming,
+                        outgoing,
+                        logs,
+                        events,
+                        alarms,
+                        states,
+                        metrics,
+                        inputs,
+                    },
+                    receive: &mut self.receive,
+                    send: &mut self.send,
+                }
+            }
         }
-    }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.debug_struct(stringify!($name)).field("bytes", &size_of::<Self>()).finish_non_exhaustive()
+            }
+        }
+    };
 }
 
-impl<
-    const SET: usize,
-    const FRAME: usize,
-    const RING: usize,
-    const ALARM: usize,
-    const STATE: usize,
-    const METRIC: usize,
-    const RECEIVE: usize,
-    const SEND: usize,
-> Default for Memory<SET, FRAME, RING, ALARM, STATE, METRIC, RECEIVE, SEND>
-{
-    fn default() -> Self {
-        Self::new()
-    }
+memory! {
+    /// Of `small`.
+    SmallMemory of small
 }
-
-impl<
-    const SET: usize,
-    const FRAME: usize,
-    const RING: usize,
-    const ALARM: usize,
-    const STATE: usize,
-    const METRIC: usize,
-    const RECEIVE: usize,
-    const SEND: usize,
-> core::fmt::Debug for Memory<SET, FRAME, RING, ALARM, STATE, METRIC, RECEIVE, SEND>
-{
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Memory").field("bytes", &size_of::<Self>()).finish_non_exhaustive()
-    }
+memory! {
+    /// Of `standard`.
+    StandardMemory of standard
 }

@@ -11,10 +11,11 @@ use super::port::{Board, Clock, Crypto, Key, Network, Parts, Platform, Socket, S
 use super::random::Random;
 use super::transport::{Pulse, Pumped, address, pump, rest};
 use crate::machine::Agent as Machine;
-use crate::machine::port::{Config, Inbound, Input, JournalKey, KEEP_ALIVE, Restored};
+use crate::machine::port::{Buffers, Config, Inbound, Input, JournalKey, KEEP_ALIVE, Restored};
 use crate::machine::time::{Duration, Instant, earliest};
 use core::fmt::Write as _;
 use core::future::pending;
+use core::mem::MaybeUninit;
 use core::pin::pin;
 use embassy_futures::select::{Either, select};
 use embassy_futures::yield_now;
@@ -90,7 +91,8 @@ pub async fn run<P: Platform, const SLOTS: usize>(mut parts: Parts<'_, P>, mut m
     board.log(Level::Info, format_args!("device {device} of fleet {} is {}", token.fleet, identity.name));
     let frame_bytes = memory.machine.outgoing.len();
     let restored = restore(parts.store, board, memory.receive, memory.send);
-    let machine = Machine::<SLOTS>::new(clock.now(), config, memory.machine, restored);
+    let mut place = MaybeUninit::uninit();
+    let machine = build::<SLOTS>(&mut place, clock.now(), config, memory.machine, restored);
     let functions = Functions::new(parts.function_bytes);
     let hands = Hands::<P>::new(clock, board, parts.store, parts.peripherals, (token.fleet, device), random, functions);
     let pulse = Pulse::new(board);
@@ -99,6 +101,19 @@ pub async fn run<P: Platform, const SLOTS: usize>(mut parts: Parts<'_, P>, mut m
     core.tell_last_words();
     let login = Login { identity: &identity, device, broker: token.broker, may_connect: parts.seed.is_unique };
     core.drive(parts.network, &login, memory.receive, memory.send).await
+}
+
+/// Makes the machine where it stays. A call of its own, so that what making it takes of the stack is given back before anything
+/// runs; moved through this future it would take twice its size of the stack for as long as the board has power.
+#[inline(never)]
+fn build<'p, 'b, const SLOTS: usize>(
+    place: &'p mut MaybeUninit<Machine<'b, SLOTS>>,
+    now: Instant,
+    config: Config<'b>,
+    buffers: Buffers<'b>,
+    restored: Restored<'_>,
+) -> &'p mut Machine<'b, SLOTS> {
+    Machine::new_in(place, now, config, buffers, restored)
 }
 
 /// For whoever is at the console; the hub hears of it with the first lines.
@@ -204,8 +219,8 @@ struct Login<'a> {
 }
 
 /// The machine and its hands.
-struct Core<'a, P: Platform, const SLOTS: usize> {
-    machine: Machine<'a, SLOTS>,
+struct Core<'m, 'a, P: Platform, const SLOTS: usize> {
+    machine: &'m mut Machine<'a, SLOTS>,
     hands: Hands<'a, P>,
     pulse: Pulse,
     /// The longest payload that the machine may want to send.
@@ -216,7 +231,7 @@ struct Core<'a, P: Platform, const SLOTS: usize> {
     is_down_known: bool,
 }
 
-impl<P: Platform, const SLOTS: usize> Core<'_, P, SLOTS> {
+impl<P: Platform, const SLOTS: usize> Core<'_, '_, P, SLOTS> {
     fn now(&self) -> Instant {
         self.hands.clock.now()
     }
@@ -248,7 +263,7 @@ impl<P: Platform, const SLOTS: usize> Core<'_, P, SLOTS> {
                     self.machine.handle(self.hands.clock.now(), answer.input());
                 }
             }
-            if !self.hands.tidy(self.hands.clock.now(), &mut self.machine) {
+            if !self.hands.tidy(self.hands.clock.now(), self.machine) {
                 return;
             }
         }
@@ -256,11 +271,11 @@ impl<P: Platform, const SLOTS: usize> Core<'_, P, SLOTS> {
 
     /// One turn of everything that is not the link.
     fn turn(&mut self, mut link: Option<&mut Client<'_>>) {
-        self.hands.step(&mut self.machine);
+        self.hands.step(self.machine);
         self.settle(link.as_deref_mut());
         if !self.is_blocked {
             let now = self.now();
-            if self.hands.step_fetches(now, &mut self.machine, link.as_deref_mut()) {
+            if self.hands.step_fetches(now, self.machine, link.as_deref_mut()) {
                 self.settle(link);
             }
         }
@@ -275,7 +290,7 @@ impl<P: Platform, const SLOTS: usize> Core<'_, P, SLOTS> {
             return yield_now().await;
         }
         let machine = self.machine.poll_timeout().filter(|_| !self.is_blocked);
-        let fetches = self.hands.fetches.due(&self.machine).filter(|_| !self.is_blocked);
+        let fetches = self.hands.fetches.due(self.machine).filter(|_| !self.is_blocked);
         match [machine, fetches, self.pulse.due(), besides].into_iter().fold(None, earliest) {
             Some(at) => self.hands.clock.until(at).await,
             None => pending().await,
@@ -423,7 +438,7 @@ impl<P: Platform, const SLOTS: usize> Core<'_, P, SLOTS> {
                     self.machine.handle(now, Input::LinkUp);
                 }
                 Event::Message { topic, payload } => match self.inbound(topic) {
-                    Some(Inbound::Down(Down::Chunk)) => self.hands.chunk(now, &self.machine, payload),
+                    Some(Inbound::Down(Down::Chunk)) => self.hands.chunk(now, self.machine, payload),
                     Some(from) => self.machine.handle(now, Input::Message { from, payload }),
                     None => {}
                 },

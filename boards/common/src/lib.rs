@@ -11,6 +11,7 @@ mod kept;
 pub mod port;
 
 use core::cell::RefCell;
+use core::pin::pin;
 use drivers::log;
 use drivers::nor::Partition;
 use drivers::record::Boot;
@@ -78,15 +79,16 @@ pub async fn run<D: Driver + 'static, F: NorFlash, W: Watchdog>(
     let (stack, runner) =
         embassy_net::new(ethernet, config::of(&network), RESOURCES.init(StackResources::new()), network_seed);
     start(runner);
-    let work = async {
+    // Pinned where they are: handed over as values, both would pass through the stack, with room for the agent at its largest.
+    let work = pin!(async {
         match ready {
             Some((provision, store, seed)) => {
                 match agent::run(stack, &console, store, provision, seed, function_bytes).await {}
             }
             None => wait_for_flasher(&console).await,
         }
-    };
-    join(watch(stack), work).await.0
+    });
+    join(pin!(watch(stack)), work).await.0
 }
 
 fn say_hello(name: &str, boot: &Boot) {

@@ -359,6 +359,11 @@ pub fn capabilities() -> Capabilities<'static> {
 }
 
 pub fn machine(now: Instant, seed: u8, reset: ResetCause, restored: Restored<'_>) -> Machine {
+    let (config, buffers) = parts(seed, reset);
+    Agent::new(now, config, buffers, restored)
+}
+
+pub fn parts(seed: u8, reset: ResetCause) -> (Config<'static>, Buffers<'static>) {
     let config = Config {
         fleet: FLEET,
         device: DEVICE,
@@ -385,7 +390,7 @@ pub fn machine(now: Instant, seed: u8, reset: ResetCause, restored: Restored<'_>
         metrics: buffer(2048),
         inputs: buffer(2048),
     };
-    Agent::new(now, config, buffers, restored)
+    (config, buffers)
 }
 
 impl Rig {

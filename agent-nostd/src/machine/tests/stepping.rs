@@ -6,6 +6,7 @@ use crate::machine::time::Instant;
 use std::string::String;
 use std::vec::Vec;
 use wire::clause::{Clause, Reference, Residency, Topics};
+use wire::hello::ResetCause;
 use wire::record::{CapabilitySet, Role, Runtime};
 use wire::status::{Reason, State};
 
@@ -472,6 +473,23 @@ fn a_set_of_all_other_components_waits_for_slots_that_are_stopping() {
 fn the_machine_fits_a_small_device() {
     let bytes = core::mem::size_of::<crate::machine::Agent<'static, 8>>();
     assert!(bytes <= 9 * 1024 + 512, "{bytes}");
+}
+
+#[test]
+fn a_machine_that_is_made_in_its_place_goes_on_from_the_journal_as_any_other() {
+    let mut rig = with(&[service(1, 0, "a")]);
+    rig.run(secs(30));
+    let restored = rig.store.restored();
+    let start = Instant::from_ms(5);
+    let (config, buffers) = parts(9, ResetCause::PowerOn);
+    let mut place = core::mem::MaybeUninit::uninit();
+    let in_place = Machine::new_in(&mut place, start, config, buffers, restored);
+    let mut moved = machine(start, 9, ResetCause::PowerOn, restored);
+    assert_eq!(in_place.entries().count(), 1);
+    for _ in 0..20 {
+        assert_eq!(std::format!("{:?}", in_place.poll(start)), std::format!("{:?}", moved.poll(start)));
+    }
+    assert_eq!(in_place.poll_timeout(), moved.poll_timeout());
 }
 
 #[test]
