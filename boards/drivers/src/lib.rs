@@ -13,13 +13,20 @@ pub mod cortex;
 pub mod ethernet;
 #[cfg(all(feature = "executor", target_os = "none"))]
 pub mod executor;
+pub mod i6300esb;
 pub mod kept;
 pub mod lan9118;
 pub mod log;
 pub mod nor;
+pub mod ns16550;
+pub mod plic;
 pub mod record;
 pub mod registers;
+#[cfg(all(feature = "riscv", target_arch = "riscv32"))]
+pub mod riscv;
+pub mod sifive_test;
 pub mod stack;
 pub mod stellaris;
 pub mod uart;
+pub mod virtio;
 pub mod watchdog;

@@ -70,6 +70,19 @@ pub struct Boot {
     pub text: heapless::String<TEXT_BYTES_MAX>,
 }
 
+impl Boot {
+    /// With what a watchdog remembers by itself, that left no word in the record.
+    pub fn bitten(self, has_bitten: bool) -> Self {
+        match self.cause {
+            Cause::Pin if has_bitten => {
+                let text = heapless::String::try_from("the watchdog was not fed, and no interrupt came through");
+                Self { cause: Cause::Watchdog, text: text.unwrap_or_default(), ..self }
+            }
+            Cause::PowerOn | Cause::Pin | Cause::Software | Cause::Watchdog | Cause::Panic => self,
+        }
+    }
+}
+
 impl Record {
     pub const fn empty() -> Self {
         Self { magic: 0, resets: 0, cause: 0, program_counter: 0, text_bytes: 0, text: [0; TEXT_BYTES_MAX], check: 0 }
@@ -259,5 +272,17 @@ mod tests {
             record.mark(cause, 0, format_args!(""));
             assert_eq!(record.take().cause, cause);
         }
+    }
+
+    #[test]
+    fn what_a_watchdog_remembers_explains_only_what_nobody_announced() {
+        let mut record = noise();
+        assert_eq!(record.take().bitten(true).cause, Cause::PowerOn);
+        assert_eq!(record.take().bitten(false).cause, Cause::Pin);
+        let boot = record.take().bitten(true);
+        assert_eq!((boot.cause, boot.resets), (Cause::Watchdog, 2));
+        assert!(boot.text.contains("no interrupt"), "{}", boot.text);
+        record.mark(Cause::Panic, 4, format_args!("fault"));
+        assert_eq!(record.take().bitten(true).cause, Cause::Panic);
     }
 }

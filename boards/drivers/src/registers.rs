@@ -1,15 +1,22 @@
-//! Access to a block of 32-bit registers: the real one by address, and in tests a fake one. It knows no device.
+//! Access to a block of registers: the real one by address, and in tests a fake one. It knows no device.
 
-/// A block of 32-bit registers, addressed by byte offset.
-pub trait Registers {
-    fn read(&self, offset: usize) -> u32;
-    fn write(&self, offset: usize, value: u32);
+/// A block of registers that are as wide as `W`, addressed by byte offset.
+pub trait Registers<W = u32> {
+    fn read(&self, offset: usize) -> W;
+    fn write(&self, offset: usize, value: W);
 
     /// Reads a register, changes it, writes it back.
-    fn modify(&self, offset: usize, change: impl FnOnce(u32) -> u32) {
+    fn modify(&self, offset: usize, change: impl FnOnce(W) -> W) {
         self.write(offset, change(self.read(offset)));
     }
 }
+
+/// What a bus moves at once.
+pub trait Width: Copy {}
+
+impl Width for u8 {}
+impl Width for u16 {}
+impl Width for u32 {}
 
 /// Registers at an address of the memory map.
 #[derive(Clone, Copy)]
@@ -26,15 +33,15 @@ impl Mmio {
     }
 }
 
-impl Registers for Mmio {
-    fn read(&self, offset: usize) -> u32 {
-        // SAFETY: `new` requires a register block here; drivers name aligned offsets within it.
-        unsafe { core::ptr::with_exposed_provenance::<u32>(self.base + offset).read_volatile() }
+impl<W: Width> Registers<W> for Mmio {
+    fn read(&self, offset: usize) -> W {
+        // SAFETY: `new` requires a register block here; drivers name aligned offsets within it, of which any value is a number.
+        unsafe { core::ptr::with_exposed_provenance::<W>(self.base + offset).read_volatile() }
     }
 
-    fn write(&self, offset: usize, value: u32) {
+    fn write(&self, offset: usize, value: W) {
         // SAFETY: as above.
-        unsafe { core::ptr::with_exposed_provenance_mut::<u32>(self.base + offset).write_volatile(value) }
+        unsafe { core::ptr::with_exposed_provenance_mut::<W>(self.base + offset).write_volatile(value) }
     }
 }
 
@@ -46,9 +53,9 @@ pub mod fake {
     use std::rc::Rc;
 
     /// What a device does on an access.
-    pub trait Device {
-        fn read(&mut self, offset: usize) -> u32;
-        fn write(&mut self, offset: usize, value: u32);
+    pub trait Device<W = u32> {
+        fn read(&mut self, offset: usize) -> W;
+        fn write(&mut self, offset: usize, value: W);
     }
 
     /// Shared, so that a test can look at the device while a driver owns the registers.
@@ -66,11 +73,11 @@ pub mod fake {
         }
     }
 
-    impl<D: Device> Registers for Fake<D> {
-        fn read(&self, offset: usize) -> u32 {
+    impl<W, D: Device<W>> Registers<W> for Fake<D> {
+        fn read(&self, offset: usize) -> W {
             self.0.borrow_mut().read(offset)
         }
-        fn write(&self, offset: usize, value: u32) {
+        fn write(&self, offset: usize, value: W) {
             self.0.borrow_mut().write(offset, value);
         }
     }

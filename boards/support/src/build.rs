@@ -9,11 +9,16 @@ use std::path::{Path, PathBuf};
 /// What the startup code of an architecture expects of the linker's script.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
-    /// cortex-m-rt.
+    /// cortex-m-rt, which brings its own script.
     CortexM,
-    /// riscv-rt.
+    /// `drivers::riscv`.
     RiscV,
 }
+
+/// The script for `drivers::riscv`.
+const RISCV_X: &str = include_str!("riscv.x");
+/// Memory protection of a processor takes pages where it is to cost nothing.
+const PAGE_BYTES: u64 = 4096;
 
 /// What a cell takes besides the heap that it gives away once.
 const CELL_BYTES: u64 = 8;
@@ -25,10 +30,10 @@ pub fn emit(runtime: Runtime) -> Result<(), Mistake> {
     let folder = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(variable("OUT_DIR")?);
     let table = Table::read(&folder)?;
-    save(&out.join("memory.x"), &memory_x(&table, runtime))?;
+    save_map(&table, runtime, &out)?;
     save(&out.join("board.rs"), &constants(&table, architecture(&table.triple)?))?;
     println!("cargo::rerun-if-changed=board.toml");
-    link(runtime, &out);
+    link(&out);
     Ok(())
 }
 
@@ -50,18 +55,25 @@ pub fn emit_boot(runtime: Runtime, folder: &str) -> Result<(), Mistake> {
         },
         ..table
     };
-    save(&out.join("memory.x"), &memory_x(&own, runtime))?;
+    save_map(&own, runtime, &out)?;
     save(&out.join("board.rs"), &storage_constants(&own))?;
     println!("cargo::rerun-if-changed={}", place.join(board::FILE).display());
-    link(runtime, &out);
+    link(&out);
     Ok(())
 }
 
-fn link(runtime: Runtime, out: &Path) {
-    println!("cargo::rustc-link-search={}", out.display());
-    if runtime == Runtime::RiscV {
-        println!("cargo::rustc-link-arg=-Tmemory.x");
+fn save_map(table: &Table, runtime: Runtime, out: &Path) -> Result<(), Mistake> {
+    match runtime {
+        Runtime::CortexM => save(&out.join("memory.x"), &memory_x(table)),
+        Runtime::RiscV => {
+            protectable(table)?;
+            save(&out.join("link.x"), &format!("{}{RISCV_X}", memory_x(table)))
+        }
     }
+}
+
+fn link(out: &Path) {
+    println!("cargo::rustc-link-search={}", out.display());
     println!("cargo::rustc-link-arg=-Tlink.x");
     println!("cargo::rustc-link-arg=--nmagic");
 }
@@ -76,7 +88,7 @@ fn save(path: &Path, text: &str) -> Result<(), Mistake> {
 
 /// The linker's memory map. The stack is below everything else, so that one that grows too deep leaves the memory and faults
 /// instead of writing over variables.
-fn memory_x(table: &Table, runtime: Runtime) -> String {
+fn memory_x(table: &Table) -> String {
     let (ram, budget) = (table.ram.origin, &table.budget);
     let mut text = String::from("/* Made from board.toml; each region is as long as its budget. */\nMEMORY\n{\n");
     let mut region = |name: &str, origin: u64, bytes: u64| {
@@ -86,19 +98,25 @@ fn memory_x(table: &Table, runtime: Runtime) -> String {
     region("STACK", ram, budget.stack_bytes);
     region("RAM", ram + budget.stack_bytes, budget.static_bytes + budget.heap_bytes);
     text.push_str("}\n_stack_end = ORIGIN(STACK);\n_stack_start = ORIGIN(STACK) + LENGTH(STACK);\n");
-    if runtime == Runtime::RiscV {
-        for (alias, region) in [
-            ("TEXT", "FLASH"),
-            ("RODATA", "FLASH"),
-            ("DATA", "RAM"),
-            ("BSS", "RAM"),
-            ("HEAP", "RAM"),
-            ("STACK", "STACK"),
-        ] {
-            let _ = writeln!(text, "REGION_ALIAS(\"REGION_{alias}\", {region});");
-        }
-    }
     text
+}
+
+/// Whether program and memory can be told apart by the page.
+fn protectable(table: &Table) -> Result<(), Mistake> {
+    let budget = &table.budget;
+    let ends = [
+        ("program.origin", table.program.origin),
+        ("budget.image_bytes", budget.image_bytes),
+        ("ram.origin", table.ram.origin),
+        ("the budgets of RAM together", budget.stack_bytes + budget.static_bytes + budget.heap_bytes),
+    ];
+    match ends.iter().find(|(_, bytes)| !bytes.is_multiple_of(PAGE_BYTES)) {
+        Some((what, bytes)) => Err(Mistake(format!("{what} = {bytes:#x} is no multiple of {PAGE_BYTES}"))),
+        None if table.program.origin + budget.image_bytes > table.ram.origin => {
+            Err(Mistake("memory protection wants the program below the RAM".into()))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A triple as the air calls it.
@@ -162,12 +180,21 @@ mod tests {
         table.budget.stack_bytes = 0x1000;
         table.budget.static_bytes = 0x2000;
         table.budget.heap_bytes = 0x300;
-        let text = memory_x(&table, Runtime::CortexM);
-        assert!(text.contains("FLASH : ORIGIN = 0x0, LENGTH = 0x8000"), "{text}");
+        let text = memory_x(&table);
+        assert!(text.contains("FLASH : ORIGIN = 0x21100400, LENGTH = 0x8000"), "{text}");
         assert!(text.contains("STACK : ORIGIN = 0x20000000, LENGTH = 0x1000"), "{text}");
         assert!(text.contains("RAM : ORIGIN = 0x20001000, LENGTH = 0x2300"), "{text}");
-        assert!(!text.contains("REGION_ALIAS"));
-        assert!(memory_x(&table, Runtime::RiscV).contains("REGION_ALIAS(\"REGION_STACK\", STACK);"));
+    }
+
+    #[test]
+    fn what_memory_protection_cannot_tell_apart_is_refused() {
+        let mut table = Table::parse(include_str!("../../qemu-riscv32-virt/board.toml")).expect("a right table");
+        assert_eq!(protectable(&table), Ok(()));
+        table.budget.heap_bytes += 8;
+        assert!(protectable(&table).is_err_and(|mistake| mistake.0.contains("no multiple of 4096")));
+        table.budget.heap_bytes -= 8;
+        table.ram.origin = table.program.origin;
+        assert!(protectable(&table).is_err_and(|mistake| mistake.0.contains("below the RAM")));
     }
 
     #[test]

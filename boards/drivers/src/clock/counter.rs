@@ -34,6 +34,13 @@ pub fn microseconds(ticks: u64, hz: u32) -> u64 {
     (ticks / hz) * 1_000_000 + (ticks % hz) * 1_000_000 / hz
 }
 
+/// The first tick that is not before a time in microseconds; never for one that no counter reaches.
+pub fn ticks_at(microseconds: u64, hz: u32) -> u64 {
+    let (seconds, rest) = (microseconds / 1_000_000, microseconds % 1_000_000);
+    let part = (rest * u64::from(hz)).div_ceil(1_000_000);
+    seconds.checked_mul(u64::from(hz)).and_then(|ticks| ticks.checked_add(part)).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +67,15 @@ mod tests {
         let year = 365 * 86_400;
         assert_eq!(microseconds(year * 25_000_000 + 25, 25_000_000), year * 1_000_000 + 1);
         assert_eq!(microseconds(u64::MAX, 1_000_000), u64::MAX);
+    }
+
+    #[test]
+    fn a_time_is_reached_by_its_tick_and_by_none_before() {
+        for (at, hz) in [(1, 10_000_000), (3, 32_768), (1_000_001, 32_768), (7, 999_999)] {
+            let ticks = ticks_at(at, hz);
+            assert!(microseconds(ticks, hz) >= at && microseconds(ticks - 1, hz) < at, "{at} us at {hz} Hz: {ticks}");
+        }
+        assert_eq!(ticks_at(u64::MAX, 10_000_000), u64::MAX);
+        assert_eq!(ticks_at(0, 10_000_000), 0);
     }
 }

@@ -1,7 +1,9 @@
 //! NOR flash of boards: what each kind does, and named parts of it. Only the partitions of `board.toml` are ever touched.
 
+pub mod cfi;
 pub mod psram;
 
+use crate::registers::Registers;
 use core::ops::Range;
 use embedded_storage::nor_flash::{ErrorType, MultiwriteNorFlash, NorFlash, ReadNorFlash};
 use embedded_storage_async::nor_flash as asynchronous;
@@ -22,6 +24,20 @@ impl Partition {
     /// The one of that name.
     pub fn named(table: &[Partition], name: &str) -> Option<Partition> {
         table.iter().find(|partition| partition.name == name).copied()
+    }
+}
+
+/// Reads flash that is memory of whole words, from any byte on.
+fn read_words(words: &impl Registers, offset: usize, bytes: &mut [u8]) {
+    let mut at = offset;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let word = words.read(at & !3).to_le_bytes();
+        let from = &word[at & 3..];
+        let (now, later) = rest.split_at_mut(from.len().min(rest.len()));
+        now.copy_from_slice(&from[..now.len()]);
+        at += now.len();
+        rest = later;
     }
 }
 

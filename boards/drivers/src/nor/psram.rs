@@ -28,16 +28,7 @@ impl<R: Registers> ReadNorFlash for Psram<R> {
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
         check_read(self, offset, bytes.len())?;
-        let mut at = offset as usize;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let word = self.words.read(at & !3).to_le_bytes();
-            let from = &word[at & 3..];
-            let (now, later) = rest.split_at_mut(from.len().min(rest.len()));
-            now.copy_from_slice(&from[..now.len()]);
-            at += now.len();
-            rest = later;
-        }
+        super::read_words(&self.words, offset as usize, bytes);
         Ok(())
     }
 
