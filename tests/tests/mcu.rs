@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::json;
+use std::time::Instant;
 use tests::harness::{Agent, Hub, Mcu, Workload, wait_until};
 use wire::hello::ResetCause;
 
@@ -97,4 +98,33 @@ fn a_function_that_traps_never_takes_the_firmware_with_it() {
     reason("spinning", "OUT_OF_FUEL");
     wait_run_above(&hub, "mcu-1", 2);
     assert_eq!(mcu.log().matches("the agent starts").count(), 1, "{}", mcu.log());
+}
+
+/// Far above what a device needs that waits for the watchdog, its functions and an answer; a loop without rest makes thousands.
+const WAITS_PER_SECOND_MAX: u64 = 40;
+
+#[test]
+fn a_hub_that_it_does_not_understand_costs_it_no_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let hub = Hub::start(directory.path());
+    let mut mcu = Mcu::join(&hub, "mcu-1", FRANKFURT);
+    hub.deploy(&hello(), HELLO);
+    wait_run_above(&hub, "mcu-1", 2);
+    mcu.cut_power();
+    mcu.estrange();
+    mcu.switch_on(ResetCause::PowerOn);
+    let (begin, before) = (Instant::now(), mcu.waits());
+    // Three greetings are three chances to go wild; what runs goes on meanwhile.
+    wait_until("the hub hears nothing that it believes", || {
+        let device = hub.get("/v1/devices/mcu-1");
+        let conditions = device["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let said = conditions.iter().filter_map(|condition| condition["message"].as_str());
+        let count = said.filter_map(|text| text.strip_suffix(" messages were not authentic since the hub started"));
+        match count.filter_map(|count| count.parse::<u64>().ok()).max() {
+            Some(count) if count >= 3 => Ok(()),
+            _ => Err(device),
+        }
+    });
+    let (waits, seconds) = (mcu.waits() - before, begin.elapsed().as_secs().max(1));
+    assert!(waits <= seconds * WAITS_PER_SECOND_MAX, "{waits} waits in {seconds} s\n{}", mcu.log());
 }

@@ -20,6 +20,9 @@ pub const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(20);
 /// Full jitter: a random time between zero and `base * 2^tries`, at most the cap.
 pub const CONNECT_BACK_OFF_BASE: Duration = Duration::from_secs(1);
 pub const CONNECT_BACK_OFF_MAX: Duration = Duration::from_secs(60);
+/// A link that was good for so long was a good one: after it the first time counts again. One that is cut sooner is not, however
+/// well it began, or whatever cuts it would be met again at once, for ever.
+pub const STEADY_AFTER: Duration = Duration::from_secs(30);
 /// A Hello is given at least this long for its answer, then the jitter.
 pub const HELLO_PAUSE: Duration = Duration::from_secs(5);
 /// A Fresh counts only within this of its Hello.
@@ -234,6 +237,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
 
     /// Forgets the connection; what was in flight is sent again on the next one.
     fn disconnected(&mut self, now: Instant, pause: Option<Duration>) {
+        if self.session.connection.first_fresh_at.is_some_and(|at| now.since(at) >= STEADY_AFTER) {
+            self.session.connect_tries = 0;
+        }
         let jitter = doubled(CONNECT_BACK_OFF_BASE, self.session.connect_tries, CONNECT_BACK_OFF_MAX);
         let pause = pause.unwrap_or_else(|| self.random.up_to(jitter));
         self.session.connect_tries = self.session.connect_tries.saturating_add(1);
@@ -499,7 +505,6 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         let is_first_here = self.session.connection.fresh_at.is_none();
         self.session.id = Some(fresh.session);
         self.session.fresh = Some((fresh, sent_at));
-        self.session.connect_tries = 0;
         self.session.refusals = 0;
         self.session.asks = Asks::default();
         // A fifth more is possible, and still within the time.

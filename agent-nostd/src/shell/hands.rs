@@ -10,8 +10,8 @@ use super::random::Random;
 use super::world::World;
 use crate::machine::Agent as Machine;
 use crate::machine::port::{
-    Content, Effect, Failure, FetchFailure, Input, LaunchId, PersistFailure, Quality, Source, Subscription, Ticket,
-    Trigger,
+    Content, Effect, Failure, FetchFailure, Input, LaunchId, PersistFailure, Quality, RetainHandling, Source,
+    Subscription, Ticket, Trigger,
 };
 use crate::machine::time::Instant;
 use core::fmt::Write as _;
@@ -173,13 +173,21 @@ impl<'a, P: Platform> Hands<'a, P> {
 
     fn subscribe(&self, now: Instant, group: Subscription, link: Option<&mut Client<'_>>) {
         let live = Down::ALL.into_iter().filter(|down| !matches!(down, Down::Desired));
-        let live = live.map(|down| Topic::Down(self.device, down)).chain([Topic::HubState]);
-        let desired = [Topic::Down(self.device, Down::Desired)];
-        let texts: heapless::Vec<TopicText, LIVE_TOPICS> = match group {
-            Subscription::Live => live.filter_map(|topic| self.topic(topic)).collect(),
-            Subscription::Desired(_) => desired.into_iter().filter_map(|topic| self.topic(topic)).collect(),
+        let live = live.map(|down| {
+            // What is published there may be larger than this device receives, and nothing uses it yet: the broker must not begin with it.
+            let handling = if matches!(down, Down::Trust) { RetainHandling::Skip } else { RetainHandling::Send };
+            (Topic::Down(self.device, down), handling)
+        });
+        let live = live.chain([(Topic::HubState, RetainHandling::Send)]);
+        let text = |(topic, handling)| Some((self.topic(topic)?, handling));
+        let texts: heapless::Vec<(TopicText, RetainHandling), LIVE_TOPICS> = match group {
+            Subscription::Live => live.filter_map(text).collect(),
+            Subscription::Desired(handling) => {
+                [(Topic::Down(self.device, Down::Desired), handling)].into_iter().filter_map(text).collect()
+            }
         };
-        let filters: heapless::Vec<&str, LIVE_TOPICS> = texts.iter().map(TopicText::as_str).collect();
+        let filters: heapless::Vec<(&str, RetainHandling), LIVE_TOPICS> =
+            texts.iter().map(|(text, handling)| (text.as_str(), *handling)).collect();
         if link.is_none_or(|link| link.subscribe(now, group, &filters).is_err()) {
             // The machine's deadline for the answer deals with it.
             self.board.log(Level::Debug, format_args!("the link took no subscription"));

@@ -8,7 +8,7 @@ use super::mqtt::{Client, Connect, End, Event};
 use super::port::{Board, Clock, Crypto, Enrolment, Network, Parts, Platform, Socket, StoreError};
 use super::random::Random;
 use super::transport::{Pulse, Pumped, address, by, pump, rest};
-use crate::machine::port::{KEEP_ALIVE, Quality, Subscription, Ticket};
+use crate::machine::port::{KEEP_ALIVE, Quality, RetainHandling, Subscription, Ticket};
 use crate::machine::time::{Duration, Instant};
 use core::fmt::Write as _;
 use wire::event::Level;
@@ -215,7 +215,9 @@ impl<'a> Question<'a> {
                 };
                 match step {
                     Step::Subscribe => {
-                        client.subscribe(clock.now(), Subscription::Live, &[&answers]).map_err(full)?;
+                        client
+                            .subscribe(clock.now(), Subscription::Live, &[(&answers, RetainHandling::Send)])
+                            .map_err(full)?;
                     }
                     Step::Ask => {
                         let quality = Quality::AtLeastOnce;

@@ -331,8 +331,9 @@ impl<'m> Client<'m> {
         let blocked = self.is_sending().then(|| self.progress_at.after(WRITE_TIMEOUT));
         let ping = match (self.ping_deadline, self.phase) {
             (Some(deadline), _) => Some(deadline),
-            (None, Phase::Open) => Some(self.ping_at()),
-            (None, Phase::Opening) => None,
+            // While something waits to be sent, a PINGREQ is of no use, and whoever is woken for it would be woken for ever.
+            (None, Phase::Open) if !self.is_sending() => Some(self.ping_at()),
+            (None, Phase::Open | Phase::Opening) => None,
         };
         earliest(blocked, ping)
     }
@@ -465,21 +466,26 @@ impl<'m> Client<'m> {
         }
     }
 
-    /// One packet for all filters of a group, each with QoS 1.
-    pub fn subscribe(&mut self, now: Instant, group: Subscription, filters: &[&str]) -> Result<(), Full> {
+    /// One packet for all filters of a group, each with QoS 1 and whether what the broker keeps there is wanted.
+    pub fn subscribe(
+        &mut self,
+        now: Instant,
+        group: Subscription,
+        filters: &[(&str, RetainHandling)],
+    ) -> Result<(), Full> {
         if self.subscriptions.is_full() {
             return Err(Full);
         }
-        let handling = match group {
-            Subscription::Live | Subscription::Desired(RetainHandling::Send) => 0,
-            Subscription::Desired(RetainHandling::Skip) => 2,
-        };
         let id = self.next_id();
-        let length = 2 + 1 + filters.iter().map(|filter| 2 + filter.len() + 1).sum::<usize>();
+        let length = 2 + 1 + filters.iter().map(|(filter, _)| 2 + filter.len() + 1).sum::<usize>();
         self.packet(now, packet::SUBSCRIBE, length, |writer| {
             writer.bytes(&id.to_be_bytes())?;
             writer.bytes(&[0])?;
-            filters.iter().try_for_each(|filter| {
+            filters.iter().try_for_each(|(filter, handling)| {
+                let handling = match handling {
+                    RetainHandling::Send => 0,
+                    RetainHandling::Skip => 2,
+                };
                 put_prefixed(writer, filter.as_bytes())?;
                 writer.bytes(&[handling << 4 | QOS_1])
             })

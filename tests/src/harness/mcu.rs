@@ -7,7 +7,7 @@ use agent_nostd::machine::time::Instant as BootInstant;
 use agent_nostd::shell::dalek::Dalek;
 use agent_nostd::shell::limits::{StandardMemory, standard};
 use agent_nostd::shell::port::{
-    Board, BootSeed, Clock, Enrolment, Network, NoPeripherals, PanicRecord, Parts, Platform, Socket,
+    Board, BootSeed, Clock, Crypto, Enrolment, Network, NoPeripherals, PanicRecord, Parts, Platform, Socket,
 };
 use agent_nostd::shell::run;
 use agent_nostd::store::{Flash, RamFlash, Retained, Seed};
@@ -18,14 +18,16 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use wire::Digest;
 use wire::event::Level;
 use wire::hello::{Architecture, ResetCause};
-use wire::join::{JoinToken, TOKEN_TEXT_BYTES_MAX};
+use wire::join::{ExchangeKey, JoinToken, TOKEN_TEXT_BYTES_MAX};
 use wire::position::Position;
+use wire::sign::{PublicKey, Signature, Verify};
+use wire::{DeviceId, Digest, PairKey};
 
 /// For functions.
 const FUNCTION_BYTES: u32 = 256 * 1024;
@@ -34,8 +36,9 @@ const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// As a board with a watchdog.
 const ALIVE_EVERY: Duration = Duration::from_millis(500);
 
+/// Counts how often anybody waits: a loop that never rests shows itself here.
 #[derive(Debug)]
-struct HostClock(Instant);
+struct HostClock(Instant, Arc<AtomicU64>);
 
 impl Clock for HostClock {
     fn now_us(&self) -> u64 {
@@ -43,6 +46,7 @@ impl Clock for HostClock {
     }
 
     async fn until(&self, at: BootInstant) {
+        self.1.fetch_add(1, Ordering::Relaxed);
         match self.0.checked_add(Duration::from_millis(at.as_ms())) {
             Some(at) => smol::Timer::at(at).await,
             None => std::future::pending().await,
@@ -181,6 +185,40 @@ impl NorFlash for Nor {
     }
 }
 
+/// Dalek, and the keys of a device that its hub does not understand: nothing that either says is authentic to the other.
+#[derive(Debug)]
+struct HostCrypto {
+    is_foreign: bool,
+}
+
+impl Verify for HostCrypto {
+    fn verify(&self, key: &PublicKey, text: &[u8], signature: &Signature) -> bool {
+        Dalek.verify(key, text, signature)
+    }
+}
+
+impl Crypto for HostCrypto {
+    type Signer = <Dalek as Crypto>::Signer;
+
+    fn signer(&self, seed: &[u8; 32]) -> Self::Signer {
+        Dalek.signer(seed)
+    }
+
+    fn exchange_key(&self, seed: &[u8; 32]) -> ExchangeKey {
+        Dalek.exchange_key(seed)
+    }
+
+    fn pair_key(&self, seed: &[u8; 32], hub: &ExchangeKey, fleet: &str, device: DeviceId) -> Option<PairKey> {
+        let PairKey(mut key) = Dalek.pair_key(seed, hub, fleet, device)?;
+        key[0] ^= u8::from(self.is_foreign);
+        Some(PairKey(key))
+    }
+
+    fn open(&self, seed: &[u8; 32], hub: &ExchangeKey, covered: &Digest, sealed: &[u8]) -> Option<[u8; 32]> {
+        Dalek.open(seed, hub, covered, sealed)
+    }
+}
+
 enum Host {}
 
 impl Platform for Host {
@@ -188,7 +226,7 @@ impl Platform for Host {
     type Network = HostNetwork;
     type Board = HostBoard;
     type Store = Flash<Nor, Nor>;
-    type Crypto = Dalek;
+    type Crypto = HostCrypto;
     type Peripherals = NoPeripherals;
 }
 
@@ -202,6 +240,8 @@ pub struct Mcu {
     /// Journal, artifacts.
     flash: [Nor; 2],
     log: Arc<Mutex<Vec<String>>>,
+    waits: Arc<AtomicU64>,
+    is_foreign: bool,
     power: Option<(async_channel::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -210,7 +250,9 @@ impl Mcu {
     pub fn flash(token: &str, name: &str, place: (f64, f64)) -> Self {
         let seed = Digest::of(name.as_bytes()).0;
         let flash = [Nor::erased(), Nor::erased()];
-        Self { name: name.to_owned(), token: token.to_owned(), place, seed, flash, log: Arc::default(), power: None }
+        let (name, token) = (name.to_owned(), token.to_owned());
+        let (log, waits) = (Arc::default(), Arc::default());
+        Self { name, token, place, seed, flash, log, waits, is_foreign: false, power: None }
     }
 
     pub fn name(&self) -> &str {
@@ -252,12 +294,13 @@ impl Mcu {
         let (power, cut) = async_channel::bounded::<()>(1);
         let ([journal, artifacts], log, seed) = (self.flash.clone(), Arc::clone(&self.log), self.seed);
         let (name, token, (longitude, latitude)) = (self.name.clone(), self.token.clone(), self.place);
+        let (waits, crypto) = (Arc::clone(&self.waits), HostCrypto { is_foreign: self.is_foreign });
         let degrees = |degrees: f64| (degrees * 1e7) as i32;
         let position = Position { longitude_e7: degrees(longitude), latitude_e7: degrees(latitude), uncertainty_m: 0 };
         let work = move || {
             let mut decoded = [0; TOKEN_TEXT_BYTES_MAX];
             let token = JoinToken::parse(&token, &mut decoded).unwrap();
-            let (clock, board) = (HostClock(Instant::now()), HostBoard { log, reset });
+            let (clock, board) = (HostClock(Instant::now(), waits), HostBoard { log, reset });
             let (mut network, mut peripherals) = (HostNetwork, NoPeripherals);
             let mut store = Flash::open(journal, artifacts);
             let boot = Seed::draw(store.journal(), &mut Retained::EMPTY.clone(), &seed, &[]);
@@ -267,7 +310,7 @@ impl Mcu {
                 network: &mut network,
                 board: &board,
                 store: &mut store,
-                crypto: &Dalek,
+                crypto: &crypto,
                 peripherals: &mut peripherals,
                 enrolment: Enrolment { token, name: &name, position: Some(position), seed: &seed },
                 seed: BootSeed { bytes: boot.bytes, is_unique: boot.is_unique },
@@ -289,6 +332,17 @@ impl Mcu {
             power.close();
             assert!(thread.join().is_ok(), "the firmware panicked:\n{}", self.log());
         }
+    }
+
+    /// From the next time that it is switched on, neither it nor its hub takes what the other says for authentic: as if their
+    /// versions did not understand each other at all.
+    pub fn estrange(&mut self) {
+        self.is_foreign = true;
+    }
+
+    /// How often it waited for its clock, since it was flashed.
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
     }
 
     pub fn reset(&mut self, reset: ResetCause) {

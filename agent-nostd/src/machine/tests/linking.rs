@@ -1,7 +1,7 @@
 //! The connection: order of subscriptions, Hello and Fresh, deadlines, pauses.
 use super::rig::*;
 use crate::machine::port::*;
-use crate::machine::session::{BUSY_JITTER, REFUSALS_MAX};
+use crate::machine::session::{BUSY_JITTER, CONNECT_BACK_OFF_BASE, REFUSALS_MAX, STEADY_AFTER};
 use crate::machine::time::{Duration, Instant};
 use std::vec::Vec;
 use wire::hello::{Asks, HelloFixed, RefusalReason};
@@ -214,6 +214,32 @@ fn a_suback_that_never_comes_drops_the_link() {
     rig.answers.clear();
     rig.run(secs(25));
     assert_eq!(rig.count(|done| *done == Done::Disconnect), 1);
+}
+
+#[test]
+fn a_link_that_is_cut_after_every_greeting_is_opened_less_and_less_often() {
+    let mut rig = joined();
+    let begin = rig.now;
+    while rig.now < begin.after(secs(900)) {
+        rig.run(ms(100));
+        if rig.agent.link() == LinkState::Fresh {
+            let now = rig.now;
+            rig.agent.handle(now, Input::LinkDown);
+        }
+    }
+    let connects = |rig: &Rig| rig.count(|done| matches!(done, Done::Connect));
+    // With pauses of up to a minute at random, thirty or so; without, more than a thousand.
+    assert!((10..=80).contains(&connects(&rig)), "{}", connects(&rig));
+    // One that lasted is as good as the first.
+    while rig.agent.link() != LinkState::Fresh {
+        rig.run(secs(1));
+    }
+    rig.run(STEADY_AFTER);
+    let (now, before) = (rig.now, connects(&rig));
+    rig.agent.handle(now, Input::LinkDown);
+    rig.run(CONNECT_BACK_OFF_BASE);
+    rig.run(ms(10));
+    assert_eq!(connects(&rig), before + 1);
 }
 
 #[test]

@@ -89,18 +89,19 @@ fn a_publication_is_acknowledged_by_its_ticket() {
 }
 
 #[test]
-fn retain_handling_is_that_of_the_group() {
+fn retain_handling_is_that_of_each_filter() {
+    use RetainHandling::{Send, Skip};
     let mut memory = Memory::new();
     let mut client = memory.open();
     let groups = [
-        (Subscription::Live, 0x01),
-        (Subscription::Desired(RetainHandling::Skip), 0x21),
-        (Subscription::Desired(RetainHandling::Send), 0x01),
+        (Subscription::Live, [(Skip, 0x21), (Send, 0x01)]),
+        (Subscription::Desired(Skip), [(Skip, 0x21), (Skip, 0x21)]),
+        (Subscription::Desired(Send), [(Send, 0x01), (Send, 0x01)]),
     ];
-    for (at, (group, options)) in groups.into_iter().enumerate() {
-        client.subscribe(T0, group, &["a", "b"]).unwrap();
+    for (at, (group, [(first, a), (second, b)])) in groups.into_iter().enumerate() {
+        client.subscribe(T0, group, &[("a", first), ("b", second)]).unwrap();
         let id = u8::try_from(at + 1).unwrap();
-        assert_eq!(take(&mut client), [0x82, 11, 0, id, 0, 0, 1, b'a', options, 0, 1, b'b', options]);
+        assert_eq!(take(&mut client), [0x82, 11, 0, id, 0, 0, 1, b'a', a, 0, 1, b'b', b]);
     }
     give(&mut client, &[0x90, 5, 0, 2, 0, 1, 1, 0x90, 5, 0, 1, 0, 1, 0x87]);
     assert_eq!(client.next(T0), Ok(Some(Event::Subscribed(Subscription::Desired(RetainHandling::Skip)))));
@@ -185,6 +186,21 @@ fn a_blocked_write_ends_the_connection() {
     client.sent(later.after(Duration::from_secs(1)), 1);
     assert_eq!(client.tick(later.after(WRITE_TIMEOUT)), Ok(()));
     assert_eq!(client.tick(later.after(Duration::from_secs(1)).after(WRITE_TIMEOUT)), Err(End::Blocked));
+}
+
+#[test]
+fn nobody_is_woken_for_a_ping_while_a_write_waits() {
+    let mut memory = Memory::new();
+    let mut client = memory.client();
+    take(&mut client);
+    // The broker wants to hear something every four seconds.
+    give(&mut client, &[0x20, 6, 0, 0, 3, 0x13, 0, 4]);
+    assert_eq!(client.next(T0), Ok(Some(Event::Open)));
+    assert_eq!(client.timeout(), Some(T0.after(Duration::from_secs(3))));
+    client.publish(T0, "t", b"1", Quality::AtMostOnce, Ticket(1)).unwrap();
+    assert_eq!(client.timeout(), Some(T0.after(WRITE_TIMEOUT)));
+    take(&mut client);
+    assert_eq!(client.timeout(), Some(T0.after(Duration::from_secs(3))));
 }
 
 #[test]
