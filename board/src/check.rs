@@ -1,6 +1,7 @@
 //! Whether a table agrees with itself. The first thing that does not is said in words of the table.
 use crate::{
-    CONFIG, CONFIG_BYTES_MIN, JOURNAL, Memory, PARTITIONS, Qemu, SLOT_A, SLOT_B, SLOT_HEAD_BYTES, STATE, Table,
+    CONFIG, CONFIG_BYTES_MIN, JOURNAL, Memory, PARTITIONS, PINS_MAX, PinKind, Qemu, SLOT_A, SLOT_B, SLOT_HEAD_BYTES,
+    STATE, Table,
 };
 
 const NAME_BYTES_MAX: usize = 63;
@@ -19,6 +20,7 @@ pub fn check(table: &Table) -> Result<(), String> {
     partitions(table)?;
     budget(table)?;
     slots(table)?;
+    pins(table)?;
     shared_chip(table)?;
     writers(table)
 }
@@ -69,6 +71,32 @@ fn partitions(table: &Table) -> Result<(), String> {
     ensure(table.partition(CONFIG).is_none_or(|config| config.bytes >= CONFIG_BYTES_MIN), || {
         format!("partition {CONFIG} is shorter than {CONFIG_BYTES_MIN}")
     })
+}
+
+fn pins(table: &Table) -> Result<(), String> {
+    ensure(table.pins.len() <= PINS_MAX, || format!("there are more than {PINS_MAX} pins"))?;
+    ensure(table.functions || table.pins.is_empty(), || {
+        "only functions have pins, and this board runs none".to_owned()
+    })?;
+    for (at, pin) in table.pins.iter().enumerate() {
+        let (handle, kind) = (pin.handle, pin.kind);
+        let is_first = table.pins.iter().take(at).all(|other| other.handle != handle);
+        ensure(is_first, || format!("handle {handle} is there twice"))?;
+        let safe_max = match kind {
+            PinKind::GpioOut => Some(1),
+            PinKind::Pwm => Some(u16::MAX),
+            PinKind::GpioIn | PinKind::Adc | PinKind::I2c => None,
+        };
+        let is_right = match (pin.safe, safe_max) {
+            (Some(safe), Some(most)) => safe <= most,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        ensure(is_right, || {
+            format!("pin {handle}: safe is for outputs, which must have it: 0 or 1 for gpio-out, 0 to 65535 for pwm")
+        })?;
+    }
+    Ok(())
 }
 
 fn budget(table: &Table) -> Result<(), String> {

@@ -30,6 +30,8 @@ pub const PARTITIONS: [&str; 6] = [CONFIG, JOURNAL, ARTIFACTS, SLOT_A, SLOT_B, S
 pub const SLOT_HEAD_BYTES: u64 = 1024;
 /// Room for a provisioning record.
 pub const CONFIG_BYTES_MIN: u64 = 1024;
+/// Pins and buses of one board: a function can drive as many.
+pub const PINS_MAX: usize = 32;
 /// The file in a board's folder.
 pub const FILE: &str = "board.toml";
 
@@ -79,6 +81,9 @@ pub struct Table {
     pub budget: Budget,
     /// What of the chip is used, in words, for people.
     pub peripherals: Vec<String>,
+    /// What functions may use of it, by handle.
+    #[serde(default)]
+    pub pins: Vec<Pin>,
     /// Emulated boards: the flash is a file, and the board a process.
     pub qemu: Option<Qemu>,
     /// Files that are copied to the drive that the chip shows while its button is held.
@@ -148,6 +153,42 @@ pub struct Boot {
     pub bytes: u64,
     /// At the end of the RAM, where the firmware has nothing.
     pub ram_bytes: u64,
+}
+
+/// A pin or bus that functions name by its handle.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    pub handle: u16,
+    pub kind: PinKind,
+    /// As the board's chip counts those of this kind.
+    pub line: u8,
+    /// For people.
+    pub name: String,
+    /// Where an output rests: 0 or 1 for `gpio-out`, 0 to 65535 for `pwm`.
+    pub safe: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PinKind {
+    GpioIn,
+    GpioOut,
+    Adc,
+    Pwm,
+    I2c,
+}
+
+impl PinKind {
+    /// The capability that a function needs for it.
+    pub const fn capability(self) -> &'static str {
+        match self {
+            Self::GpioIn | Self::GpioOut => "gpio",
+            Self::Adc => "adc",
+            Self::Pwm => "pwm",
+            Self::I2c => "i2c",
+        }
+    }
 }
 
 /// What the image may take; its build holds it to that.

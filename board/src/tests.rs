@@ -1,6 +1,6 @@
 //! The example is a table with every field; each of its facts, bent once, is refused in its own words.
 #![allow(clippy::unwrap_used)]
-use crate::{ARTIFACTS, CONFIG, Chip, JOURNAL, Network, Shown, Table, Uf2, Writer, known};
+use crate::{ARTIFACTS, CONFIG, Chip, JOURNAL, Network, PINS_MAX, PinKind, Shown, Table, Uf2, Writer, known};
 
 const EXAMPLE: &str = include_str!("../example.toml");
 
@@ -24,6 +24,8 @@ fn the_example_is_read_as_it_says() {
     assert_eq!(table.address(table.partition(JOURNAL).unwrap()), 0x2100_1000);
     assert_eq!(table.partition(ARTIFACTS).unwrap().bytes, 512 * 1024);
     assert_eq!(table.partition("slot-a"), None);
+    let pins: Vec<_> = table.pins.iter().map(|pin| (pin.handle, pin.kind, pin.line, pin.safe)).collect();
+    assert_eq!(pins, [(0, PinKind::GpioOut, 0, Some(0)), (1, PinKind::Adc, 3, None)]);
     assert!(matches!(table.writer(), Some(Writer::Qemu(qemu)) if qemu.host == "192.0.2.2"));
 }
 
@@ -77,6 +79,11 @@ fn a_table_that_contradicts_itself_is_refused_in_its_own_words() {
         ("bytes = 0x1_0000\n", "bytes = 0\n", "partition journal is not made of whole sectors"),
         ("bytes = 0x8_0000", "bytes = 0x7fff_ffff_ffff_f000", "partition artifacts is not made of whole sectors"),
         ("bytes = 0x8_0000", "bytes = 0xff_0000", "partition artifacts ends beyond storage.bytes"),
+        ("handle = 1\n", "handle = 0\n", "handle 0 is there twice"),
+        ("kind = \"adc\"", "kind = \"dac\"", "dac"),
+        ("safe = 0 ", "safe = 2 ", "pin 0: safe is for outputs, which must have it"),
+        ("kind = \"adc\"", "kind = \"pwm\"", "pin 1: safe is for outputs, which must have it"),
+        ("kind = \"gpio-out\"", "kind = \"gpio-in\"", "pin 0: safe is for outputs"),
         ("image_bytes = 0x10_0000", "image_bytes = 0x40_0001", "is none, or over program.bytes 4194304"),
         ("image_bytes = 0x10_0000", "image_bytes = 0", "is none, or over program.bytes"),
         ("static_bytes = 0x2_0000", "static_bytes = 0x7fff_ffff_ffff_ffff", "over ram.bytes"),
@@ -176,4 +183,16 @@ fn a_board_that_takes_updates_has_all_of_what_that_needs() {
     let end = text.find("[qemu]\n").unwrap();
     let silicon = Table::parse(&format!("{}[probe_rs]\nchip = \"a\"\n", &text[..end]));
     assert!(silicon.unwrap_err().0.contains("[boot] goes with [qemu]"));
+}
+
+#[test]
+fn a_board_has_at_most_as_many_pins_as_a_function_can_drive() {
+    let with = |count: usize| {
+        let pins: String = (0..count)
+            .map(|at| format!("[[pins]]\nhandle = {}\nkind = \"adc\"\nline = 0\nname = \"x\"\n\n", at + 2))
+            .collect();
+        Table::parse(&EXAMPLE.replacen("[budget]", &format!("{pins}[budget]"), 1))
+    };
+    assert!(with(PINS_MAX - 2).is_ok());
+    assert!(with(PINS_MAX - 1).unwrap_err().0.contains("more than 32 pins"));
 }

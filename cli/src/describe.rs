@@ -168,6 +168,10 @@ fn device(out: &mut String, object: &Value) {
         let storage = amount("/status/capacity/storageFreeBytes", "/status/capacity/storageBytes");
         entry(out, "Resources", &format!("memory {memory}   storage {storage}"));
     }
+    let interfaces: Vec<&str> = list(object, "/status/interfaces").iter().filter_map(Value::as_str).collect();
+    if !interfaces.is_empty() {
+        entry(out, "Functions", &format!("may be given {}", interfaces.join(", ")));
+    }
     conditions(out, object);
     samples(out, object);
     let mut table =

@@ -30,13 +30,13 @@ enum { FULMAR_ERROR = 0, FULMAR_WARN = 1, FULMAR_INFO = 2, FULMAR_DEBUG = 3 };
 
 /* Errors. Every negative result is one; later versions may add more. */
 enum {
-    FULMAR_ERR_UNKNOWN = -1,    /* not known: no wall time, no entropy yet */
+    FULMAR_ERR_UNKNOWN = -1,    /* not known: no wall time, no entropy yet; the hardware does not answer */
     FULMAR_ERR_BOUNDS = -2,     /* pointer and length do not lie inside the memory */
     FULMAR_ERR_QUOTA = -3,      /* a quota of the activation, the state or the outgoing queue is used up */
     FULMAR_ERR_CAPABILITY = -4, /* the topic is not this function's */
-    FULMAR_ERR_TOO_LONG = -5,   /* a key, value, line, topic or payload is above its limit */
-    FULMAR_ERR_NOT_FOUND = -6,  /* no such key */
-    FULMAR_ERR_INVALID = -7     /* unknown level, bad topic, empty key */
+    FULMAR_ERR_TOO_LONG = -5,   /* a key, value, line, topic, payload or transfer is above its limit */
+    FULMAR_ERR_NOT_FOUND = -6,  /* no such key; no such pin or bus on this board */
+    FULMAR_ERR_INVALID = -7     /* unknown level, bad topic, empty key, a duty or address beyond its range */
 };
 
 /* Writes a log line. Text is UTF-8 without a zero at its end; so everywhere. */
@@ -85,6 +85,15 @@ FULMAR_IMPORT(degraded) int32_t fulmar_degraded(void);
 FULMAR_IMPORT(alarm) int32_t fulmar_alarm(const void *key, uint32_t key_len, const void *text, uint32_t len);
 FULMAR_IMPORT(report) int32_t fulmar_report(const void *key, uint32_t key_len, const void *text, uint32_t len);
 FULMAR_IMPORT(measure) int32_t fulmar_measure(const void *key, uint32_t key_len, int64_t value, int32_t scale);
+
+/* Pins and buses by the handles of the board. Levels are 0 and 1; analogue values and duties go from 0 to 65535; an address has
+ * seven bits. A transfer writes, then reads, at most 256 bytes each; what is empty is left out; it returns what was read. An
+ * output goes to the safe state of the board when the function ends. They need `gpio`, `adc`, `pwm` and `i2c`. */
+FULMAR_IMPORT(gpio_read) int32_t fulmar_gpio_read(uint32_t handle);
+FULMAR_IMPORT(gpio_write) int32_t fulmar_gpio_write(uint32_t handle, int32_t level);
+FULMAR_IMPORT(adc_read) int32_t fulmar_adc_read(uint32_t handle);
+FULMAR_IMPORT(pwm_set) int32_t fulmar_pwm_set(uint32_t handle, uint32_t duty);
+FULMAR_IMPORT(i2c_write_read) int32_t fulmar_i2c_write_read(uint32_t handle, uint32_t address, const void *out, uint32_t out_len, void *into, uint32_t capacity);
 
 /* The same for string literals and arrays, whose length the compiler knows. */
 #define fulmar_log_text(level, literal) fulmar_log((level), "" literal, sizeof(literal) - 1)

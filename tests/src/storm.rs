@@ -146,7 +146,7 @@ fn machine(now: u64, index: usize, id: DeviceId, pair: wire::PairKey, hub_key: P
             architecture: Architecture::X86_64,
             agent_version: "storm",
             features: Features::FUNCTION.union(Features::FETCH_HTTP).union(Features::BOOT_CLOCK),
-            interfaces: CapabilitySet::LOG,
+            interfaces: CapabilitySet(u32::MAX),
             records: SLOTS as u16,
             body_bytes: BODY_BYTES as u32,
             memory_bytes: 1 << 20,

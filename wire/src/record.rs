@@ -41,12 +41,35 @@ impl CapabilitySet {
     pub const I2C: Self = Self(1 << 10);
     pub const PWM: Self = Self(1 << 11);
 
+    /// As manifests call them.
+    pub const NAMED: [(&'static str, Self); 9] = [
+        ("log", Self::LOG),
+        ("emit", Self::EMIT),
+        ("state", Self::STATE),
+        ("random", Self::RANDOM),
+        ("telemetry", Self::TELEMETRY),
+        ("gpio", Self::GPIO),
+        ("adc", Self::ADC),
+        ("i2c", Self::I2C),
+        ("pwm", Self::PWM),
+    ];
+
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// What is in this one and not in the other.
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// What of it this build knows, by name.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMED.into_iter().filter(move |(_, one)| self.contains(*one)).map(|(name, _)| name)
     }
 }
 

@@ -2,9 +2,8 @@
 //!
 //! It is a promise: names, parameters and numbers are only ever added. What a device does not know, it refuses at load.
 //!
-//! Reserved names, to be added with the peripherals (handles are small numbers that the assignment maps to pins and buses):
-//! `gpio_read(handle) -> i32`, `gpio_write(handle, level) -> i32`, `adc_read(handle) -> i32`,
-//! `i2c_write_read(handle, address, out_ptr, out_len, in_ptr, in_cap) -> i32`; export `fulmar_interrupt(handle)`.
+//! Pins and buses have handles: small numbers that the board's table gives them. Reserved is the export
+//! `fulmar_interrupt(handle)`.
 
 use super::capability::Capabilities;
 use wasmi::ValType;
@@ -18,19 +17,19 @@ pub const ABI_VERSION: u8 = 1;
 /// The export name of the linear memory.
 pub const MEMORY_EXPORT: &str = "memory";
 
-/// No more is known, for example the wall time.
+/// No more is known, for example the wall time; or the hardware does not answer.
 pub const ERR_UNKNOWN: i32 = -1;
 /// A pointer and length do not lie inside the memory.
 pub const ERR_BOUNDS: i32 = -2;
 /// A quota of this activation, of the state or of the host's queue is used up.
 pub const ERR_QUOTA: i32 = -3;
-/// Not allowed here: the topic is not the function's, or a handle is not granted.
+/// Not allowed here: the topic is not the function's.
 pub const ERR_CAPABILITY: i32 = -4;
 /// A key, value, line, topic or payload is longer than its limit.
 pub const ERR_TOO_LONG: i32 = -5;
-/// There is no such key.
+/// There is no such key, or no such pin or bus on this board.
 pub const ERR_NOT_FOUND: i32 = -6;
-/// An argument makes no sense: an unknown level, a topic with wildcards or not in UTF-8, an empty key.
+/// An argument makes no sense: an unknown level, a topic with wildcards or not in UTF-8, an empty key, a duty beyond its range.
 pub const ERR_INVALID: i32 = -7;
 
 /// Every function that a module can import.
@@ -76,10 +75,20 @@ pub enum Import {
     Report,
     /// `measure(key_ptr, key_len, value: i64, scale)`
     Measure,
+    /// `gpio_read(handle)`
+    GpioRead,
+    /// `gpio_write(handle, level)`
+    GpioWrite,
+    /// `adc_read(handle)`
+    AdcRead,
+    /// `pwm_set(handle, duty)`
+    PwmSet,
+    /// `i2c_write_read(handle, address, out_ptr, out_len, in_ptr, in_cap)`
+    I2cWriteRead,
 }
 
 /// Most parameters that an import has.
-pub(super) const PARAMS_MAX: usize = 4;
+pub(super) const PARAMS_MAX: usize = 6;
 
 /// The facts of one import. All parameters are `i32`, but one of 64 bits where `long` says so.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +114,7 @@ const fn wide(import: Import, name: &'static str, needs: Capabilities) -> Import
 }
 
 /// The whole import surface.
-pub(super) const IMPORTS: [ImportSpec; 20] = [
+pub(super) const IMPORTS: [ImportSpec; 25] = [
     spec(Import::Log, "log", 3, Capabilities::NONE, true),
     spec(Import::Emit, "emit", 4, Capabilities::EMIT, true),
     spec(Import::InputLen, "input_len", 0, Capabilities::NONE, false),
@@ -126,6 +135,11 @@ pub(super) const IMPORTS: [ImportSpec; 20] = [
     spec(Import::Alarm, "alarm", 4, Capabilities::TELEMETRY, true),
     spec(Import::Report, "report", 4, Capabilities::TELEMETRY, true),
     ImportSpec { long: Some(2), ..spec(Import::Measure, "measure", 4, Capabilities::TELEMETRY, true) },
+    spec(Import::GpioRead, "gpio_read", 1, Capabilities::GPIO, false),
+    spec(Import::GpioWrite, "gpio_write", 2, Capabilities::GPIO, false),
+    spec(Import::AdcRead, "adc_read", 1, Capabilities::ADC, false),
+    spec(Import::PwmSet, "pwm_set", 2, Capabilities::PWM, false),
+    spec(Import::I2cWriteRead, "i2c_write_read", 6, Capabilities::I2C, true),
 ];
 
 impl ImportSpec {

@@ -3,10 +3,12 @@
 //! A guest's numbers are hostile. Every pointer goes through [`span`] before it touches memory, every length is compared with
 //! its limit before anything is copied, and a wrong call is an error code for the guest, never a fault of the engine.
 
-use super::abi::{ERR_BOUNDS, ERR_CAPABILITY, ERR_INVALID, ERR_QUOTA, ERR_TOO_LONG, ERR_UNKNOWN, Import, PARAMS_MAX};
+use super::abi::{
+    ERR_BOUNDS, ERR_CAPABILITY, ERR_INVALID, ERR_NOT_FOUND, ERR_QUOTA, ERR_TOO_LONG, ERR_UNKNOWN, Import, PARAMS_MAX,
+};
 use super::error::TrapCause;
-use super::host::{EmitError, Host, Level, TellError};
-use super::limits::{HOST_CALLS_GROSS_FACTOR, Limits, STATE_KEY_BYTES};
+use super::host::{EmitError, HardwareError, Host, Level, TellError};
+use super::limits::{HOST_CALLS_GROSS_FACTOR, I2C_BYTES_MAX, Limits, STATE_KEY_BYTES};
 use super::state::Overlay;
 use crate::machine::port::Telling;
 use alloc::string::String;
@@ -148,7 +150,7 @@ impl Ledger {
         host: &mut dyn Host,
         limits: &Limits,
     ) -> Result<i64, i32> {
-        let [a, b, c, d] = call.args;
+        let [a, b, c, d, e, f] = call.args;
         let result = match call.import {
             Import::Log => self.log(a, bytes(b, c, memory)?, host, limits)?,
             Import::Emit => self.emit(bytes(a, b, memory)?, bytes(c, d, memory)?, host, limits)?,
@@ -205,6 +207,21 @@ impl Ledger {
                 let key = key(bytes(a, b, memory)?)?;
                 self.tell(&Telling::Metric { key, value: call.long, scale }, host, limits)?
             }
+            Import::GpioRead => i32::from(host.gpio_read(handle(a)?).map_err(hardware)?),
+            Import::GpioWrite => {
+                let is_high = match b {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(ERR_INVALID),
+                };
+                host.gpio_write(handle(a)?, is_high).map(|()| 0).map_err(hardware)?
+            }
+            Import::AdcRead => i32::from(host.adc_read(handle(a)?).map_err(hardware)?),
+            Import::PwmSet => {
+                let duty = u16::try_from(b).map_err(|_| ERR_INVALID)?;
+                host.pwm_set(handle(a)?, duty).map(|()| 0).map_err(hardware)?
+            }
+            Import::I2cWriteRead => i2c(a, b, (c, d), (e, f), memory, host)?,
         };
         Ok(i64::from(result))
     }
@@ -245,6 +262,44 @@ impl Ledger {
         }
     }
 }
+
+/// The number of a pin or bus.
+fn handle(number: i32) -> Result<u16, i32> {
+    u16::try_from(number).map_err(|_| ERR_NOT_FOUND)
+}
+
+const fn hardware(error: HardwareError) -> i32 {
+    match error {
+        HardwareError::NoHandle => ERR_NOT_FOUND,
+        HardwareError::Failed => ERR_UNKNOWN,
+    }
+}
+
+/// One transfer on a bus: pointer and length of what goes out, and of where the answer goes.
+fn i2c(
+    bus: i32,
+    address: i32,
+    out: (i32, i32),
+    into: (i32, i32),
+    memory: &mut [u8],
+    host: &mut dyn Host,
+) -> Result<i32, i32> {
+    let address = u8::try_from(address).ok().filter(|address| *address <= I2C_ADDRESS_MAX).ok_or(ERR_INVALID)?;
+    // Copied because the guest may let both overlap.
+    let mut copy = [0; I2C_BYTES_MAX];
+    let from = bytes(out.0, out.1, memory)?;
+    let out = copy.get_mut(..from.len()).ok_or(ERR_TOO_LONG)?;
+    out.copy_from_slice(from);
+    let into = bytes_mut(into.0, into.1, memory)?;
+    if into.len() > I2C_BYTES_MAX {
+        return Err(ERR_TOO_LONG);
+    }
+    host.i2c_write_read(handle(bus)?, address, out, into).map_err(hardware)?;
+    answer(into.len())
+}
+
+/// Of seven bits; what is reserved among them is the bus's affair.
+const I2C_ADDRESS_MAX: u8 = 0x7f;
 
 /// A key of an alarm, a state or a metric.
 fn key(bytes: &[u8]) -> Result<&str, i32> {

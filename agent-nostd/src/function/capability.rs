@@ -9,7 +9,7 @@ use core::ops::BitOr;
 pub struct Capabilities(u32);
 
 /// Names by bit, for texts.
-const NAMES: [(Capabilities, &str); 8] = [
+const NAMES: [(Capabilities, &str); 9] = [
     (Capabilities::EMIT, "emit"),
     (Capabilities::STATE, "state"),
     (Capabilities::WALL_TIME, "wall-time"),
@@ -18,6 +18,7 @@ const NAMES: [(Capabilities, &str); 8] = [
     (Capabilities::GPIO, "gpio"),
     (Capabilities::ADC, "adc"),
     (Capabilities::I2C, "i2c"),
+    (Capabilities::PWM, "pwm"),
 ];
 
 impl Capabilities {
@@ -33,12 +34,14 @@ impl Capabilities {
     pub const RANDOM: Self = Self(1 << 3);
     /// May raise alarms, report states and measure.
     pub const TELEMETRY: Self = Self(1 << 4);
-    /// Reserved: digital pins.
+    /// May use digital pins.
     pub const GPIO: Self = Self(1 << 8);
-    /// Reserved: analogue inputs.
+    /// May read analogue inputs.
     pub const ADC: Self = Self(1 << 9);
-    /// Reserved: I2C buses.
+    /// May talk to devices on I2C buses.
     pub const I2C: Self = Self(1 << 10);
+    /// May set outputs that are on for a part of the time.
+    pub const PWM: Self = Self(1 << 11);
     /// Everything that does not touch hardware: the default of a function that names no capabilities.
     pub const DEFAULT: Self =
         Self(Self::EMIT.0 | Self::STATE.0 | Self::WALL_TIME.0 | Self::RANDOM.0 | Self::TELEMETRY.0);

@@ -21,7 +21,7 @@ pub struct Grant {
 }
 
 /// Each pair: the bit of the record, the bit of the engine.
-const CAPABILITIES: [(CapabilitySet, Capabilities); 7] = [
+const CAPABILITIES: [(CapabilitySet, Capabilities); 8] = [
     (CapabilitySet::EMIT, Capabilities::EMIT),
     (CapabilitySet::STATE, Capabilities::STATE),
     (CapabilitySet::RANDOM, Capabilities::RANDOM),
@@ -29,6 +29,7 @@ const CAPABILITIES: [(CapabilitySet, Capabilities); 7] = [
     (CapabilitySet::GPIO, Capabilities::GPIO),
     (CapabilitySet::ADC, Capabilities::ADC),
     (CapabilitySet::I2C, Capabilities::I2C),
+    (CapabilitySet::PWM, Capabilities::PWM),
 ];
 
 impl Grant {

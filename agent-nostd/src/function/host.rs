@@ -53,6 +53,15 @@ pub struct CommitError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RandomError;
 
+/// Why a pin or bus did nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HardwareError {
+    /// The board has no such handle, or not of this kind.
+    NoHandle,
+    /// The hardware did not answer as it should.
+    Failed,
+}
+
 /// One change of a function's durable state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StateChange<'a> {
@@ -62,7 +71,7 @@ pub struct StateChange<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// The world of one function.
+/// The world of one function. Whoever has no pins and buses leaves the last five as they are.
 pub trait Host {
     /// A log line. The bytes are the guest's: not necessarily UTF-8, never with more bytes than the limit of a line.
     fn log(&mut self, level: Level, text: &[u8]);
@@ -107,4 +116,35 @@ pub trait Host {
 
     /// Fills `out` with random bytes.
     fn random(&mut self, out: &mut [u8]) -> Result<(), RandomError>;
+
+    /// Whether a digital pin is high: an input as it is, an output as it was set.
+    fn gpio_read(&mut self, _handle: u16) -> Result<bool, HardwareError> {
+        Err(HardwareError::NoHandle)
+    }
+
+    /// Sets a digital output.
+    fn gpio_write(&mut self, _handle: u16, _is_high: bool) -> Result<(), HardwareError> {
+        Err(HardwareError::NoHandle)
+    }
+
+    /// An analogue input: from 0 to `u16::MAX`, its whole range.
+    fn adc_read(&mut self, _handle: u16) -> Result<u16, HardwareError> {
+        Err(HardwareError::NoHandle)
+    }
+
+    /// How much of the time an output is on: from 0 to `u16::MAX`, always.
+    fn pwm_set(&mut self, _handle: u16, _duty: u16) -> Result<(), HardwareError> {
+        Err(HardwareError::NoHandle)
+    }
+
+    /// Writes `out` to the device with this address of seven bits, then fills `into` from it; what is empty is left out.
+    fn i2c_write_read(
+        &mut self,
+        _handle: u16,
+        _address: u8,
+        _out: &[u8],
+        _into: &mut [u8],
+    ) -> Result<(), HardwareError> {
+        Err(HardwareError::NoHandle)
+    }
 }

@@ -76,6 +76,8 @@ pub const STATE_BYTES: u32 = 64 * 1024;
 pub const STATE_BYTES_MCU: u32 = 1024;
 /// Bytes of one key of the state. Not a field: the engine keeps a key on its stack.
 pub const STATE_KEY_BYTES: usize = 64;
+/// Bytes of one transfer on a bus, in each direction. Not a field: the engine keeps what goes out on its stack.
+pub const I2C_BYTES_MAX: usize = 256;
 /// Bytes of one value of the state.
 pub const STATE_VALUE_BYTES: u32 = 4 * 1024;
 /// Bytes of one value of the state on a microcontroller.

@@ -35,7 +35,7 @@ mod tests;
 pub use capability::Capabilities;
 pub use error::{Export, LimitKind, LoadError, Name, TrapCause};
 pub use grant::Grant;
-pub use host::{CommitError, EmitError, Host, Level, RandomError, StateChange, TellError};
+pub use host::{CommitError, EmitError, HardwareError, Host, Level, RandomError, StateChange, TellError};
 pub use instance::{Activation, Instance, Outcome, Refusal};
 pub use limits::{Limits, heap_bytes};
 pub use module::{Module, ModuleInfo};

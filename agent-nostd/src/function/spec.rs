@@ -3,7 +3,7 @@ use super::{Capabilities, Grant, Limits, heap_bytes};
 use alloc::vec::Vec;
 use wire::Digest;
 use wire::clause::{Clause, Reference};
-use wire::record::{CapabilitySet, Record, Role};
+use wire::record::{Record, Role};
 
 /// Where the configuration is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,6 @@ pub struct Spec {
     pub instances: u16,
     pub limits: Limits,
     pub granted: Capabilities,
-    pub interfaces: CapabilitySet,
     pub configuration: Configuration,
 }
 
@@ -68,7 +67,6 @@ impl Spec {
             instances: core.instances.max(1),
             limits: grant.limits(most),
             granted: grant.capabilities(),
-            interfaces: core.capabilities,
             configuration,
         }
     }

@@ -3,6 +3,7 @@
 
 mod calling;
 mod common;
+mod hardware;
 mod hello;
 mod interface;
 mod loading;

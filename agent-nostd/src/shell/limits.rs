@@ -45,6 +45,8 @@ pub const LOSSES_EVERY: Duration = Duration::from_secs(10);
 pub const MODULES_MAX: usize = standard::SLOTS;
 /// What one instance of a function remembers, with what surrounds its keys and values.
 pub const STATE_VALUE_BYTES: usize = 3 * 1024;
+/// Outputs that one function drives at the same time. As many as a board has pins and buses.
+pub const DRIVEN_MAX: usize = 32;
 /// Configuration of a function that is an artifact of its own.
 pub const CONFIGURATION_BYTES: u32 = 4 * 1024;
 /// A question for a part of an artifact.

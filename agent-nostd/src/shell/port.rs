@@ -198,7 +198,14 @@ pub enum PeripheralError {
     Hardware,
 }
 
-/// Pins and buses by the number that board.toml gives them. Each call takes at most a few milliseconds.
+/// What a function has set, and what goes to its safe state after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    Gpio(u16),
+    Pwm(u16),
+}
+
+/// Pins and buses by the number that board.toml gives them. Each call takes at most some tens of milliseconds.
 pub trait Peripherals {
     fn gpio_read(&mut self, handle: u16) -> Result<bool, PeripheralError>;
     fn gpio_write(&mut self, handle: u16, is_high: bool) -> Result<(), PeripheralError>;
@@ -209,7 +216,9 @@ pub trait Peripherals {
     fn i2c_transfer(&mut self, handle: u16, address: u8, out: &[u8], into: &mut [u8]) -> Result<(), PeripheralError>;
     /// Which of the interfaces exist here.
     fn interfaces(&self) -> wire::record::CapabilitySet;
-    /// Everything into its declared safe state: after a trap, at the end of a function, at boot.
+    /// One output into its declared safe state: the functions that set it are gone.
+    fn release(&mut self, output: Output);
+    /// Every output into its declared safe state: the firmware begins, or gives up.
     fn rest(&mut self);
 }
 
@@ -241,6 +250,8 @@ impl Peripherals for NoPeripherals {
     fn interfaces(&self) -> wire::record::CapabilitySet {
         wire::record::CapabilitySet::default()
     }
+
+    fn release(&mut self, _: Output) {}
 
     fn rest(&mut self) {}
 }

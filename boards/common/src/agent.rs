@@ -2,7 +2,7 @@
 
 use crate::port::{BoardClock, Buffers, Console, Tcp};
 use agent_nostd::shell::dalek::Dalek;
-use agent_nostd::shell::port::{BootSeed, Enrolment, NoPeripherals, Parts, Platform};
+use agent_nostd::shell::port::{BootSeed, Enrolment, Parts, Peripherals, Platform};
 use agent_nostd::shell::{self, limits};
 use agent_nostd::store::{Flash, Partition as Part, Retained, Seed};
 use core::cell::RefCell;
@@ -23,15 +23,15 @@ use limits::{StandardMemory as Memory, standard::SLOTS};
 /// Journal and artifacts of a board.
 pub type Store<'a, F> = Flash<Part<'a, F>, Part<'a, F>>;
 
-struct On<'a, F, W>(PhantomData<(&'a F, W)>);
+struct On<'a, F, W, P>(PhantomData<(&'a F, W, P)>);
 
-impl<'a, F: NorFlash, W: Watchdog> Platform for On<'a, F, W> {
+impl<'a, F: NorFlash, W: Watchdog, P: Peripherals> Platform for On<'a, F, W, P> {
     type Clock = BoardClock;
     type Network = Tcp<'a>;
     type Board = Console<W>;
     type Store = Store<'a, F>;
     type Crypto = Dalek;
-    type Peripherals = NoPeripherals;
+    type Peripherals = P;
 }
 
 /// Opens the partitions of the device's own. `None`: the table has not both.
@@ -51,10 +51,11 @@ pub fn seed<F: NorFlash>(store: &mut Store<'_, F>, kept: &mut Retained, provisio
 }
 
 /// Runs the agent for ever. Once.
-pub async fn run<'a, F: NorFlash, W: Watchdog>(
+pub async fn run<'a, F: NorFlash, W: Watchdog, P: Peripherals>(
     stack: Stack<'a>,
     console: &Console<W>,
     store: &mut Store<'a, F>,
+    peripherals: &mut P,
     provision: &Provision<'_>,
     seed: BootSeed,
     function_bytes: u32,
@@ -68,13 +69,13 @@ pub async fn run<'a, F: NorFlash, W: Watchdog>(
         position: provision.position,
         seed: &provision.seed.0,
     };
-    let parts: Parts<'_, On<'a, F, W>> = Parts {
+    let parts: Parts<'_, On<'a, F, W, P>> = Parts {
         clock: &BoardClock,
         network: &mut network,
         board: console,
         store,
         crypto: &Dalek,
-        peripherals: &mut NoPeripherals,
+        peripherals,
         enrolment,
         seed,
         function_bytes,

@@ -8,8 +8,10 @@ mod config;
 #[cfg(feature = "functions")]
 pub mod heap;
 mod kept;
+pub mod pins;
 pub mod port;
 
+use agent_nostd::shell::port::{NoPeripherals, Peripherals};
 use core::cell::RefCell;
 use core::pin::pin;
 use drivers::log;
@@ -48,15 +50,26 @@ pub struct Board<D: Driver + 'static, F: NorFlash, W: Watchdog> {
     pub function_bytes: u32,
 }
 
-/// Runs the board for ever. `start` makes a task of its own of the network: each look at a socket wakes it, and in one task with
-/// the agent, who looks whenever it is woken, neither would ever sleep.
+/// Runs a board without pins for functions. See `run_with`.
 pub async fn run<D: Driver + 'static, F: NorFlash, W: Watchdog>(
     board: Board<D, F, W>,
+    start: impl FnOnce(Runner<'static, D>),
+) -> ! {
+    run_with(board, NoPeripherals, start).await
+}
+
+/// Runs the board for ever. `start` makes a task of its own of the network: each look at a socket wakes it, and in one task with
+/// the agent, who looks whenever it is woken, neither would ever sleep.
+pub async fn run_with<D: Driver + 'static, F: NorFlash, W: Watchdog, P: Peripherals>(
+    board: Board<D, F, W>,
+    mut peripherals: P,
     start: impl FnOnce(Runner<'static, D>),
 ) -> ! {
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
     static CONFIG: ConstStaticCell<[u8; PROVISION_BYTES_MAX]> = ConstStaticCell::new([0; PROVISION_BYTES_MAX]);
     let Board { name, architecture, ethernet, mut flash, partitions, boot, watchdog, function_bytes } = board;
+    // Whatever a reset left behind.
+    peripherals.rest();
     say_hello(name, &boot);
     log!("flash: {} bytes in sectors of {}, {} partitions", flash.capacity(), F::ERASE_SIZE, partitions.len());
     let provision = config::read(&mut flash, partitions, name, CONFIG.take());
@@ -83,7 +96,7 @@ pub async fn run<D: Driver + 'static, F: NorFlash, W: Watchdog>(
     let work = pin!(async {
         match ready {
             Some((provision, store, seed)) => {
-                match agent::run(stack, &console, store, provision, seed, function_bytes).await {}
+                match agent::run(stack, &console, store, &mut peripherals, provision, seed, function_bytes).await {}
             }
             None => wait_for_flasher(&console).await,
         }

@@ -19,6 +19,7 @@ pub mod lan9118;
 pub mod log;
 pub mod nor;
 pub mod ns16550;
+pub mod pins;
 pub mod plic;
 pub mod record;
 pub mod registers;

@@ -142,7 +142,7 @@ impl Write for Record {
 }
 
 #[cfg(target_os = "none")]
-pub use kept::{give_up, install_reset, mark, reset, take};
+pub use kept::{give_up, install_reset, install_safe, mark, reset, take};
 
 /// The record in the memory that nobody initialises, and the way into a reset.
 #[cfg(target_os = "none")]
@@ -157,6 +157,7 @@ mod kept {
     // SAFETY: a record is plain words, so every pattern of bits is one.
     static KEPT: Kept<Record> = unsafe { Kept::new() };
     static RESET: Mutex<Cell<Option<fn() -> !>>> = Mutex::new(Cell::new(None));
+    static SAFE: Mutex<Cell<Option<fn()>>> = Mutex::new(Cell::new(None));
 
     fn with<T>(act: impl FnOnce(&mut Record) -> T) -> T {
         let mut record = KEPT.get();
@@ -180,8 +181,17 @@ mod kept {
         critical_section::with(|cs| RESET.borrow(cs).set(Some(reset)));
     }
 
-    /// Resets the board; say why with `mark` first.
+    /// What brings every output into its safe state, from within a fault too: registers alone, nothing of what was running.
+    pub fn install_safe(safe: fn()) {
+        critical_section::with(|cs| SAFE.borrow(cs).set(Some(safe)));
+    }
+
+    /// Brings the outputs into their safe states and resets the board; say why with `mark` first.
     pub fn reset() -> ! {
+        // Once: a fault in there must not come back here.
+        if let Some(safe) = critical_section::with(|cs| SAFE.borrow(cs).take()) {
+            safe();
+        }
         if let Some(reset) = critical_section::with(|cs| RESET.borrow(cs).get()) {
             reset();
         }

@@ -2,7 +2,7 @@
 //! regions are as long as the budgets, so that an image over budget does not link.
 
 use crate::{Mistake, Table};
-use board::{Budget, Memory};
+use board::{Budget, Memory, PinKind};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -162,12 +162,32 @@ fn storage_constants(table: &Table) -> String {
         );
     }
     text.push_str("];\n");
+    if !table.pins.is_empty() {
+        let _ = writeln!(text, "pub const PINS: [common::pins::Pin; {}] = [", table.pins.len());
+        for pin in &table.pins {
+            let safe = pin.safe.unwrap_or(0);
+            let kind = match pin.kind {
+                PinKind::GpioIn => "Input".to_owned(),
+                PinKind::GpioOut => format!("Output {{ safe: {} }}", safe > 0),
+                PinKind::Adc => "Analog".to_owned(),
+                PinKind::Pwm => format!("Pwm {{ safe: {safe} }}"),
+                PinKind::I2c => "I2c".to_owned(),
+            };
+            let (handle, line) = (pin.handle, pin.line);
+            let _ = writeln!(
+                text,
+                "    common::pins::Pin {{ handle: {handle}, kind: common::pins::Kind::{kind}, line: {line} }},"
+            );
+        }
+        text.push_str("];\n");
+    }
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use board::Pin;
 
     fn table() -> Table {
         Table::parse(include_str!("../../qemu-mps2-an386/board.toml")).expect("a right table")
@@ -208,5 +228,18 @@ mod tests {
     fn partitions_become_constants() {
         let text = constants(&table(), "Thumbv7em");
         assert!(text.contains("Partition { name: \"config\", offset: 0x0, bytes: 0x1000 },"), "{text}");
+    }
+
+    #[test]
+    fn pins_become_constants_with_their_safe_states() {
+        let mut table = table();
+        let pin = |kind, safe| Pin { handle: 7, kind, line: 1, name: "one".to_owned(), safe };
+        table.pins = vec![pin(PinKind::GpioOut, Some(1)), pin(PinKind::Pwm, Some(300)), pin(PinKind::Adc, None)];
+        let text = constants(&table, "Thumbv7em");
+        for row in ["Output { safe: true }", "Pwm { safe: 300 }", "Analog"] {
+            assert!(text.contains(&format!("handle: 7, kind: common::pins::Kind::{row}, line: 1 }}")), "{text}");
+        }
+        table.pins.clear();
+        assert!(!constants(&table, "Thumbv7em").contains("PINS"));
     }
 }

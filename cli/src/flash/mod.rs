@@ -30,7 +30,7 @@ use crate::show::{bytes, text};
 use crate::table::Table as Rows;
 use crate::target::Target;
 use crate::wait::seconds;
-use board::{ARTIFACTS, JOURNAL, Network, Shown, Table, Writer};
+use board::{ARTIFACTS, JOURNAL, Network, PinKind, Shown, Table, Writer};
 use emulator::{Emulator, Facts};
 use follow::{Board, Seen};
 use hub::model::Kind;
@@ -105,6 +105,17 @@ fn writer_name(table: &Table) -> &'static str {
     }
 }
 
+fn pin(pin: &board::Pin) -> Value {
+    let kind = match pin.kind {
+        PinKind::GpioIn => "gpio-in",
+        PinKind::GpioOut => "gpio-out",
+        PinKind::Adc => "adc",
+        PinKind::Pwm => "pwm",
+        PinKind::I2c => "i2c",
+    };
+    json!({"handle": pin.handle, "kind": kind, "name": pin.name, "capability": pin.kind.capability(), "safe": pin.safe})
+}
+
 fn document(table: &Table) -> Value {
     let partition = |name: &str| table.partition(name).map(|partition| partition.bytes);
     json!({
@@ -119,6 +130,7 @@ fn document(table: &Table) -> Value {
         "tls": table.tls,
         "random": table.random,
         "peripherals": table.peripherals,
+        "pins": table.pins.iter().map(pin).collect::<Vec<_>>(),
         "programBytes": table.program.bytes,
         "ramBytes": table.ram.bytes,
         "journalBytes": partition(JOURNAL),

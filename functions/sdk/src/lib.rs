@@ -17,6 +17,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod entries;
+pub mod hardware;
 mod json;
 mod local;
 mod number;
@@ -40,7 +41,7 @@ pub use text::Text;
 /// Why the host did not do what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
-    /// Not known: no wall time, no entropy yet.
+    /// Not known: no wall time, no entropy yet; the hardware does not answer.
     Unknown,
     /// A pointer outside the memory; safe code cannot cause it.
     Bounds,
@@ -50,7 +51,7 @@ pub enum Error {
     Capability,
     /// Longer than the limit.
     TooLong,
-    /// No such key.
+    /// No such key; no such pin or bus on this board.
     NotFound,
     /// An argument makes no sense.
     Invalid,

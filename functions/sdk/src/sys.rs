@@ -31,6 +31,11 @@ mod raw {
         pub fn alarm(key: *const u8, key_len: usize, ptr: *const u8, len: usize) -> i32;
         pub fn report(key: *const u8, key_len: usize, ptr: *const u8, len: usize) -> i32;
         pub fn measure(key: *const u8, key_len: usize, value: i64, scale: i32) -> i32;
+        pub fn gpio_read(handle: u32) -> i32;
+        pub fn gpio_write(handle: u32, level: i32) -> i32;
+        pub fn adc_read(handle: u32) -> i32;
+        pub fn pwm_set(handle: u32, duty: u32) -> i32;
+        pub fn i2c_write_read(handle: u32, address: u32, out: *const u8, out_len: usize, into: *mut u8, cap: usize) -> i32;
     }
 }
 
@@ -137,4 +142,30 @@ pub(crate) fn report(key: &[u8], text: &[u8]) -> i32 {
 pub(crate) fn measure(key: &[u8], value: i64, scale: i32) -> i32 {
     // SAFETY: pointer and length of one live slice, read during the call only.
     unsafe { raw::measure(key.as_ptr(), key.len(), value, scale) }
+}
+
+pub(crate) fn gpio_read(handle: u16) -> i32 {
+    // SAFETY: numbers alone.
+    unsafe { raw::gpio_read(u32::from(handle)) }
+}
+
+pub(crate) fn gpio_write(handle: u16, level: i32) -> i32 {
+    // SAFETY: numbers alone.
+    unsafe { raw::gpio_write(u32::from(handle), level) }
+}
+
+pub(crate) fn adc_read(handle: u16) -> i32 {
+    // SAFETY: numbers alone.
+    unsafe { raw::adc_read(u32::from(handle)) }
+}
+
+pub(crate) fn pwm_set(handle: u16, duty: u16) -> i32 {
+    // SAFETY: numbers alone.
+    unsafe { raw::pwm_set(u32::from(handle), u32::from(duty)) }
+}
+
+pub(crate) fn i2c_write_read(handle: u16, address: u8, out: &[u8], into: &mut [u8]) -> i32 {
+    let (handle, address) = (u32::from(handle), u32::from(address));
+    // SAFETY: a live slice to read and a live exclusive slice to write, during the call only.
+    unsafe { raw::i2c_write_read(handle, address, out.as_ptr(), out.len(), into.as_mut_ptr(), into.len()) }
 }

@@ -92,3 +92,23 @@ pub(crate) fn report(_key: &[u8], _text: &[u8]) -> i32 {
 pub(crate) fn measure(_key: &[u8], _value: i64, _scale: i32) -> i32 {
     ERR_UNKNOWN
 }
+
+pub(crate) fn gpio_read(_handle: u16) -> i32 {
+    ERR_UNKNOWN
+}
+
+pub(crate) fn gpio_write(_handle: u16, _level: i32) -> i32 {
+    ERR_UNKNOWN
+}
+
+pub(crate) fn adc_read(_handle: u16) -> i32 {
+    ERR_UNKNOWN
+}
+
+pub(crate) fn pwm_set(_handle: u16, _duty: u16) -> i32 {
+    ERR_UNKNOWN
+}
+
+pub(crate) fn i2c_write_read(_handle: u16, _address: u8, _out: &[u8], _into: &mut [u8]) -> i32 {
+    ERR_UNKNOWN
+}

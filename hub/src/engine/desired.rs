@@ -140,6 +140,13 @@ fn partition_clauses(partition: &PartitionSpec) -> (Option<u64>, Option<u64>, Op
     }
 }
 
+impl Encoded {
+    /// All that its functions may use.
+    pub(super) fn interfaces(&self) -> CapabilitySet {
+        self.records.iter().fold(CapabilitySet::default(), |set, (core, _)| set.union(core.capabilities))
+    }
+}
+
 fn capability_set(names: &[String]) -> CapabilitySet {
     let chosen = CAPABILITIES.iter().filter(|(name, _)| names.iter().any(|wanted| wanted == name));
     chosen.fold(CapabilitySet::default(), |set, (_, bit)| set.union(*bit))

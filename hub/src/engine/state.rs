@@ -478,6 +478,7 @@ impl State {
                 function: known.features.contains(Features::FUNCTION),
                 container: known.features.contains(Features::CONTAINER),
             }),
+            interfaces: device.known.as_ref().map(|known| known.interfaces).unwrap_or_default(),
             has_boot_clock: device.known.as_ref().is_some_and(|known| known.features.contains(Features::BOOT_CLOCK)),
             total: device.known.as_ref().map(desired::capacity).unwrap_or_default(),
             used,

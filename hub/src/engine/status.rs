@@ -123,6 +123,7 @@ impl Engine {
                 memory_free_bytes: free.map(|free| u64::from(free.memory_free_bytes)),
                 storage_free_bytes: free.map(|free| free.storage_free_bytes),
             }),
+            interfaces: known.map_or_else(Vec::new, |known| known.interfaces.names().map(str::to_owned).collect()),
             workloads: self.device_workloads(now, device),
             samples,
             latest,

@@ -33,6 +33,7 @@ impl Engine {
             wanted: body.spec.replicas.map_or(Wanted::Every, Wanted::Replicas),
             needs: Needs {
                 runtime: Runtime::Function,
+                interfaces: encoded.interfaces(),
                 boot_clock: body.spec.partition.lease().is_some(),
                 wire_min: 1,
                 resources: encoded.resources,

@@ -92,6 +92,9 @@ pub struct DeviceStatus {
     pub position_source: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
+    /// What functions may be given there: `log`, `gpio`, ...
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<String>,
     pub workloads: Vec<DeviceWorkload>,
     /// What became of the alarms, states and metrics of its functions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

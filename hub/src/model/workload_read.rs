@@ -23,13 +23,7 @@ const U32: u64 = u32::MAX as u64;
 const MEMORY_BYTES: std::ops::RangeInclusive<u64> = 1024..=U32;
 
 /// The host interfaces that a function may be given.
-pub const CAPABILITIES: [(&str, CapabilitySet); 5] = [
-    ("log", CapabilitySet::LOG),
-    ("emit", CapabilitySet::EMIT),
-    ("state", CapabilitySet::STATE),
-    ("random", CapabilitySet::RANDOM),
-    ("telemetry", CapabilitySet::TELEMETRY),
-];
+pub const CAPABILITIES: [(&str, CapabilitySet); 9] = CapabilitySet::NAMED;
 
 const SPEC: Shape = Shape {
     known: &[

@@ -9,6 +9,7 @@ use super::snapshot::{PositionSource, Runtime};
 use super::terms::{SpreadBy, Terms};
 use super::workload::WorkloadSpecView;
 use crate::geo::Distance;
+use wire::record::CapabilitySet;
 
 /// A reason without one device's figures, for the counts.
 pub(super) fn summary(spec: &WorkloadSpecView, code: Code) -> String {
@@ -60,6 +61,7 @@ pub(super) fn summary(spec: &WorkloadSpecView, code: Code) -> String {
         Code::SetTooLarge => format!("desired set has no room for {}", bytes(u64::from(needs.body_bytes))),
         Code::DeviceGone => "no longer in the fleet".to_owned(),
         Code::Surplus => "more than the wanted replicas".to_owned(),
+        Code::NoInterface => format!("does not give functions {}", interfaces(spec.needs.interfaces)),
         Code::NoBootClock => "no clock that goes on while it sleeps (partition.exclusive needs one)".to_owned(),
         Code::DeviceLost => "lost: not heard of".to_owned(),
         Code::OriginalReturned => "the device that had it before is back".to_owned(),
@@ -122,6 +124,8 @@ pub(super) fn failure(spec: &WorkloadSpecView, code: Code, figures: Figures, abo
             age(age_seconds)
         ),
         Figures::Runtime { .. } => subject,
+        // Of many the ones that it lacks.
+        Figures::Interfaces { missing } => format!("does not give functions {}", interfaces(missing)),
         Figures::Wire { speaks, .. } => format!("{subject} (speaks {speaks})"),
     }
 }
@@ -139,6 +143,7 @@ pub(super) fn success(spec: &WorkloadSpecView, check: &Check) -> Option<String> 
         }
         (Code::TooFar, Figures::Distance { km, km_max: None }) => Some(format!("{} km away", km_short(km))),
         (Code::NoBootClock, _) => Some("can measure a lease".to_owned()),
+        (Code::NoInterface, _) => Some(format!("gives {}", interfaces(spec.needs.interfaces))),
         (Code::NoRuntime, _) => Some(format!("runtime {}", runtime(spec.needs.runtime))),
         (Code::InsufficientRam, Figures::Amount { free, .. }) => Some(format!("RAM (free {})", bytes(free))),
         (Code::InsufficientSlots, Figures::Amount { free, .. }) => Some(format!("slots (free {free})")),
@@ -203,6 +208,10 @@ fn domain_noun(by: &SpreadBy) -> &'static str {
         SpreadBy::Regions(_) => "region",
         SpreadBy::Cell(_) => "cell",
     }
+}
+
+fn interfaces(set: CapabilitySet) -> String {
+    set.names().collect::<Vec<_>>().join(", ")
 }
 
 fn runtime(runtime: Runtime) -> &'static str {

@@ -6,7 +6,7 @@ use super::filters::Code;
 
 impl Code {
     /// As declared: the order of the first release, then what was added.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::NotApproved,
         Self::Cordoned,
         Self::Draining,
@@ -36,6 +36,7 @@ impl Code {
         Self::OriginalReturned,
         Self::Withheld,
         Self::Held,
+        Self::NoInterface,
     ];
 
     /// One sentence.
@@ -73,6 +74,9 @@ impl Code {
             }
             Self::DeviceLost => "The device has not been heard of for so long that the workload runs elsewhere.",
             Self::OriginalReturned => "The device that had the workload before it was lost is back, and has it again.",
+            Self::NoInterface => {
+                "The device has no pins or buses of a kind that `function.capabilities` names, or its agent is too old."
+            }
             Self::Withheld => "An operator took it back before the device heard of it, until the workload changes.",
         }
     }
@@ -111,6 +115,9 @@ impl Code {
             Self::MinDistance => "lower minDistanceKm",
             Self::Spread => "raise spread.maxSkew",
             Self::NoBootClock => "take a device that has one; Linux devices do",
+            Self::NoInterface => {
+                "take a board that has them: fulmar describe device NAME tells what a device gives functions"
+            }
             Self::Held => "fulmar hub apply NAME gives it this hub's set; fulmar status says why it is held",
         }
     }
@@ -126,6 +133,6 @@ mod tests {
             assert_eq!(*code as usize, number);
             assert!(code.meaning().ends_with('.') && !code.next().is_empty(), "{code:?}");
         }
-        assert_eq!(Code::ALL.len(), Code::Held as usize + 1);
+        assert_eq!(Code::ALL.len(), Code::NoInterface as usize + 1);
     }
 }

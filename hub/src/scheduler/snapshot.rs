@@ -11,6 +11,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
+use wire::record::CapabilitySet;
 
 /// A device's place in the engine's dense table. Stable while the device is known, reused afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -140,6 +141,8 @@ pub struct DeviceFacts {
     pub admittance: Admittance,
     pub wire: WireRange,
     pub runtimes: Runtimes,
+    /// What its agent gives functions.
+    pub interfaces: CapabilitySet,
     /// Its clock goes on while it sleeps, so that a lease can be measured.
     pub has_boot_clock: bool,
     pub total: Resources,
@@ -168,6 +171,7 @@ impl Default for DeviceFacts {
             admittance: Admittance::Pending,
             wire: WireRange { min: 0, max: 0 },
             runtimes: Runtimes::default(),
+            interfaces: CapabilitySet::default(),
             has_boot_clock: false,
             total: Resources::default(),
             used: Resources::default(),
@@ -191,6 +195,8 @@ pub struct Device {
     pub admittance: Admittance,
     pub wire: WireRange,
     pub runtimes: Runtimes,
+    /// What its agent gives functions.
+    pub interfaces: CapabilitySet,
     pub has_boot_clock: bool,
     pub total: Resources,
     pub used: Resources,

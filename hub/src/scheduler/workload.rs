@@ -3,6 +3,7 @@
 use super::snapshot::{DeviceIndex, Resources, Runtime};
 use super::terms::Terms;
 use serde::Serialize;
+use wire::record::CapabilitySet;
 
 /// How many instances are wanted. A device runs at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -17,6 +18,8 @@ pub enum Wanted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
     pub runtime: Runtime,
+    /// What its functions may use.
+    pub interfaces: CapabilitySet,
     /// Exclusive work: its device must be able to measure a lease.
     pub boot_clock: bool,
     /// Lowest wire version that can express the workload.

@@ -117,7 +117,7 @@ impl Narrow {
             architecture: Architecture::Thumbv7em,
             agent_version: "test",
             features: Features::FUNCTION,
-            interfaces: CapabilitySet::LOG,
+            interfaces: CapabilitySet(u32::MAX),
             records: 8,
             body_bytes: 8 * 1024,
             memory_bytes: 1 << 20,

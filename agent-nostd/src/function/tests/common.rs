@@ -1,8 +1,8 @@
 //! The world that the tests give to a function, and how they write modules.
 
 use super::super::{
-    Activation, Capabilities, CommitError, EmitError, Host, Instance, Level, Limits, Module, Outcome, RandomError,
-    StateChange, TellError,
+    Activation, Capabilities, CommitError, EmitError, HardwareError, Host, Instance, Level, Limits, Module, Outcome,
+    RandomError, StateChange, TellError,
 };
 use crate::machine::port::Telling;
 use alloc::collections::BTreeMap;
@@ -10,8 +10,14 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// All that the reserved and the present capabilities allow.
-pub const ALL: Capabilities = Capabilities::DEFAULT;
+/// All that can be allowed.
+pub const ALL: Capabilities = Capabilities::from_bits(
+    Capabilities::DEFAULT.bits()
+        | Capabilities::GPIO.bits()
+        | Capabilities::ADC.bits()
+        | Capabilities::PWM.bits()
+        | Capabilities::I2C.bits(),
+);
 
 /// A world in memory that writes down what was asked of it.
 #[derive(Default)]
@@ -32,6 +38,12 @@ pub struct World {
     pub fence: u64,
     pub freshness_ms: Option<u64>,
     pub is_degraded: bool,
+    /// Pins by handle, each an output of both kinds, an input and an analogue one.
+    pub pins: BTreeMap<u16, u16>,
+    /// Bus, address, what went out; the answer counts up from 1.
+    pub transfers: Vec<(u16, u8, Vec<u8>)>,
+    /// The hardware does not answer.
+    pub is_broken: bool,
     /// So many more answers to whether it may go on are yes; `None`: all.
     pub goes_on_for: Option<u32>,
 }
@@ -46,6 +58,15 @@ impl World {
     /// Log lines as text.
     pub fn lines(&self) -> Vec<String> {
         self.logs.iter().map(|(_, text)| String::from_utf8(text.clone()).unwrap()).collect()
+    }
+}
+
+impl World {
+    fn pin(&mut self, handle: u16) -> Result<&mut u16, HardwareError> {
+        if self.is_broken {
+            return Err(HardwareError::Failed);
+        }
+        self.pins.get_mut(&handle).ok_or(HardwareError::NoHandle)
     }
 }
 
@@ -130,6 +151,26 @@ impl Host for World {
         out.fill(0xa5);
         Ok(())
     }
+    fn gpio_read(&mut self, handle: u16) -> Result<bool, HardwareError> {
+        self.pin(handle).map(|level| *level > 0)
+    }
+    fn gpio_write(&mut self, handle: u16, is_high: bool) -> Result<(), HardwareError> {
+        self.pin(handle).map(|level| *level = u16::from(is_high))
+    }
+    fn adc_read(&mut self, handle: u16) -> Result<u16, HardwareError> {
+        self.pin(handle).copied()
+    }
+    fn pwm_set(&mut self, handle: u16, duty: u16) -> Result<(), HardwareError> {
+        self.pin(handle).map(|level| *level = duty)
+    }
+    fn i2c_write_read(&mut self, handle: u16, address: u8, out: &[u8], into: &mut [u8]) -> Result<(), HardwareError> {
+        self.pin(handle)?;
+        self.transfers.push((handle, address, out.to_vec()));
+        for (byte, value) in into.iter_mut().zip((1..=u8::MAX).cycle()) {
+            *byte = value;
+        }
+        Ok(())
+    }
 }
 
 /// A module from text, with the ABI section.
@@ -164,7 +205,7 @@ pub fn run(instance: &mut Instance, activation: Activation<'_>, world: &mut Worl
     outcome
 }
 
-/// Calls one import with up to four arguments from outside: the event's payload carries them, the answer is emitted.
+/// Calls one import with up to six arguments from outside: the event's payload carries them, the answer is emitted.
 pub struct Probe {
     instance: Instance,
     pub world: World,
@@ -203,7 +244,7 @@ impl Probe {
              (data (i32.const 65000) \"answer\")
              (data (i32.const 0) \"keyword\\00value\\ff\\fe\")
              (func (export \"fulmar_event\")
-               (drop (call $input_read (i32.const 0) (i32.const {at}) (i32.const 16)))
+               (drop (call $input_read (i32.const 0) (i32.const {at}) (i32.const 24)))
                (i32.store (i32.const {answer}) (call ${name} {args}))
                (drop (call $emit (i32.const 65000) (i32.const 6) (i32.const {answer}) (i32.const 4))))",
             at = 65_536 - 64,

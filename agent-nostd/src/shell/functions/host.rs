@@ -3,12 +3,30 @@
 //! Must answer at once: the one exception is the commit of state, which waits for the flash.
 use super::World;
 use super::state::State;
-use crate::function::{CommitError, EmitError, Host, Level, RandomError, StateChange, TellError};
+use crate::function::{CommitError, EmitError, HardwareError, Host, Level, RandomError, StateChange, TellError};
 use crate::machine::port::{Input, LaunchId, Telling, Terms};
 use crate::machine::time::Instant;
-use crate::shell::port::{Board, Clock, Platform};
+use crate::shell::limits::DRIVEN_MAX;
+use crate::shell::port::{Board, Clock, Output, PeripheralError, Peripherals, Platform};
 use wire::limits::LOG_TEXT_BYTES_MAX;
 use wire::status::truncate;
+
+/// What a function has set since it was started.
+pub type Driven = heapless::Vec<Output, DRIVEN_MAX>;
+
+/// Makes sure that an output goes to its safe state after the function.
+fn note(driven: &mut Driven, output: Output) -> Result<(), HardwareError> {
+    let is_noted = driven.contains(&output) || driven.push(output).is_ok();
+    // What could not be taken back is not done.
+    if is_noted { Ok(()) } else { Err(HardwareError::Failed) }
+}
+
+const fn hardware(error: PeripheralError) -> HardwareError {
+    match error {
+        PeripheralError::NoHandle => HardwareError::NoHandle,
+        PeripheralError::Hardware => HardwareError::Failed,
+    }
+}
 
 /// The world of one instance, for one slice.
 pub struct FunctionHost<'h, 'w, 'b, P: Platform, const SLOTS: usize> {
@@ -16,6 +34,7 @@ pub struct FunctionHost<'h, 'w, 'b, P: Platform, const SLOTS: usize> {
     pub configuration: &'h [u8],
     pub state: &'h mut State,
     pub terms: &'h Terms,
+    pub driven: &'h mut Driven,
     pub world: &'h mut World<'w, 'b, P, SLOTS>,
 }
 
@@ -111,11 +130,45 @@ impl<P: Platform, const SLOTS: usize> Host for FunctionHost<'_, '_, '_, P, SLOTS
         self.world.random.fill(out);
         Ok(())
     }
+
+    fn gpio_read(&mut self, handle: u16) -> Result<bool, HardwareError> {
+        self.world.peripherals.gpio_read(handle).map_err(hardware)
+    }
+
+    fn gpio_write(&mut self, handle: u16, is_high: bool) -> Result<(), HardwareError> {
+        note(self.driven, Output::Gpio(handle))?;
+        self.world.peripherals.gpio_write(handle, is_high).map_err(hardware)
+    }
+
+    fn adc_read(&mut self, handle: u16) -> Result<u16, HardwareError> {
+        self.world.peripherals.adc_read(handle).map_err(hardware)
+    }
+
+    fn pwm_set(&mut self, handle: u16, duty: u16) -> Result<(), HardwareError> {
+        note(self.driven, Output::Pwm(handle))?;
+        self.world.peripherals.pwm_set(handle, duty).map_err(hardware)
+    }
+
+    fn i2c_write_read(&mut self, handle: u16, address: u8, out: &[u8], into: &mut [u8]) -> Result<(), HardwareError> {
+        self.world.peripherals.i2c_transfer(handle, address, out, into).map_err(hardware)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::text_of;
+    use super::{DRIVEN_MAX, Driven, HardwareError, Output, note, text_of};
+
+    #[test]
+    fn an_output_is_noted_once_and_nothing_is_set_that_could_not_be_taken_back() {
+        let mut driven = Driven::new();
+        for _ in 0..2 {
+            for handle in 0..u16::try_from(DRIVEN_MAX).unwrap() {
+                assert_eq!(note(&mut driven, Output::Gpio(handle)), Ok(()));
+            }
+        }
+        assert_eq!(driven.len(), DRIVEN_MAX);
+        assert_eq!(note(&mut driven, Output::Pwm(0)), Err(HardwareError::Failed));
+    }
 
     #[test]
     fn what_is_no_text_ends_a_line() {

@@ -15,7 +15,7 @@ use crate::machine::time::Instant;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use run::{Event, Run};
-use wire::record::{CapabilitySet, Record, Runtime as Kind};
+use wire::record::{Record, Runtime as Kind};
 
 /// All runs of a device.
 #[derive(Debug)]
@@ -132,15 +132,13 @@ impl Functions {
         false
     }
 
-    /// Pins and buses go to their safe state when nobody is left who may use them.
+    /// What it has set goes to its safe state, unless another function has set it, too.
     fn leave<P: Platform, const SLOTS: usize>(&self, run: &Run, world: &mut World<'_, '_, P, SLOTS>) {
         use super::port::Peripherals;
-        let touches = |run: &Run| run.interfaces().0 & HARDWARE.0 != 0;
-        if touches(run) && !self.runs.iter().any(touches) {
-            world.peripherals.rest();
+        for output in run.driven() {
+            if !self.runs.iter().any(|other| other.driven().contains(output)) {
+                world.peripherals.release(*output);
+            }
         }
     }
 }
-
-/// Interfaces that act on the world outside.
-const HARDWARE: CapabilitySet = CapabilitySet::GPIO.union(CapabilitySet::ADC).union(CapabilitySet::I2C);

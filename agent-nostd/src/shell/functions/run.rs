@@ -2,7 +2,7 @@
 //!
 //! Must never report more than one end, and after it never anything else.
 use super::World;
-use super::host::{FunctionHost, are_over};
+use super::host::{Driven, FunctionHost, are_over};
 use super::state::State;
 use crate::function::{Activation, Configuration, Instance, LoadError, Module, Outcome, Refusal, Spec};
 use crate::machine::port::{Exit, Failure, Input, LaunchId, Terms, Trigger};
@@ -16,7 +16,7 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use wire::Digest;
-use wire::record::{CapabilitySet, Role};
+use wire::record::Role;
 
 /// A message, shared by all instances that get it.
 #[derive(Debug)]
@@ -113,6 +113,7 @@ pub struct Run {
     cut_at: Option<Instant>,
     loaded: Option<Loaded>,
     cells: Vec<Cell>,
+    driven: Driven,
 }
 
 fn load_blow(error: &LoadError) -> Blow {
@@ -145,6 +146,7 @@ impl Run {
             cut_at: None,
             loaded: None,
             cells: Vec::new(),
+            driven: Driven::new(),
         }
     }
 
@@ -156,8 +158,9 @@ impl Run {
         (self.spec.workload, self.spec.component)
     }
 
-    pub fn interfaces(&self) -> CapabilitySet {
-        self.spec.interfaces
+    /// The outputs that are its own until it is over.
+    pub fn driven(&self) -> &Driven {
+        &self.driven
     }
 
     pub fn heap_bytes(&self) -> u64 {
@@ -301,7 +304,14 @@ impl Run {
         }
         let Body::Alive { instance, state, doing } = &mut cell.body else { return };
         let configuration = &loaded.configuration;
-        let mut host = FunctionHost { launch: self.launch, configuration, state, terms: &self.terms, world };
+        let mut host = FunctionHost {
+            launch: self.launch,
+            configuration,
+            state,
+            terms: &self.terms,
+            driven: &mut self.driven,
+            world,
+        };
         let outcome = match (*doing, next) {
             (Some(_), _) => instance.resume(&mut host),
             (None, Doing::Start) => instance.activate(Activation::Start, &mut host),

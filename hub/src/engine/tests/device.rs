@@ -37,6 +37,8 @@ pub struct Double {
     pub packet_bytes_max: u32,
     pub memory_bytes: u32,
     pub features: Features,
+    /// What it gives functions.
+    pub interfaces: CapabilitySet,
     pub position: Option<Position>,
     /// Of the accepted set; shown in a Hello when it was asked for.
     pub signed: Option<SignedHeader>,
@@ -68,6 +70,7 @@ impl Double {
             accepted: (Revision::default(), DigestPrefix::default()),
             packet_bytes_max: 65_536,
             memory_bytes: 16 << 20,
+            interfaces: CapabilitySet::LOG,
             features: Features::FUNCTION.union(Features::FETCH_HTTP).union(Features::BOOT_CLOCK),
             position: Some(FRANKFURT),
             signed: None,
@@ -141,7 +144,7 @@ impl Double {
             architecture: Architecture::X86_64,
             agent_version: "0.1.0",
             features: self.features,
-            interfaces: CapabilitySet::LOG,
+            interfaces: self.interfaces,
             records: 64,
             body_bytes: 64 * 1024,
             memory_bytes: self.memory_bytes,

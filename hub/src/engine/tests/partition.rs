@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use wire::clause::{Clause, OnStale, StaleAction};
 use wire::desired::Desired;
 use wire::hello::Features;
+use wire::record::CapabilitySet;
 
 fn key() -> ObjectKey {
     ObjectKey::workload("default", "pump")
@@ -125,4 +126,34 @@ fn one_mode_follows_another_with_server_side_apply() {
         world.answer(request).unwrap();
         assert_eq!(world.get(&key())["spec"]["partition"], stored, "{partition}");
     }
+}
+
+#[test]
+fn a_function_that_may_use_pins_goes_only_where_there_are_some() {
+    let mut world = World::new();
+    Double::online(&mut world, 1, "gw-1");
+    let mut wanted = document(&mut world, json!({"autonomous": true}));
+    wanted["spec"]["function"]["capabilities"] = json!(["log", "gpio", "i2c"]);
+    wanted["spec"].as_object_mut().unwrap().remove("partition");
+    world.put(&key(), wanted).unwrap();
+    let status = world.get(&key())["status"].clone();
+    assert_eq!(status["placed"], 0);
+    let reason = status["shortfall"]["reason"].as_str().unwrap();
+    assert!(reason.contains("does not give functions log, gpio, i2c"), "{reason}");
+    let request =
+        Request::Explain { namespace: "default".to_owned(), name: "pump".to_owned(), device: Some("gw-1".to_owned()) };
+    let Ok(Answer::Explanation(why)) = world.answer(request) else { panic!() };
+    assert!(why.to_string().contains("NO_INTERFACE"), "{why}");
+    assert!(why.to_string().contains("does not give functions gpio, i2c"), "{why}");
+    // A board with such pins comes.
+    let mut board = Double::new(2);
+    board.interfaces = CapabilitySet(CapabilitySet::LOG.0 | CapabilitySet::GPIO.0 | CapabilitySet::I2C.0);
+    let token = world.token(true);
+    board.join(&mut world, &token, "mcu-2").unwrap().unwrap();
+    board.hello(&mut world, true).unwrap();
+    board.status(&mut world, &[]);
+    let status = world.get(&key())["status"].clone();
+    assert_eq!(status["devices"][0]["device"], "mcu-2", "{status}");
+    let device = world.get(&ObjectKey::device("mcu-2"))["status"].clone();
+    assert_eq!(device["interfaces"], json!(["log", "gpio", "i2c"]), "{device}");
 }

@@ -15,6 +15,7 @@ use super::taint::{Taint, repelling};
 use super::terms::Apartness;
 use crate::geo::Distance;
 use serde::Serialize;
+use wire::record::CapabilitySet;
 
 /// Stable reason codes, part of the API: append, never rename.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -59,6 +60,8 @@ pub enum Code {
     /// An operator took back that the device gets this version.
     Withheld,
     Held,
+    /// The device gives functions not all that the workload's may use.
+    NoInterface,
 }
 
 impl Code {
@@ -69,6 +72,7 @@ impl Code {
             Code::Cordoned => "CORDONED",
             Code::Draining => "DRAINING",
             Code::Held => "HELD",
+            Code::NoInterface => "NO_INTERFACE",
             Code::ClassMismatch => "CLASS_MISMATCH",
             Code::LabelMismatch => "LABEL_MISMATCH",
             Code::NotNamed => "NOT_NAMED",
@@ -125,6 +129,11 @@ pub enum Figures {
         needs: u16,
         speaks: u16,
     },
+    /// Host interfaces that the device lacks.
+    Interfaces {
+        #[serde(serialize_with = "names")]
+        missing: CapabilitySet,
+    },
     /// To the nearest other replica.
     Spacing {
         km: Distance,
@@ -141,6 +150,10 @@ pub enum Figures {
         km: Distance,
         km_served: Option<Distance>,
     },
+}
+
+fn names<S: serde::Serializer>(set: &CapabilitySet, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(set.names())
 }
 
 impl Figures {
@@ -169,7 +182,7 @@ pub struct Filter {
 pub type Held = Option<Resources>;
 
 /// In order of evaluation. The summary counts a device under the first that fails.
-pub const FILTERS: [Filter; 23] = [
+pub const FILTERS: [Filter; 24] = [
     Filter { code: Code::NotApproved, ask: state::approved },
     Filter { code: Code::ClassMismatch, ask: selection::class },
     Filter { code: Code::LabelMismatch, ask: selection::labels },
@@ -187,6 +200,7 @@ pub const FILTERS: [Filter; 23] = [
     Filter { code: Code::Held, ask: state::known },
     Filter { code: Code::Taint, ask: state::tolerated },
     Filter { code: Code::NoRuntime, ask: capability::runtime },
+    Filter { code: Code::NoInterface, ask: capability::interfaces },
     Filter { code: Code::NoBootClock, ask: capability::boot_clock },
     Filter { code: Code::AgentTooOld, ask: capability::wire },
     Filter { code: Code::InsufficientRam, ask: resources::ram },
@@ -249,7 +263,8 @@ pub(super) fn subject(question: &Question<'_>, device: &Device, held: Held, code
         | Code::DeviceLost
         | Code::OriginalReturned
         | Code::Withheld
-        | Code::Held => None,
+        | Code::Held
+        | Code::NoInterface => None,
     }
 }
 

@@ -11,6 +11,7 @@ use super::*;
 use crate::geo::{Distance, GeometryText, Point, Region};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use wire::record::CapabilitySet;
 
 fn at(longitude: f64, latitude: f64) -> Point {
     Point::from_degrees(longitude, latitude).unwrap()
@@ -77,7 +78,13 @@ fn workload(name: &str, wanted: Wanted, terms: Terms) -> WorkloadSpecView {
         name: name.into(),
         terms,
         wanted,
-        needs: Needs { runtime: Runtime::Function, boot_clock: false, wire_min: 1, resources: resources(24, 1, 120) },
+        needs: Needs {
+            runtime: Runtime::Function,
+            interfaces: CapabilitySet::default(),
+            boot_clock: false,
+            wire_min: 1,
+            resources: resources(24, 1, 120),
+        },
         losses: Losses::default(),
     }
 }

@@ -120,6 +120,8 @@ pub(super) fn device() -> impl Strategy<Value = DeviceFacts> {
                     admittance,
                     wire: WireRange { min: 0, max: wire },
                     runtimes: Runtimes { function, container },
+                    // Half of them have pins.
+                    interfaces: if container { CapabilitySet::GPIO } else { CapabilitySet::LOG },
                     total: resources(total.0, total.1, total.2),
                     used: resources(used.0, used.1, used.2),
                     placements,
@@ -216,7 +218,11 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                     device.position = one_place;
                 }
             }
-            World { areas, devices, spec: workload("w", wanted, terms), current: current.into_iter().collect() }
+            let mut spec = workload("w", wanted, terms);
+            if together {
+                spec.needs.interfaces = CapabilitySet::GPIO;
+            }
+            World { areas, devices, spec, current: current.into_iter().collect() }
         })
 }
 
@@ -329,6 +335,9 @@ impl World {
         }
         if !device.runtimes.function {
             return Some(Code::NoRuntime);
+        }
+        if spec.needs.interfaces.0 & !device.interfaces.0 != 0 {
+            return Some(Code::NoInterface);
         }
         if device.wire.max < spec.needs.wire_min {
             return Some(Code::AgentTooOld);

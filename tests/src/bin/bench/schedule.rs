@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use tests::store_load::Random;
 use wire::desired::ClassLimits;
 use wire::id::{Order, Revision};
+use wire::record::CapabilitySet;
 use wire::{DeviceId, Digest};
 
 const DEVICES: u32 = 100_000;
@@ -67,7 +68,13 @@ fn workload(number: usize, replicas: u32, terms: Terms) -> WorkloadSpecView {
         name: format!("w{number}"),
         terms,
         wanted: Wanted::Replicas(replicas),
-        needs: Needs { runtime: Runtime::Function, boot_clock: false, wire_min: 1, resources },
+        needs: Needs {
+            runtime: Runtime::Function,
+            interfaces: CapabilitySet::default(),
+            boot_clock: false,
+            wire_min: 1,
+            resources,
+        },
         losses: Losses::default(),
     }
 }
