@@ -1,9 +1,18 @@
-//! What a firmware image says of itself, at its own beginning: for which board, and which version. Hub, device and boot code read it.
+//! Firmware on its way to a board: what an image says of itself, what the hub offers, and what the device tells of it.
 //!
-//! Layout: `MAGIC`, the version in four bytes (little endian), the length of the board's name in one, the name, and ones up to
-//! `IMAGE_HEAD_BYTES`, where the program begins. The hash over head and program is that of the artifact, so none is in here.
-use crate::codec::WireError;
-use crate::limits::NAME_BYTES_MAX;
+//! An image begins with a head that hub, device and boot code read: `MAGIC`, the version in four bytes (little endian), the length of the board's name in one, the name, and ones up to
+//! `IMAGE_HEAD_BYTES`, where the program begins. The hash over head and program is that of the artifact, so none is in it.
+use crate::codec::{WireError, Writer, bounded_text};
+use crate::digest::Digest;
+use crate::frame::{Body, Kind};
+use crate::id::Session;
+use crate::limits::{FLEET_BYTES_MAX, NAME_BYTES_MAX};
+use crate::sign::{PublicKey, SIGNATURE_BYTES, Sign, Signature, Verify};
+use serde::{Deserialize, Serialize};
+
+const DOMAIN: &[u8] = b"fulmar/v1/firmware\0";
+/// Domain, version, fleet and board with their lengths, version of the image 5, length 5, hash 32.
+const TEXT_BYTES_MAX: usize = DOMAIN.len() + 2 + FLEET_BYTES_MAX + 1 + NAME_BYTES_MAX + 5 + 5 + 32;
 
 const MAGIC: [u8; 4] = *b"FJI1";
 const FIXED_BYTES: usize = MAGIC.len() + 4 + 1;
@@ -52,6 +61,129 @@ impl<'a> ImageHead<'a> {
             return Err(WireError::TooLarge { limit: NAME_BYTES_MAX as u32 });
         }
         if self.board.is_empty() || self.version == 0 { Err(WireError::Malformed) } else { Ok(()) }
+    }
+}
+
+/// What the hub signs: that this image is for these boards of its fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement<'a> {
+    pub board: &'a str,
+    pub version: u32,
+    /// Of the image with its head.
+    pub bytes: u32,
+    pub digest: Digest,
+}
+
+impl Statement<'_> {
+    fn text<'b>(&self, fleet: &str, buffer: &'b mut [u8; TEXT_BYTES_MAX]) -> Result<&'b [u8], WireError> {
+        bounded_text(self.board, NAME_BYTES_MAX)?;
+        bounded_text(fleet, FLEET_BYTES_MAX)?;
+        let mut writer = Writer::new(buffer);
+        writer.bytes(DOMAIN)?;
+        writer.bytes(&[crate::version::VERSION, fleet.len() as u8])?;
+        writer.bytes(fleet.as_bytes())?;
+        writer.value(self)?;
+        let length = writer.len();
+        Ok(&buffer[..length])
+    }
+
+    pub fn sign(&self, signer: &dyn Sign, fleet: &str) -> Result<Signature, WireError> {
+        let mut buffer = [0; TEXT_BYTES_MAX];
+        self.text(fleet, &mut buffer).map(|text| signer.sign(text))
+    }
+
+    pub fn is_signed(&self, verifier: &dyn Verify, key: &PublicKey, fleet: &str, signature: &Signature) -> bool {
+        let mut buffer = [0; TEXT_BYTES_MAX];
+        self.text(fleet, &mut buffer).is_ok_and(|text| verifier.verify(key, text, signature))
+    }
+}
+
+/// An image that the device is to run. Travels on `down/cmd`, in the session, and is repeated until the device has said what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer<'a> {
+    pub version: u32,
+    pub bytes: u32,
+    pub digest: Digest,
+    /// For so long the new image may run without having reached the hub; then it confirms itself if it works, or is taken back.
+    pub trial_s: u16,
+    /// Over `Statement`, of which the device knows fleet and board.
+    pub signature: &'a [u8],
+}
+
+impl Offer<'_> {
+    pub fn signature(&self) -> Option<Signature> {
+        self.signature.try_into().ok().map(Signature)
+    }
+}
+
+impl Body for Offer<'_> {
+    const KIND: Kind = Kind::Offer;
+
+    fn check(&self) -> Result<(), WireError> {
+        let is_one = self.version > 0 && self.trial_s > 0 && self.signature.len() == SIGNATURE_BYTES;
+        if is_one { Ok(()) } else { Err(WireError::Malformed) }
+    }
+}
+
+/// Where an update is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Nothing was offered since boot.
+    Idle,
+    Fetching,
+    /// Verified and marked: the device resets into it.
+    Installing,
+    /// The target runs and is not confirmed yet.
+    Trial,
+    /// The target runs.
+    Done,
+    /// The target does not run, and will not without another offer.
+    Failed,
+}
+
+/// Why an offered image does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Obstacle {
+    None,
+    /// Not signed by this hub for this fleet and board.
+    Signature,
+    /// Below what was confirmed here once, or what runs.
+    Downgrade,
+    /// The image in the slot is not what was offered.
+    Content,
+    NoSpace,
+    Unreachable,
+    Flash,
+    /// It ended in a panic or a fault.
+    Panic,
+    /// It hung, or did not confirm itself in time.
+    Watchdog,
+    /// The power went, or somebody pressed the reset button, before it was confirmed. Nobody's fault: it can be offered again.
+    Interrupted,
+    /// The boot code did not start it.
+    NotStarted,
+}
+
+/// What the device says of its firmware: in each session first, after each change, and as the answer to an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Firmware<'a> {
+    pub session: Session,
+    pub board: &'a str,
+    /// The version that runs.
+    pub running: u32,
+    /// What was offered last; zero: nothing.
+    pub target: u32,
+    pub phase: Phase,
+    pub obstacle: Obstacle,
+    /// Bytes of the target that are here.
+    pub done: u32,
+}
+
+impl Body for Firmware<'_> {
+    const KIND: Kind = Kind::Firmware;
+
+    fn check(&self) -> Result<(), WireError> {
+        bounded_text(self.board, NAME_BYTES_MAX).map(|_| ())
     }
 }
 

@@ -22,6 +22,7 @@ pub enum Kind {
     Report = 8,
     Refusal = 9,
     Taken = 10,
+    Offer = 11,
     Hello = 32,
     Heartbeat = 33,
     Status = 34,
@@ -32,6 +33,7 @@ pub enum Kind {
     Log = 39,
     Will = 40,
     CommandResult = 41,
+    Firmware = 42,
     HubState = 64,
     JoinRequest = 80,
     JoinAnswer = 81,
@@ -39,7 +41,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind of this version, for tests and counters.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Desired,
         Self::Trust,
         Self::Fresh,
@@ -50,6 +52,7 @@ impl Kind {
         Self::Report,
         Self::Refusal,
         Self::Taken,
+        Self::Offer,
         Self::Hello,
         Self::Heartbeat,
         Self::Status,
@@ -60,6 +63,7 @@ impl Kind {
         Self::Log,
         Self::Will,
         Self::CommandResult,
+        Self::Firmware,
         Self::HubState,
         Self::JoinRequest,
         Self::JoinAnswer,

@@ -31,6 +31,11 @@ impl Fetches {
         is_coming || self.line.iter().any(|(of, _)| *of == digest) || self.line.push_back((digest, bytes)).is_ok()
     }
 
+    /// Nothing is under way or waits.
+    pub fn is_idle(&self) -> bool {
+        self.transfer.is_none() && self.line.is_empty()
+    }
+
     /// When `step` has something to do.
     pub fn due<const SLOTS: usize>(&self, machine: &Machine<'_, SLOTS>) -> Option<Instant> {
         if machine.link() != LinkState::Fresh {

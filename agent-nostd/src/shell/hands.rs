@@ -2,10 +2,11 @@
 //!
 //! Must never wait, and never interpret what it carries.
 use super::fetch::{Fetched, Fetches};
+use super::firmware::{Act, Firmware};
 use super::functions::Functions;
-use super::limits::{LOSSES_EVERY, WILL_BYTES};
+use super::limits::{FIRMWARE_REPORT_BYTES, LOSSES_EVERY, NEED_BYTES, WILL_BYTES};
 use super::mqtt::Client;
-use super::port::{Board, Key, Platform, Store};
+use super::port::{Board, Key, Platform, Store, Updates};
 use super::random::Random;
 use super::world::World;
 use crate::machine::Agent as Machine;
@@ -16,6 +17,7 @@ use crate::machine::port::{
 use crate::machine::time::Instant;
 use core::fmt::Write as _;
 use wire::event::Level;
+use wire::firmware::Statement;
 use wire::topic::{Down, Topic, TopicText, Up};
 use wire::{DeviceId, Digest};
 
@@ -61,6 +63,8 @@ pub struct Hands<'a, P: Platform> {
     pub board: &'a P::Board,
     pub store: &'a mut P::Store,
     pub peripherals: &'a mut P::Peripherals,
+    pub updates: &'a mut P::Updates,
+    pub firmware: Firmware,
     pub fleet: &'a str,
     pub device: DeviceId,
     pub random: Random,
@@ -84,7 +88,7 @@ impl<'a, P: Platform> Hands<'a, P> {
         clock: &'a P::Clock,
         board: &'a P::Board,
         store: &'a mut P::Store,
-        peripherals: &'a mut P::Peripherals,
+        (peripherals, updates, firmware): (&'a mut P::Peripherals, &'a mut P::Updates, Firmware),
         (fleet, device): (&'a str, DeviceId),
         random: Random,
         functions: Functions,
@@ -94,6 +98,8 @@ impl<'a, P: Platform> Hands<'a, P> {
             board,
             store,
             peripherals,
+            updates,
+            firmware,
             fleet,
             device,
             random,
@@ -253,6 +259,60 @@ impl<'a, P: Platform> Hands<'a, P> {
     pub fn chunk<const SLOTS: usize>(&mut self, now: Instant, machine: &Machine<'_, SLOTS>, payload: &[u8]) {
         if let Some(chunk) = machine.chunk(payload) {
             self.fetches.chunk(now, &chunk, self.store.sink());
+            self.firmware.chunk(now, &chunk, self.updates);
+        }
+    }
+
+    /// An offer of firmware, if it is one; false: it is something for the machine.
+    pub fn offer<const SLOTS: usize>(&mut self, machine: &Machine<'_, SLOTS>, payload: &[u8]) -> bool {
+        let Some(offer) = machine.offer(payload) else { return false };
+        let signature = offer.signature();
+        let is_signed = |statement: &Statement<'_>| signature.is_some_and(|by| machine.is_signed(statement, &by));
+        self.firmware.offered(&offer, self.updates.board(), is_signed);
+        true
+    }
+
+    /// Goes on with this board's own firmware, as long as there is something to do.
+    pub fn step_firmware<const SLOTS: usize>(
+        &mut self,
+        now: Instant,
+        machine: &Machine<'_, SLOTS>,
+        mut link: Option<&mut Client<'_>>,
+    ) {
+        loop {
+            let random = u32::from_le_bytes(self.random.array());
+            let may_fetch = link.is_some() && self.fetches.is_idle();
+            let act = self.firmware.step(now, random, may_fetch, machine, self.updates, self.store);
+            match act {
+                Some(Act::Ask(want)) => {
+                    let mut buffer = [0; NEED_BYTES];
+                    self.tell(now, Up::Need, machine.need(want, &mut buffer), link.as_deref_mut());
+                    // The answer comes later.
+                    return;
+                }
+                Some(Act::Tell) => {
+                    let mut buffer = [0; FIRMWARE_REPORT_BYTES];
+                    let report = machine.session().and_then(|of| self.firmware.report(of, self.updates.board()));
+                    let frame = report.and_then(|report| machine.firmware(&report, &mut buffer));
+                    self.tell(now, Up::Status, frame, link.as_deref_mut());
+                }
+                Some(Act::Confirmed) => {
+                    self.board.alive_until(None);
+                    self.board.log(Level::Info, format_args!("this firmware is confirmed, and stays"));
+                }
+                Some(Act::Reset) => {
+                    self.board.log(Level::Info, format_args!("another firmware is in its slot: resetting into it"));
+                    self.updates.reset();
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Lost in the queue is lost on the way: it is told again.
+    fn tell(&self, now: Instant, up: Up, frame: Option<&[u8]>, link: Option<&mut Client<'_>>) {
+        if let (Some(frame), Some(link), Some(topic)) = (frame, link, self.topic(Topic::Up(self.device, up))) {
+            let _ = link.publish(now, &topic, frame, Quality::AtMostOnce, Ticket(0));
         }
     }
 

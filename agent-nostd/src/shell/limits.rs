@@ -51,6 +51,18 @@ pub const DRIVEN_MAX: usize = 32;
 pub const CONFIGURATION_BYTES: u32 = 4 * 1024;
 /// A question for a part of an artifact.
 pub const NEED_BYTES: usize = 96;
+/// What is remembered of an update.
+pub const FIRMWARE_BYTES: usize = 64;
+/// A frame that tells of the firmware: the name of the board at its longest.
+pub const FIRMWARE_REPORT_BYTES: usize = 160;
+/// While an image is fetched the hub hears of it this often.
+pub const FIRMWARE_REPEAT: Duration = Duration::from_secs(5);
+/// From the mark to the reset, so that the hub hears of it.
+pub const MARKED_PAUSE: Duration = Duration::from_millis(500);
+/// Of an image that was marked without an offer.
+pub const TRIAL_DEFAULT: Duration = Duration::from_secs(600);
+/// An image that has not confirmed itself by so much after its trial is not fed any more.
+pub const TRIAL_GRACE: Duration = Duration::from_secs(5);
 /// Fetches that wait while one is under way.
 pub const FETCHES_MAX: usize = 8;
 

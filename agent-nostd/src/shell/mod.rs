@@ -5,6 +5,7 @@
 #[cfg(feature = "dalek")]
 pub mod dalek;
 mod fetch;
+mod firmware;
 #[cfg(feature = "wasm")]
 mod functions;
 #[cfg(not(feature = "wasm"))]

@@ -3,9 +3,9 @@
 //!
 //! Everything here is small enough to be written for a new board in an hour. An implementation carries out and reports; it
 //! must never decide, retry or wait longer than a method's own words allow.
-use crate::machine::port::{JournalKey, PersistFailure};
+use crate::machine::port::{FetchFailure, JournalKey, PersistFailure};
 use crate::machine::time::Instant;
-use crate::transfer::Sink;
+use crate::transfer::{Sink, SinkError};
 use core::fmt;
 use core::future::Future;
 use embedded_io_async::{Read, Write};
@@ -84,6 +84,9 @@ pub trait Board {
     /// Whether `Clock` counts in every sleep mode. Without it no exclusive work is given to this device.
     fn has_boot_clock(&self) -> bool;
 
+    /// From this moment on `alive` feeds nothing any more; `None`: it does. Firmware on trial does not run for ever.
+    fn alive_until(&self, _until: Option<Instant>) {}
+
     fn architecture(&self) -> Architecture;
 }
 
@@ -93,6 +96,8 @@ pub enum Key {
     Journal(JournalKey),
     /// What the fleet gave this device when it joined.
     Identity,
+    /// What became of its firmware. Stays when the device joins anew.
+    Firmware,
     /// What an instance of a function remembers.
     State {
         workload: u32,
@@ -256,6 +261,84 @@ impl Peripherals for NoPeripherals {
     fn rest(&mut self) {}
 }
 
+/// The firmware that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    pub version: u32,
+    /// It was swapped in and is not confirmed: the next reset takes it back.
+    pub is_trial: bool,
+}
+
+/// The slots of a board's own firmware.
+pub trait Updates {
+    /// The board's name, as images have it.
+    fn board(&self) -> &str;
+    /// `None`: this board takes no updates. Then nothing else is called.
+    fn running(&mut self) -> Option<Running>;
+    /// The slot that does not run.
+    fn sink(&mut self) -> &mut dyn Sink;
+    /// Version and hash of the image there, if a whole one for this board is: reads all of it.
+    fn fetched(&mut self) -> Option<(u32, Digest)>;
+    /// The image there is to run after the next reset. Durable when it says true.
+    fn mark(&mut self) -> bool;
+    /// The image that runs stays. Durable when it says true.
+    fn confirm(&mut self) -> bool;
+    /// Resets the board; where nothing is to be reset it returns.
+    fn reset(&mut self);
+}
+
+/// A board with one place for its firmware.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoUpdates;
+
+impl Updates for NoUpdates {
+    fn board(&self) -> &str {
+        ""
+    }
+
+    fn running(&mut self) -> Option<Running> {
+        None
+    }
+
+    fn sink(&mut self) -> &mut dyn Sink {
+        self
+    }
+
+    fn fetched(&mut self) -> Option<(u32, Digest)> {
+        None
+    }
+
+    fn mark(&mut self) -> bool {
+        false
+    }
+
+    fn confirm(&mut self) -> bool {
+        false
+    }
+
+    fn reset(&mut self) {}
+}
+
+impl Sink for NoUpdates {
+    fn begin(&mut self, _: &Digest, _: u32) -> Result<u32, FetchFailure> {
+        Err(FetchFailure::NoSpace)
+    }
+
+    fn read(&mut self, _: u32, _: &mut [u8]) -> Result<(), FetchFailure> {
+        Err(FetchFailure::Absent)
+    }
+
+    fn append(&mut self, _: u32, _: &[u8]) -> Result<(), SinkError> {
+        Err(SinkError::Failed(FetchFailure::NoSpace))
+    }
+
+    fn discard(&mut self) {}
+
+    fn finish(&mut self) -> Result<(), FetchFailure> {
+        Err(FetchFailure::Absent)
+    }
+}
+
 /// All types of a board in one place.
 pub trait Platform {
     type Clock: Clock;
@@ -264,6 +347,7 @@ pub trait Platform {
     type Store: Store;
     type Crypto: Crypto;
     type Peripherals: Peripherals;
+    type Updates: Updates;
 }
 
 /// All parts of a board, for `run`.
@@ -274,6 +358,7 @@ pub struct Parts<'a, P: Platform> {
     pub store: &'a mut P::Store,
     pub crypto: &'a P::Crypto,
     pub peripherals: &'a mut P::Peripherals,
+    pub updates: &'a mut P::Updates,
     pub enrolment: Enrolment<'a>,
     pub seed: BootSeed,
     /// Heap that functions may take together with their engine (`function::heap_bytes` each); zero without the feature `wasm`.

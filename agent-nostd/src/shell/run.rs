@@ -1,6 +1,7 @@
 //! The loop: hears the link, the clock and functions, and does what the machine says, for as long as the board has power.
 //!
 //! It must never wait for anything but the next of these, and feed the watchdog only after everything that was due is done.
+use super::firmware::Firmware;
 use super::functions::Functions;
 use super::hands::{Hands, Wish};
 use super::identity::{Identity, Seeds, hex};
@@ -65,6 +66,8 @@ impl core::fmt::Display for Lost {
 pub async fn run<P: Platform, const SLOTS: usize>(mut parts: Parts<'_, P>, mut memory: Borrowed<'_>) -> Never {
     let mut random = Random::new(&parts.seed.bytes);
     tell_panic(parts.board);
+    let firmware = Firmware::new(parts.clock.now(), parts.updates, parts.store, parts.board.reset_cause());
+    parts.board.alive_until(firmware.fed_until());
     let identity = identify(&mut parts, &mut random, &mut memory).await;
     let (clock, board, crypto, enrolment) = (parts.clock, parts.board, parts.crypto, parts.enrolment);
     let seeds = Seeds::of(&enrolment);
@@ -94,7 +97,15 @@ pub async fn run<P: Platform, const SLOTS: usize>(mut parts: Parts<'_, P>, mut m
     let mut place = MaybeUninit::uninit();
     let machine = build::<SLOTS>(&mut place, clock.now(), config, memory.machine, restored);
     let functions = Functions::new(parts.function_bytes);
-    let hands = Hands::<P>::new(clock, board, parts.store, parts.peripherals, (token.fleet, device), random, functions);
+    let hands = Hands::<P>::new(
+        clock,
+        board,
+        parts.store,
+        (parts.peripherals, parts.updates, firmware),
+        (token.fleet, device),
+        random,
+        functions,
+    );
     let pulse = Pulse::new(board);
     let mut core = Core { machine, hands, pulse, frame_bytes, is_blocked: false, is_down_known: false };
     core.machine.handle(clock.now(), Input::Position(enrolment.position));
@@ -276,8 +287,9 @@ impl<P: Platform, const SLOTS: usize> Core<'_, '_, P, SLOTS> {
         if !self.is_blocked {
             let now = self.now();
             if self.hands.step_fetches(now, self.machine, link.as_deref_mut()) {
-                self.settle(link);
+                self.settle(link.as_deref_mut());
             }
+            self.hands.step_firmware(self.now(), self.machine, link);
         }
         self.pulse.beat(self.hands.board, self.now());
     }
@@ -291,7 +303,8 @@ impl<P: Platform, const SLOTS: usize> Core<'_, '_, P, SLOTS> {
         }
         let machine = self.machine.poll_timeout().filter(|_| !self.is_blocked);
         let fetches = self.hands.fetches.due(self.machine).filter(|_| !self.is_blocked);
-        match [machine, fetches, self.pulse.due(), besides].into_iter().fold(None, earliest) {
+        let firmware = self.hands.firmware.due(self.machine.link()).filter(|_| !self.is_blocked);
+        match [machine, fetches, firmware, self.pulse.due(), besides].into_iter().fold(None, earliest) {
             Some(at) => self.hands.clock.until(at).await,
             None => pending().await,
         }
@@ -435,10 +448,12 @@ impl<P: Platform, const SLOTS: usize> Core<'_, '_, P, SLOTS> {
                     self.is_down_known = false;
                     self.hands.board.log(Level::Info, format_args!("connected to the broker"));
                     self.hands.fetches.link_up(now);
+                    self.hands.firmware.link_up(now);
                     self.machine.handle(now, Input::LinkUp);
                 }
                 Event::Message { topic, payload } => match self.inbound(topic) {
                     Some(Inbound::Down(Down::Chunk)) => self.hands.chunk(now, self.machine, payload),
+                    Some(Inbound::Down(Down::Command)) if self.hands.offer(self.machine, payload) => {}
                     Some(from) => self.machine.handle(now, Input::Message { from, payload }),
                     None => {}
                 },

@@ -133,6 +133,7 @@ fn fixed(key: Key) -> Result<Place, Owner> {
     match key {
         Key::Journal(key) => Ok(key.into()),
         Key::Identity => Ok(Place::IDENTITY),
+        Key::Firmware => Ok(Place::FIRMWARE),
         Key::State { workload, component, instance } => Err(owner(workload, component, instance)),
     }
 }

@@ -38,6 +38,8 @@ impl Key {
     pub const BOOT: Self = Self(65);
     /// How often the artifacts' sectors were erased.
     pub const WEAR: Self = Self(66);
+    /// What became of the board's own firmware.
+    pub const FIRMWARE: Self = Self(67);
 
     /// One of a shell's own; numbers below 64.
     pub const fn own(number: u8) -> Self {

@@ -1,9 +1,9 @@
 //! Every limit of the store, by name.
 
 /// Values that the journal holds at once: those of the machine, of this folder, and of a shell.
-pub const KEYS_MAX: usize = 24;
+pub const KEYS_MAX: usize = 25;
 /// Instances of functions that have a memory of their own: the keys that the machine and this folder leave.
-pub const STATES_MAX: usize = KEYS_MAX - 9;
+pub const STATES_MAX: usize = KEYS_MAX - 10;
 /// Bytes that are moved at once between flash and memory; the largest programming unit must fit.
 pub const BUFFER_BYTES: usize = 256;
 /// Largest programming unit of a flash.

@@ -4,7 +4,7 @@ use agent_nostd::machine::time::{Duration, Instant};
 use agent_nostd::shell::dalek::Dalek;
 use agent_nostd::shell::limits::{SmallMemory, small};
 use agent_nostd::shell::port::{
-    Board, Clock, Key, Network, NoPeripherals, PanicRecord, Parts, Platform, Socket, Store, StoreError,
+    Board, Clock, Key, Network, NoPeripherals, NoUpdates, PanicRecord, Parts, Platform, Socket, Store, StoreError,
 };
 use agent_nostd::shell::{Never, run};
 use agent_nostd::transfer::{Sink, SinkError};
@@ -158,6 +158,7 @@ impl Platform for Nothing {
     type Store = Self;
     type Crypto = Dalek;
     type Peripherals = NoPeripherals;
+    type Updates = NoUpdates;
 }
 
 /// The agent of such a part.

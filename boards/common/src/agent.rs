@@ -1,6 +1,7 @@
 //! The agent on a board: its flash, its seed and its memory, put together for the shell's loop.
 
 use crate::port::{BoardClock, Buffers, Console, Tcp};
+use crate::update::Update;
 use agent_nostd::shell::dalek::Dalek;
 use agent_nostd::shell::port::{BootSeed, Enrolment, Parts, Peripherals, Platform};
 use agent_nostd::shell::{self, limits};
@@ -25,13 +26,14 @@ pub type Store<'a, F> = Flash<Part<'a, F>, Part<'a, F>>;
 
 struct On<'a, F, W, P>(PhantomData<(&'a F, W, P)>);
 
-impl<'a, F: NorFlash, W: Watchdog, P: Peripherals> Platform for On<'a, F, W, P> {
+impl<'a, F: NorFlash, W: Watchdog + 'a, P: Peripherals> Platform for On<'a, F, W, P> {
     type Clock = BoardClock;
     type Network = Tcp<'a>;
     type Board = Console<W>;
     type Store = Store<'a, F>;
     type Crypto = Dalek;
     type Peripherals = P;
+    type Updates = Update<'a, F, W>;
 }
 
 /// Opens the partitions of the device's own. `None`: the table has not both.
@@ -55,7 +57,7 @@ pub async fn run<'a, F: NorFlash, W: Watchdog, P: Peripherals>(
     stack: Stack<'a>,
     console: &Console<W>,
     store: &mut Store<'a, F>,
-    peripherals: &mut P,
+    (peripherals, updates): (&mut P, &mut Update<'a, F, W>),
     provision: &Provision<'_>,
     seed: BootSeed,
     function_bytes: u32,
@@ -76,6 +78,7 @@ pub async fn run<'a, F: NorFlash, W: Watchdog, P: Peripherals>(
         store,
         crypto: &Dalek,
         peripherals,
+        updates,
         enrolment,
         seed,
         function_bytes,

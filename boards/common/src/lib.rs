@@ -10,8 +10,9 @@ pub mod heap;
 mod kept;
 pub mod pins;
 pub mod port;
+mod update;
 
-use agent_nostd::shell::port::{NoPeripherals, Peripherals};
+use agent_nostd::shell::port::{NoPeripherals, Peripherals, Updates as _};
 use core::cell::RefCell;
 use core::pin::pin;
 use drivers::log;
@@ -25,6 +26,7 @@ use embassy_time::{Duration, Timer};
 use embedded_storage::nor_flash::NorFlash;
 use port::Console;
 use static_cell::{ConstStaticCell, StaticCell};
+use update::{NoSlot, Slots, Update};
 pub use wire::hello::Architecture;
 use wire::limits::PROVISION_BYTES_MAX;
 use wire::provision::Network;
@@ -73,8 +75,15 @@ pub async fn run_with<D: Driver + 'static, F: NorFlash, W: Watchdog, P: Peripher
     say_hello(name, &boot);
     log!("flash: {} bytes in sectors of {}, {} partitions", flash.capacity(), F::ERASE_SIZE, partitions.len());
     let provision = config::read(&mut flash, partitions, name, CONFIG.take());
-    let console = Console { boot, architecture, watchdog: RefCell::new(watchdog) };
+    let console = Console::new(boot, architecture, watchdog);
     let flash = RefCell::new(flash);
+    let mut updates = Update(Slots::of(name, &flash, partitions, &console.watchdog), NoSlot::default());
+    let is_on_trial = updates.is_on_trial();
+    match updates.running() {
+        Some(running) => log!("firmware: version {}{}", running.version, if is_on_trial { ", on trial" } else { "" }),
+        None if is_on_trial => log!("firmware: on trial, and for another board than {name}"),
+        None => {}
+    }
     let mut store = agent::open(&flash, partitions);
     // Without a record nothing is secret, and no connection is opened.
     let mut network_seed = embassy_time::Instant::now().as_ticks();
@@ -96,9 +105,19 @@ pub async fn run_with<D: Driver + 'static, F: NorFlash, W: Watchdog, P: Peripher
     let work = pin!(async {
         match ready {
             Some((provision, store, seed)) => {
-                match agent::run(stack, &console, store, &mut peripherals, provision, seed, function_bytes).await {}
+                match agent::run(
+                    stack,
+                    &console,
+                    store,
+                    (&mut peripherals, &mut updates),
+                    provision,
+                    seed,
+                    function_bytes,
+                )
+                .await {}
             }
-            None => wait_for_flasher(&console).await,
+            // Firmware that finds no hub to ask, on trial, is not what there was before it.
+            None => wait_for_flasher(&console, is_on_trial).await,
         }
     });
     join(pin!(watch(stack)), work).await.0
@@ -116,9 +135,11 @@ fn say_hello(name: &str, boot: &Boot) {
 }
 
 /// A board that does not know its hub has its network only, so that whoever looks sees that the hardware works.
-async fn wait_for_flasher<W: Watchdog>(console: &Console<W>) -> ! {
+async fn wait_for_flasher<W: Watchdog>(console: &Console<W>, is_on_trial: bool) -> ! {
     loop {
-        agent_nostd::shell::port::Board::alive(console);
+        if !is_on_trial {
+            agent_nostd::shell::port::Board::alive(console);
+        }
         Timer::after(IDLE_PERIOD).await;
     }
 }

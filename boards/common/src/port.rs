@@ -3,7 +3,7 @@
 
 use agent_nostd::machine::time::Instant;
 use agent_nostd::shell::port::{Board, Clock, Network, PanicRecord, Socket};
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::time::Duration;
 use drivers::log;
@@ -114,6 +114,14 @@ pub struct Console<W> {
     pub boot: Boot,
     pub architecture: Architecture,
     pub watchdog: RefCell<W>,
+    /// Until when it is fed, if not for ever.
+    fed_until: Cell<Option<Instant>>,
+}
+
+impl<W> Console<W> {
+    pub fn new(boot: Boot, architecture: Architecture, watchdog: W) -> Self {
+        Self { boot, architecture, watchdog: RefCell::new(watchdog), fed_until: Cell::new(None) }
+    }
 }
 
 impl<W: Watchdog> Board for Console<W> {
@@ -122,10 +130,17 @@ impl<W: Watchdog> Board for Console<W> {
     }
 
     fn alive(&self) {
+        if self.fed_until.get().is_some_and(|until| until <= BoardClock.now()) {
+            return;
+        }
         // Nobody else borrows it for longer than a call.
         if let Ok(mut watchdog) = self.watchdog.try_borrow_mut() {
             watchdog.feed();
         }
+    }
+
+    fn alive_until(&self, until: Option<Instant>) {
+        self.fed_until.set(until);
     }
 
     fn alive_every(&self) -> Option<Duration> {

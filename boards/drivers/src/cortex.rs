@@ -108,7 +108,8 @@ unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     let status = unsafe { (*SCB::PTR).cfsr.read() };
     record::mark(Cause::Panic, frame.pc(), format_args!("fault, status {status:#010x}, link {:#010x}", frame.lr()));
     crate::log!("fault at {:#010x}, status {status:#010x}", frame.pc());
-    record::reset()
+    // Also before the board has said how it resets.
+    SCB::sys_reset()
 }
 
 /// The watchdog's first zero: the place where the firmware hung is in the frame that the processor pushed.
@@ -121,5 +122,5 @@ unsafe extern "C" fn NonMaskableInt() {
 extern "C" fn hung(program_counter: u32) -> ! {
     record::mark(Cause::Watchdog, program_counter, format_args!("the watchdog was not fed"));
     crate::log!("watchdog at {program_counter:#010x}");
-    record::reset()
+    SCB::sys_reset()
 }

@@ -7,7 +7,7 @@ use agent_nostd::machine::time::Instant as BootInstant;
 use agent_nostd::shell::dalek::Dalek;
 use agent_nostd::shell::limits::{StandardMemory, standard};
 use agent_nostd::shell::port::{
-    Board, BootSeed, Clock, Crypto, Enrolment, Network, NoPeripherals, PanicRecord, Parts, Platform, Socket,
+    Board, BootSeed, Clock, Crypto, Enrolment, Network, NoPeripherals, NoUpdates, PanicRecord, Parts, Platform, Socket,
 };
 use agent_nostd::shell::run;
 use agent_nostd::store::{Flash, RamFlash, Retained, Seed};
@@ -228,6 +228,7 @@ impl Platform for Host {
     type Store = Flash<Nor, Nor>;
     type Crypto = HostCrypto;
     type Peripherals = NoPeripherals;
+    type Updates = NoUpdates;
 }
 
 /// A microcontroller of a fleet. Loses its power when dropped.
@@ -312,6 +313,7 @@ impl Mcu {
                 store: &mut store,
                 crypto: &crypto,
                 peripherals: &mut peripherals,
+                updates: &mut NoUpdates,
                 enrolment: Enrolment { token, name: &name, position: Some(position), seed: &seed },
                 seed: BootSeed { bytes: boot.bytes, is_unique: boot.is_unique },
                 function_bytes: FUNCTION_BYTES,

@@ -9,6 +9,7 @@ use wire::clause::{
 use wire::dalek::{Ed25519Key, ExchangeSecret};
 use wire::desired::{ClassLimits, Header, SignedHeader};
 use wire::event::{Event, Fenced, Input, Level, LogFixed, LogRecord, write_log};
+use wire::firmware::{Firmware, Obstacle, Offer, Phase, Statement};
 use wire::frame::{Body, Kind, encode_live, encode_live_with, encode_plain};
 use wire::grant::{Grant, Released};
 use wire::hello::{
@@ -405,6 +406,10 @@ impl Corpus {
         ] {
             self.live("command", name, &Command { id: CommandId(order(2, 6)), not_after_s: 600, action });
         }
+        let statement = Statement { board: "qemu-mps2-an386", version: 7, bytes: 800_000, digest: digest(0x11) };
+        let signature = statement.sign(&hub_key(), FLEET).unwrap().0;
+        let Statement { version, bytes, digest, .. } = statement;
+        self.live("offer", "usual", &Offer { version, bytes, digest, trial_s: 600, signature: &signature });
     }
 
     fn up(&mut self) {
@@ -445,6 +450,19 @@ impl Corpus {
             let id = CommandId(order(2, 6));
             self.live("command-result", name, &CommandResult { session: SESSION, id, outcome, detail: "detail-text" });
         }
+        let idle = Firmware {
+            session: SESSION,
+            board: "qemu-mps2-an386",
+            running: 6,
+            target: 0,
+            phase: Phase::Idle,
+            obstacle: Obstacle::None,
+            done: 0,
+        };
+        self.live("firmware", "idle", &idle);
+        self.live("firmware", "fetching", &Firmware { target: 7, phase: Phase::Fetching, done: 4096, ..idle });
+        let failed = Firmware { target: 7, phase: Phase::Failed, obstacle: Obstacle::Watchdog, ..idle };
+        self.live("firmware", "failed", &failed);
         self.status();
         self.log();
         self.samples();

@@ -8,6 +8,7 @@ use wire::codec::{Reader, Writer};
 use wire::dalek::{Ed25519, Ed25519Key};
 use wire::desired::{Desired, SignedHeader, body_matches};
 use wire::event::{Event, Input, Log, LogRecord, topic_matches, write_log};
+use wire::firmware::{Firmware, Offer};
 use wire::frame::{Body, Kind, decode_body, decode_plain, open_live, peek};
 use wire::grant::{Grant, Released};
 use wire::hello::{Fresh, Heartbeat, Hello, HubState, Refusal, Report, Will};
@@ -157,6 +158,8 @@ pub fn body(kind: Kind, bytes: &[u8], scratch: &mut [u8]) -> Result<(), WireErro
         Kind::Log => log(bytes, scratch),
         Kind::Will => value::<Will>(bytes, scratch),
         Kind::CommandResult => value::<CommandResult<'_>>(bytes, scratch),
+        Kind::Offer => value::<Offer<'_>>(bytes, scratch),
+        Kind::Firmware => value::<Firmware<'_>>(bytes, scratch),
         Kind::HubState => value::<HubState>(bytes, scratch),
         Kind::JoinRequest => value::<JoinRequest<'_>>(bytes, scratch),
         Kind::JoinAnswer => value::<JoinAnswer<'_>>(bytes, scratch),

@@ -10,6 +10,7 @@ use wire::codec::{Reader, Writer, decode};
 use wire::dalek::Ed25519;
 use wire::desired::{ClassLimits, Desired, Header, SignedHeader, body_matches};
 use wire::event::*;
+use wire::firmware::{Firmware, Obstacle, Offer, Phase};
 use wire::frame::*;
 use wire::grant::*;
 use wire::hello::*;
@@ -418,6 +419,21 @@ proptest! {
         }
         survives(&CommandResult { session: Session(from), id, outcome, detail: &detail }, &mut room())?;
         survives(&Chunk { content, offset: from, bytes: &chunk }, &mut room())?;
+    }
+
+    #[test]
+    fn offers_of_firmware_and_what_becomes_of_them_survive(
+        (version, trial_s) in (1..=u32::MAX, 1..=u16::MAX), (bytes, running, target, done, session) in any::<(u32, u32, u32, u32, u32)>(),
+        digest in digest(), signature in any::<[[u8; 32]; 2]>(), board in text(NAME_BYTES_MAX),
+        phase in one_of(&[Phase::Idle, Phase::Fetching, Phase::Installing, Phase::Trial, Phase::Done, Phase::Failed]),
+        obstacle in one_of(&[
+            Obstacle::None, Obstacle::Signature, Obstacle::Downgrade, Obstacle::Content, Obstacle::NoSpace, Obstacle::Unreachable,
+            Obstacle::Flash, Obstacle::Panic, Obstacle::Watchdog, Obstacle::Interrupted, Obstacle::NotStarted,
+        ]),
+    ) {
+        survives(&Offer { version, bytes, digest, trial_s, signature: &signature.concat() }, &mut room())?;
+        let session = Session(session);
+        survives(&Firmware { session, board: &board, running, target, phase, obstacle, done }, &mut room())?;
     }
 
     #[test]
