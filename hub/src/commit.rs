@@ -233,6 +233,9 @@ pub struct DesiredRow {
     pub body: Vec<u8>,
 }
 
+/// Numbers of workloads that a recovery passes over: more than are given between a backup and its restore, or by a second hub.
+pub const WORKLOAD_IDS_SKIPPED: u32 = 65_536;
+
 /// Everything that the engine knows when it starts.
 #[derive(Clone, Debug)]
 pub struct Loaded {

@@ -74,6 +74,22 @@ fn c11_messages_that_come_twice_or_overtake_each_other_have_no_effect_twice() {
     assert!(hits > 200, "only {hits} messages were out of order or came twice");
 }
 
+/// No exclusive work runs twice, no set goes back, two that hear one another say nothing, and after the operator ended one of
+/// them everything becomes right. Found here: a hub that said nothing looked at overdue heartbeats without end.
+#[test]
+fn c12_two_hubs_on_copies_of_one_database_harm_nobody() {
+    let kinds = [Fault::SecondHub, Fault::HubCrash, Fault::HubPause, Fault::HubLinkStall, Fault::BrokerForgets];
+    let allowed = kinds.into_iter().fold(Allowed::NONE, Allowed::with);
+    let mut hits = 0;
+    // Those with real signatures.
+    for seed in [3, 23, 43, 63, 83] {
+        let outcome = run(Options { allowed, minutes: 120, ..Options::of_seed(seed) });
+        assert_eq!(outcome.violation, None, "{}", outcome.command());
+        hits += outcome.counts.of(Fault::SecondHub);
+    }
+    assert!(hits >= 10, "only {hits} times there were two hubs");
+}
+
 /// A process that stood still was never woken again: its alarm had passed meanwhile and was taken for another one's.
 #[test]
 fn a_device_that_was_paused_goes_on() {

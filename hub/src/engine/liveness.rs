@@ -286,7 +286,7 @@ impl Engine {
     }
 
     pub(super) fn presence_timeout(&self) -> Option<Instant> {
-        if !self.link.is_up {
+        if !self.link.is_up || self.rivals.is_stopped() {
             return None;
         }
         let due = self.watch.due.peek().map(|Reverse((due, _))| *due);

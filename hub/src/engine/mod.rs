@@ -344,7 +344,7 @@ impl Engine {
             self.rivals_timeout(),
             self.recovery_timeout(),
             self.namespaces.timeout(),
-            self.supply.timeout(),
+            self.supply.timeout().filter(|_| !self.rivals.is_stopped()),
         ];
         times.into_iter().flatten().min()
     }

@@ -14,7 +14,7 @@ use super::problem;
 use super::quarantine::RELEASE;
 use super::rival::Stop;
 use super::stored::timestamp;
-use crate::commit::{AuditEntry, RecoveryCause, RecoveryRow, Write};
+use crate::commit::{AuditEntry, RecoveryCause, RecoveryRow, WORKLOAD_IDS_SKIPPED, Write};
 use crate::model::{Condition, ConditionStatus, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -84,17 +84,20 @@ impl Engine {
         self.held_again();
     }
 
-    /// The note of a gap that reaches from `remembered` to below `until`. One that is open already grows.
-    pub(super) fn recovery_write(&self, now: Now, cause: RecoveryCause, remembered: Order, until: u32) -> Write {
+    /// The note of a gap that reaches from `remembered` to below `until`; one that is open already grows. Numbers of workloads
+    /// that may have been given in it are passed over: a device takes what has the same number for the same workload.
+    pub(super) fn recovery_writes(&self, now: Now, cause: RecoveryCause, remembered: Order, until: u32) -> [Write; 2] {
         let before = self.state.recovery.as_ref();
-        Write::RecoveryPut(RecoveryRow {
+        let next = self.state.workload_id_next.saturating_add(WORKLOAD_IDS_SKIPPED);
+        let row = RecoveryRow {
             cause,
             since_ms: now.wall_ms,
             remembered: before.map_or(remembered, |row| row.remembered.min(remembered)),
             until_incarnation: before.map_or(until, |row| row.until_incarnation.max(until)),
             is_overruled: false,
             holds_grants: true,
-        })
+        };
+        [Write::WorkloadIdNext { next }, Write::RecoveryPut(row)]
     }
 
     /// Admittance follows from who is held.
@@ -261,7 +264,7 @@ impl Engine {
         if above > self.incarnation && above <= Order::INCARNATION_MAX {
             writes.push(Write::IncarnationRaise { incarnation: above });
         }
-        writes.push(self.recovery_write(now, RecoveryCause::Ahead, remembered, above));
+        writes.extend(self.recovery_writes(now, RecoveryCause::Ahead, remembered, above));
         let entry = audit(now, ACTOR, "recover", "hub".to_owned());
         self.commit(writes, vec![entry], Vec::new());
         self.recovery_began(now);
@@ -280,7 +283,7 @@ impl Engine {
         }
         if self.leases.is_witness_above && !self.pipeline.is_full() {
             let remembered = self.leases.remembered();
-            let writes = vec![self.recovery_write(now, RecoveryCause::Behind, remembered, self.incarnation)];
+            let writes = self.recovery_writes(now, RecoveryCause::Behind, remembered, self.incarnation).into();
             self.commit(writes, vec![audit(now, ACTOR, "recover", "hub".to_owned())], Vec::new());
             self.recovery_began(now);
         }
@@ -315,7 +318,8 @@ impl Engine {
     }
 
     pub(super) fn recovery_timeout(&self) -> Option<Instant> {
-        self.state.recovery.as_ref().and(self.recovery.look_at)
+        let is_open = self.state.recovery.is_some() && !self.rivals.is_stopped();
+        self.recovery.look_at.filter(|_| is_open)
     }
 
     /// What this hub decided for a device, under a revision that is above everything it holds.

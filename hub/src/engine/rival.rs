@@ -288,7 +288,7 @@ impl Engine {
         if above <= Order::INCARNATION_MAX {
             writes.push(Write::IncarnationRaise { incarnation: above });
         }
-        writes.push(self.recovery_write(now, RecoveryCause::SecondHub, remembered, above));
+        writes.extend(self.recovery_writes(now, RecoveryCause::SecondHub, remembered, above));
         let entry = AuditEntry {
             time_ms: now.wall_ms,
             actor: actor.to_owned(),

@@ -40,7 +40,7 @@ pub use high_water::{HIGH_WATER_FILE, HighWaterError, LOST_FILE_JUMP};
 pub use restore::{REPLACED_PREFIX, Restored, restore};
 pub use writer::{Outcome, QUEUE_BATCHES_MAX, Report, StoreLimits, SubmitError, Writer};
 
-use crate::commit::{AuditEntry, Loaded, RecoveryCause, RecoveryRow};
+use crate::commit::{AuditEntry, Loaded, RecoveryCause, RecoveryRow, WORKLOAD_IDS_SKIPPED};
 use crate::keys::Keys;
 use column::number;
 
@@ -50,8 +50,6 @@ pub const DATABASE_FILE: &str = "hub.db";
 pub const LOCK_FILE: &str = "lock";
 /// The fleet's name when the first start names none.
 pub const FLEET_DEFAULT: &str = "default";
-/// Numbers of workloads that a recovery passes over: more than are given between a backup and its restore.
-const WORKLOAD_IDS_SKIPPED: u32 = 65_536;
 /// Version, kind, key id, signature, link.
 const TRUST_FRAME_BYTES_MAX: usize = 6 + SIGNATURE_BYTES + TRUST_LINK_BYTES_MAX;
 

@@ -13,6 +13,9 @@ use wire::join::{JoinToken, TOKEN_TEXT_BYTES_MAX};
 
 impl World<'_> {
     pub fn answered(&mut self, ticket: Ticket, result: Result<Answer, Problem>) {
+        if self.hub.is_rival() {
+            return self.rival_answered(result);
+        }
         if self.operator.pending.get(&ticket.0) == Some(&Task::Follow) {
             self.operator.following = Some((ticket.0, 0));
         }
@@ -31,14 +34,20 @@ impl World<'_> {
 
     fn failed(&mut self, task: Task, problem: &Problem) {
         self.operator.refused += 1;
+        if task == Task::HubTakeover {
+            self.contest.is_asked = false;
+        }
         let status = problem.status();
         self.say(|_| format!("operator: {:?} refused: {status} {}", task.verb(), problem.detail));
         let is_of_workload = task.workload().is_some() && !matches!(task, Task::Apply(_) | Task::DryRun(_));
         let is_expected = match (&task, status) {
             (_, 500..=599) => true,
             (Task::Bad, 400..=499) => true,
-            // Nothing was forgotten, or nobody was refused.
-            (Task::HubApply | Task::HubHold | Task::Device(_, DeviceChange::Release), 400..=499) => true,
+            // Nothing was forgotten, nobody was refused, or there is no second hub.
+            (
+                Task::HubApply | Task::HubHold | Task::HubTakeover | Task::Device(_, DeviceChange::Release),
+                400..=499,
+            ) => true,
             // It is not there, or not any more.
             (Task::Device(..) | Task::Relocate(_) | Task::Label(_) | Task::ApiTokenDelete(_), 404) => true,
             (_, 404) => is_of_workload,
@@ -117,6 +126,10 @@ impl World<'_> {
             }
             Answer::Plan(plan) => self.planned(task, plan),
             Answer::Status(status) => {
+                if task == Task::HubTakeover {
+                    self.contest.is_decided = true;
+                }
+                self.operator.sees_rival = status.conditions.iter().any(|condition| condition.name == "SecondHub");
                 if status.incarnation > durable.incarnation {
                     self.fail(|| format!("the hub says incarnation {}", status.incarnation));
                 }

@@ -4,7 +4,7 @@
 use super::record::Set;
 use hub::commit::{
     Batch, DesiredRow, DeviceKeysRow, LeaseRow, Loaded, ObjectRow, RecoveryCause, RecoveryRow, RejectionRow, TokenRow,
-    Write,
+    WORKLOAD_IDS_SKIPPED, Write,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::dalek::ExchangeSecret;
@@ -14,9 +14,6 @@ use wire::join::ExchangeKey;
 use wire::sign::{PublicKey, Sign};
 use wire::topic::TokenId;
 use wire::{DeviceId, Digest, PairKey, Revision};
-
-/// As in the store.
-const WORKLOAD_IDS_SKIPPED: u32 = 65_536;
 
 pub type ObjectId = (String, String, String);
 

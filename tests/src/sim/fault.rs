@@ -46,6 +46,8 @@ pub enum Fault {
     HubKilledAtAnswer,
     /// The hub ends, and goes on with a backup of hours or days ago.
     OldBackup,
+    /// A second hub runs for minutes on a copy of the database, at the same broker.
+    SecondHub,
     /// The hub's process stands still for a while.
     HubPause,
     /// The hub's time of day is another one.
@@ -100,7 +102,7 @@ pub enum Fault {
     Moves,
 }
 
-pub const FAULTS: usize = 47;
+pub const FAULTS: usize = 48;
 
 impl Fault {
     pub const ALL: [Self; FAULTS] = [
@@ -125,6 +127,7 @@ impl Fault {
         Self::HubKilledAtPublish,
         Self::HubKilledAtAnswer,
         Self::OldBackup,
+        Self::SecondHub,
         Self::HubPause,
         Self::HubClockJump,
         Self::CommitSlow,

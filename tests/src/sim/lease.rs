@@ -100,7 +100,8 @@ struct Holder {
 
 #[derive(Debug, Default)]
 pub struct Leases {
-    holders: BTreeMap<WorkloadId, Holder>,
+    /// A number may be that of two workloads where two hubs give numbers.
+    holders: BTreeMap<(WorkloadId, String), Holder>,
     /// Starts and renewals under a grant, and moves to another device or boot.
     pub rights: u64,
     pub moves: u64,
@@ -215,7 +216,7 @@ impl World<'_> {
             return self.fail(|| format!("[I3] dev-{device} may run {} for {over} ms more than granted", kept.name));
         }
         let holder = Holder { device, life, fence: right.fence };
-        if let Some(before) = self.leases.holders.insert(workload, holder) {
+        if let Some(before) = self.leases.holders.insert((workload, kept.name.clone()), holder) {
             let is_same = (before.device, before.life) == (device, life);
             if !is_same {
                 self.leases.moves += 1;
@@ -226,11 +227,11 @@ impl World<'_> {
             }
         }
         self.leases.rights += 1;
-        self.judge_alone(device, workload);
+        self.judge_alone(device, workload, &kept.name);
     }
 
     /// At a moment at which an exclusive work begins to have effects, it has none anywhere else.
-    pub fn judge_alone(&mut self, device: usize, workload: WorkloadId) {
+    pub fn judge_alone(&mut self, device: usize, workload: WorkloadId, name: &str) {
         let is_slow = |world: &Self, index: usize| {
             let node = &world.devices[index];
             world.now < node.ledger.too_slow_until || node.drift_ppm() < -i64::from(DRIFT_PPM_MAX)
@@ -245,7 +246,9 @@ impl World<'_> {
             let node = &self.devices[other];
             // What was not exclusive when it was started goes on where it is until its device hears of the change.
             let of_work = |instance: &&Instance| {
-                instance.kept.core.workload == workload && matches!(instance.kept.policy, Policy::Exclusive(_))
+                instance.kept.core.workload == workload
+                    && instance.kept.name == name
+                    && matches!(instance.kept.policy, Policy::Exclusive(_))
             };
             let mut running = node.runtime.instances.values().filter(of_work);
             if running.any(|instance| executes(node, self.now, &instance.terms)) {
@@ -259,11 +262,11 @@ impl World<'_> {
         let node = &self.devices[device];
         let exclusive = |instance: &&Instance| matches!(instance.kept.policy, Policy::Exclusive(_));
         let of_node = node.runtime.instances.values().filter(exclusive);
-        let running: Vec<WorkloadId> = of_node
+        let running: Vec<(WorkloadId, String)> = of_node
             .filter(|instance| executes(node, self.now, &instance.terms))
-            .map(|instance| instance.kept.core.workload)
+            .map(|instance| (instance.kept.core.workload, instance.kept.name.clone()))
             .collect();
-        running.into_iter().for_each(|workload| self.judge_alone(device, workload));
+        running.into_iter().for_each(|(workload, name)| self.judge_alone(device, workload, &name));
     }
 
     /// What a component of this boot is told about the fence of another never goes back.

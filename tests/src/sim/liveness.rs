@@ -76,6 +76,7 @@ impl World<'_> {
             self.operator.wish(Task::Device(device, DeviceChange::Approve));
         }
         if self.has_gap() {
+            self.operator.wish(Task::HubTakeover);
             self.operator.wish(Task::HubApply);
             for device in 0..self.devices.len() {
                 self.operator.wish(Task::Device(device, DeviceChange::Release));
@@ -103,7 +104,7 @@ impl World<'_> {
 
     /// A hub was restored, or was made to believe in a second one: it may have forgotten what was said in its name.
     fn has_gap(&self) -> bool {
-        self.has_restored || self.counts.of(Fault::Equivocation) > 0
+        self.has_restored || self.counts.of(Fault::Equivocation) > 0 || self.counts.of(Fault::SecondHub) > 0
     }
 
     fn ask_the_hub(&mut self) {
@@ -111,6 +112,7 @@ impl World<'_> {
         if self.judge.looks % ASK_EVERY == 1 && self.operator.is_idle() {
             self.undertake(Task::List(Kind::Device));
             self.undertake(Task::List(Kind::Workload));
+            self.undertake(Task::Status);
         }
     }
 
@@ -226,6 +228,9 @@ impl World<'_> {
         }
         if self.hub.durable.recovery.as_ref().is_some_and(|row| row.holds_grants) {
             return Some("the hub grants nothing yet".to_owned());
+        }
+        if self.operator.sees_rival {
+            return Some("the hub speaks of a second one".to_owned());
         }
         if !self.hub.is_linked || !self.hub.queue.waiting.is_empty() {
             return Some("the hub is busy".to_owned());

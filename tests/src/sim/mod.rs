@@ -19,6 +19,7 @@ pub mod operator;
 pub mod oracle;
 pub mod random;
 pub mod record;
+pub mod rival;
 pub mod runtime;
 pub mod shell;
 pub mod shrink;

@@ -18,6 +18,8 @@ pub const WILL_DELAY_MS: u64 = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Client {
     Hub,
+    /// The second hub, while there is one.
+    Rival,
     Device(usize),
     Join(usize),
 }
@@ -97,6 +99,8 @@ pub struct Broker {
     pub saved: BTreeMap<TopicOrder, (Topic, Vec<u8>)>,
     devices: BTreeMap<DeviceId, [u8; 32]>,
     tokens: BTreeMap<TokenId, [u8; 32]>,
+    /// There is one account for hubs, and this one has it; `None`: whoever comes.
+    pub account: Option<Client>,
 }
 
 pub fn hexadecimal(bytes: &[u8]) -> String {
@@ -129,10 +133,10 @@ impl Broker {
         self.tokens.clear();
     }
 
-    pub fn admits(&self, user: &User) -> bool {
+    pub fn admits(&self, client: Client, user: &User) -> bool {
         let hash = |password: &str| <[u8; 32]>::from(Sha256::digest(password.as_bytes()));
         match user {
-            User::Hub => true,
+            User::Hub => self.account.is_none_or(|owner| owner == client),
             User::Device { id, password } => self.devices.get(id) == Some(&hash(password)),
             User::Join { token, password } => self.tokens.get(token) == Some(&hash(password)),
         }
@@ -205,11 +209,11 @@ impl Connection {
 /// Whether a client may publish there.
 pub fn may_publish(client: Client, topic: &Topic, ids: &[DeviceId]) -> bool {
     match (client, topic) {
-        (Client::Hub, Topic::Down(..) | Topic::HubState | Topic::JoinAnswer(_)) => true,
-        (Client::Hub, Topic::Up(..)) => true,
+        (Client::Hub | Client::Rival, Topic::Down(..) | Topic::HubState | Topic::JoinAnswer(_)) => true,
+        (Client::Hub | Client::Rival, Topic::Up(..)) => true,
         (Client::Device(index), Topic::Up(id, _)) => ids.get(index) == Some(id),
         (Client::Join(_), Topic::JoinRequest(_)) => true,
-        (Client::Hub | Client::Device(_) | Client::Join(_), _) => false,
+        (Client::Hub | Client::Rival | Client::Device(_) | Client::Join(_), _) => false,
     }
 }
 

@@ -1,13 +1,14 @@
 //! The hub's process: the real engine between doubles of disk and link.
 //!
 //! What the engine says after a crash of its process is lost with it; what is durable is not.
-use super::disk::Queue;
+use super::disk::{Durable, Queue};
 use super::fault::Fault;
 use super::network::{Client, Filter, Packet, User, Way};
 use super::world::{Event, FLEET, HubNode, Plant, WALL_START_MS, World};
 use hub::commit::CommitFailure;
 use hub::engine::{AccessChange, Effect, Engine, EngineConfig, Input, Instant, Now, Publication};
 use std::time::Duration;
+use wire::Instance;
 use wire::dalek::ExchangeSecret;
 use wire::topic::Topic;
 
@@ -17,6 +18,30 @@ const EFFECTS_MAX: usize = 20_000;
 const BATCHES_MAX: usize = 1_024;
 
 impl HubNode {
+    pub fn new(client: Client, durable: Durable) -> Self {
+        Self {
+            client,
+            engine: None,
+            durable,
+            queue: Queue::default(),
+            life: 0,
+            connection: None,
+            is_linked: false,
+            wake_ms: None,
+            commit_slow: 0,
+            disk_full: 0,
+            kill: None,
+            paused: 0,
+            held: Vec::new(),
+            wall_offset_ms: 0,
+            jumped_ms: None,
+        }
+    }
+
+    pub fn is_rival(&self) -> bool {
+        self.client == Client::Rival
+    }
+
     pub fn is_up(&self) -> bool {
         self.engine.is_some()
     }
@@ -32,23 +57,31 @@ impl World<'_> {
         if self.hub.is_up() {
             return;
         }
-        self.hub.life += 1;
-        let life = self.hub.life;
-        self.judge_durable();
+        let life = self.hub_life_next();
+        if !self.hub.is_rival() {
+            self.judge_durable();
+        }
         let now_ms = self.hub_now().wall_ms;
         let loaded = self.hub.durable.load(now_ms, FLEET, &*self.ground.signer, &self.hub_exchange);
-        self.say(|_| format!("hub starts, incarnation {}, commit {}", loaded.incarnation, loaded.sequence));
-        // As the shell does: the table of users is filled from what is durable.
-        self.broker.forget_users();
-        for row in self.hub.durable.devices.values() {
-            self.broker.device_put(row.device, row.credential_sha256);
+        self.say(|world| {
+            let client = world.hub.client;
+            format!("{client:?} starts, incarnation {}, commit {}", loaded.incarnation, loaded.sequence)
+        });
+        if !self.hub.is_rival() {
+            // As the shell does: the table of users is filled from what is durable. A copy knows the same ones.
+            self.broker.forget_users();
+            for row in self.hub.durable.devices.values() {
+                self.broker.device_put(row.device, row.credential_sha256);
+            }
+            for row in self.hub.durable.tokens.values() {
+                self.broker.token_put(row.id, row.secret_sha256);
+            }
         }
-        for row in self.hub.durable.tokens.values() {
-            self.broker.token_put(row.id, row.secret_sha256);
-        }
+        self.account_take();
         let exchange = Box::new(ExchangeSecret::from_seed(self.ground.hub_exchange_seed));
         let mut config = EngineConfig::new("mqtt://127.0.0.1:1883".into(), "http://127.0.0.1:7443".into(), exchange);
         config.sweep = Duration::from_secs(600);
+        config.instance = Instance(u64::from(life).to_be_bytes());
         self.hub.engine = Some(Engine::new(config, loaded));
         self.hub.wake_ms = None;
         self.after(200, Event::HubConnect { life });
@@ -95,7 +128,7 @@ impl World<'_> {
         }
         self.say(|_| format!("-- {fault:?}; {written} batches became durable unseen"));
         self.hub.engine = None;
-        self.hub.life += 1;
+        self.hub_life_next();
         self.hub.is_linked = false;
         self.hub.wake_ms = None;
         if let Some(number) = self.hub.connection.take() {
@@ -106,7 +139,7 @@ impl World<'_> {
 
     pub fn hub_connect(&mut self, life: u32) {
         if self.hub.life == life && self.hub.is_up() && self.hub.connection.is_none() {
-            let number = self.dial(Client::Hub, User::Hub, None);
+            let number = self.dial(self.hub.client, User::Hub, None);
             self.hub.connection = Some(number);
             self.after(10_000, Event::HubSilence { connection: number });
         }
@@ -117,7 +150,7 @@ impl World<'_> {
         if self.hub.connection != Some(number) {
             return;
         }
-        let link = self.links.entry(Client::Hub).or_default();
+        let link = self.links.entry(self.hub.client).or_default();
         if !self.hub.is_linked || link.stalled != [0, 0] {
             self.hang_up(number);
             self.hub_link_lost(number);
@@ -132,7 +165,7 @@ impl World<'_> {
             Packet::Accepted => self.send(number, Way::Up, Packet::Subscribe(Filter::Hub)),
             Packet::Subscribed(_) => {
                 self.hub.is_linked = true;
-                self.say(|_| "hub is connected".to_owned());
+                self.say(|world| format!("{:?} is connected", world.hub.client));
                 self.hub_tell(Input::LinkUp);
             }
             Packet::Acknowledged { ticket } => self.hub_tell(Input::Acknowledged { publication: ticket }),
@@ -155,7 +188,7 @@ impl World<'_> {
         }
         self.hub.connection = None;
         if std::mem::take(&mut self.hub.is_linked) {
-            self.say(|_| "hub lost its connection".to_owned());
+            self.say(|world| format!("{:?} lost its connection", world.hub.client));
             self.hub_tell(Input::LinkDown);
         }
         let (life, pause) = (self.hub.life, self.random.between(50, 5_000));
@@ -196,6 +229,13 @@ impl World<'_> {
         }
     }
 
+    /// Of a new process of the hub, or of none.
+    fn hub_life_next(&mut self) -> u32 {
+        self.hub_lives += 1;
+        self.hub.life = self.hub_lives;
+        self.hub_lives
+    }
+
     fn hub_act(&mut self, effect: Effect) {
         match effect {
             Effect::Commit(batch) => {
@@ -232,7 +272,8 @@ impl World<'_> {
                 AccessChange::DeviceRemove { id } => self.broker.device_remove(id),
                 AccessChange::JoinPut { token, secret_sha256 } => self.broker.token_put(token, secret_sha256),
                 AccessChange::JoinRemove { token } => self.broker.token_remove(token),
-                AccessChange::GrantPut { .. } | AccessChange::GrantRemove { .. } | AccessChange::HubPut => {}
+                AccessChange::HubPut => self.account_take(),
+                AccessChange::GrantPut { .. } | AccessChange::GrantRemove { .. } => {}
             },
         }
     }

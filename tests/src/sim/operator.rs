@@ -53,6 +53,8 @@ pub struct Operator {
     pub streams: VecDeque<u64>,
     pub acknowledged: u64,
     pub refused: u64,
+    /// The hub's status speaks of a second hub.
+    pub sees_rival: bool,
     /// The last lists of devices and workloads, when they were asked for in the present phase.
     pub devices_seen: Vec<Value>,
     pub workloads_seen: Vec<Value>,
@@ -80,6 +82,7 @@ impl Operator {
             streams: VecDeque::new(),
             acknowledged: 0,
             refused: 0,
+            sees_rival: false,
             devices_seen: Vec::new(),
             workloads_seen: Vec::new(),
         }
@@ -100,7 +103,7 @@ impl Operator {
 
     fn choose_about(&mut self, workload: usize, device: usize) -> Task {
         let random = &mut self.random;
-        match random.below(45) {
+        match random.below(46) {
             0..=9 => Task::Apply(workload),
             10 | 11 => Task::Delete(workload),
             12 => Task::Device(device, DeviceChange::Cordon),
@@ -133,6 +136,7 @@ impl Operator {
             41 => Task::HubApply,
             42 => Task::HubHold,
             43 => Task::Queue,
+            44 => Task::HubTakeover,
             40 => Task::Artifact(u8::try_from(random.below(u64::from(ARTIFACTS))).unwrap_or(0)),
             _ => Task::Read(workload),
         }
@@ -207,6 +211,10 @@ impl World<'_> {
             task => format!("operator: {task:?}"),
         });
         let is_question = task.is_question() && self.phase == Phase::Safety;
+        if task == Task::HubTakeover {
+            // What follows from it may be said before its answer.
+            self.contest.is_asked = true;
+        }
         self.operator.pending.insert(ticket, task);
         let is_impatient = is_question && self.operator.random.chance(150);
         self.hub_tell(Input::Request { ticket: Ticket(ticket), actor: "operator".to_owned(), request });

@@ -158,7 +158,7 @@ impl World<'_> {
         if !signed.verify(&*self.ground.verifier, &self.ground.signer.public_key(), FLEET, id) {
             return self.fail(|| format!("[I2] dev-{device} accepted {revision} with a signature of a stranger"));
         }
-        if self.hub.durable.signed.get(&(id, revision)) != Some(&digest) {
+        if !self.was_signed(id, revision, digest) {
             return self.fail(|| format!("[I2] dev-{device} accepted {revision} which this hub never signed"));
         }
         if floor.is_none_or(|(before, _)| before != revision) {
@@ -278,6 +278,7 @@ impl World<'_> {
         if *retain && !may_retain {
             return self.fail(|| format!("the hub retains {topic}"));
         }
+        self.judge_silence(&parsed);
         let Topic::Down(device, Down::Desired) = parsed else { return };
         if payload.is_empty() {
             return;

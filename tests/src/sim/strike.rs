@@ -118,6 +118,7 @@ impl World<'_> {
                 self.hub.kill = Some(Kill { fault, moment, after });
             }
             Fault::OldBackup => self.restore(),
+            Fault::SecondHub => self.rival_comes(),
             Fault::HubPause => {
                 if self.hub.is_up() {
                     self.counts.hit(fault);

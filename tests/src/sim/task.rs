@@ -56,6 +56,8 @@ pub enum Task {
     /// After a restore: devices get this hub's sets, or keep what they run.
     HubApply,
     HubHold,
+    /// After a second hub: this one is the one.
+    HubTakeover,
     Queue,
     Status,
     Measure,
@@ -101,7 +103,7 @@ pub fn name_of(index: usize) -> String {
     format!("work-{index}")
 }
 
-fn digest_of(artifact: u8) -> Digest {
+pub fn digest_of(artifact: u8) -> Digest {
     Digest::of(&[artifact])
 }
 
@@ -148,6 +150,7 @@ impl Task {
             | Self::EventsWatch
             | Self::HubApply
             | Self::HubHold
+            | Self::HubTakeover
             | Self::Queue
             | Self::Status
             | Self::Measure => None,
@@ -166,6 +169,7 @@ impl Task {
                 | Self::Device(..)
                 | Self::Label(_)
                 | Self::HubApply
+                | Self::HubTakeover
                 | Self::Follow
         )
     }
@@ -206,6 +210,7 @@ impl Task {
             Self::EventsWatch => Verb::EventsWatch,
             Self::HubApply => Verb::HubApply,
             Self::HubHold => Verb::HubHold,
+            Self::HubTakeover => Verb::HubTakeover,
             Self::Queue => Verb::Queue,
             Self::Status => Verb::Status,
             Self::Measure => Verb::Measure,
@@ -314,7 +319,7 @@ impl Operator {
     }
 
     /// The document that would be applied next, without becoming the operator's.
-    fn proposal(&mut self, index: usize) -> Value {
+    pub fn proposal(&mut self, index: usize) -> Value {
         let before = self.plans[index].clone();
         self.change_plan(index);
         self.labels += 1;
@@ -431,6 +436,7 @@ impl World<'_> {
             },
             Task::HubApply => Request::HubApply { devices: Vec::new() },
             Task::HubHold => Request::HubHold { devices: Vec::new() },
+            Task::HubTakeover => Request::HubTakeover,
             Task::Queue => Request::Queue { device: None },
             Task::Status => Request::Status,
             Task::Measure => Request::Measure,

@@ -196,7 +196,7 @@ impl World<'_> {
                 self.tidy(number);
             }
             Packet::Connect { user, will } => {
-                if !self.broker.is_up || !self.broker.admits(&user) {
+                if !self.broker.is_up || !self.broker.admits(client, &user) {
                     return self.send(number, Way::Down, Packet::Refused);
                 }
                 // Taken over: the same client came again.
@@ -318,6 +318,7 @@ impl World<'_> {
             }
             packet => match client {
                 Client::Hub => self.hub_receives(number, packet),
+                Client::Rival => self.as_rival(|world| world.hub_receives(number, packet)),
                 Client::Device(device) => self.device_receives(device, number, packet),
                 Client::Join(device) => self.join_receives(device, number, packet),
             },
@@ -327,6 +328,7 @@ impl World<'_> {
     fn client_lost(&mut self, number: u32, client: Client) {
         match client {
             Client::Hub => self.hub_link_lost(number),
+            Client::Rival => self.as_rival(|world| world.hub_link_lost(number)),
             Client::Device(device) => self.device_link_lost(device, number),
             Client::Join(_) => {}
         }

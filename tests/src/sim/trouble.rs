@@ -116,6 +116,7 @@ impl World<'_> {
             Fault::Trap => trouble.trap -= 1,
             Fault::Hang => trouble.hang -= 1,
             Fault::CrashLoop => self.crash_loops.retain(|(of, _)| *of != number),
+            Fault::SecondHub => self.rival_ends(),
             Fault::HubPause => self.hub_resumes(),
             Fault::DevicePause => self.device_resumes(device),
             Fault::ClockDrift => self.drift_ends(device),

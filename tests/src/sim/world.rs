@@ -179,6 +179,8 @@ pub enum Event {
     HubSilence { connection: u32 },
     HubRefused { life: u32, publication: u64 },
     Written { life: u32 },
+    AccountTaken { life: u32 },
+    RivalOperator { life: u32 },
     BrokerStart,
     BrokerSaves,
     Operator,
@@ -229,6 +231,7 @@ impl Agenda {
 
 /// The hub's process.
 pub struct HubNode {
+    pub client: Client,
     pub engine: Option<Engine>,
     pub durable: Durable,
     pub queue: Queue,
@@ -278,6 +281,11 @@ pub struct World<'g> {
     pub devices: Vec<Device<'g>>,
     pub ids: Vec<DeviceId>,
     pub hub: HubNode,
+    /// A second one on a copy of the database, and what is known of the two.
+    pub rival: Option<Box<HubNode>>,
+    pub contest: super::rival::Contest,
+    /// Of the hubs' processes, which have numbers of one row.
+    pub hub_lives: u32,
     pub broker: Broker,
     pub connections: BTreeMap<u32, Connection>,
     pub next_connection: u32,
@@ -325,22 +333,10 @@ impl<'g> World<'g> {
             coverage: Coverage::default(),
             devices,
             ids,
-            hub: HubNode {
-                engine: None,
-                durable: Durable::default(),
-                queue: Queue::default(),
-                life: 0,
-                connection: None,
-                is_linked: false,
-                wake_ms: None,
-                commit_slow: 0,
-                disk_full: 0,
-                kill: None,
-                paused: 0,
-                held: Vec::new(),
-                wall_offset_ms: 0,
-                jumped_ms: None,
-            },
+            hub: HubNode::new(Client::Hub, Durable::default()),
+            rival: None,
+            contest: super::rival::Contest::default(),
+            hub_lives: 0,
             broker: Broker::new(),
             connections: BTreeMap::new(),
             next_connection: 1,
@@ -438,6 +434,7 @@ impl<'g> World<'g> {
             | Event::GiveUp { .. }
             | Event::Took { .. }
             | Event::Written { .. }
+            | Event::AccountTaken { .. }
             | Event::Operator
             | Event::Glance { .. } => Some(Client::Hub),
             _ => None,
@@ -447,7 +444,7 @@ impl<'g> World<'g> {
                 self.devices[device].held.push(event);
                 None
             }
-            Some(Client::Hub) if self.hub.paused > 0 => {
+            Some(Client::Hub) if self.hub.paused > 0 && !self.is_of_rival(&event) => {
                 self.hub.held.push(event);
                 None
             }
@@ -457,6 +454,13 @@ impl<'g> World<'g> {
 
     fn take(&mut self, event: Event) {
         let Some(event) = self.hold(event) else { return };
+        if self.rival.is_some() && self.is_of_rival(&event) {
+            return self.as_rival(|world| world.take_one(event));
+        }
+        self.take_one(event);
+    }
+
+    fn take_one(&mut self, event: Event) {
         match event {
             Event::DeviceWake { device, life } => self.device_wake(device, life),
             Event::PowerOn { device, reset } => self.device_power_on(device, reset),
@@ -475,6 +479,8 @@ impl<'g> World<'g> {
             Event::HubSilence { connection } => self.hub_silence(connection),
             Event::HubRefused { life, publication } => self.hub_refused(life, publication),
             Event::Written { life } => self.written(life),
+            Event::AccountTaken { life } => self.account_taken(life),
+            Event::RivalOperator { life } => self.rival_operator(life),
             Event::BrokerStart => self.broker_start(),
             Event::BrokerSaves => {
                 self.broker.saved = self.broker.retained.clone();

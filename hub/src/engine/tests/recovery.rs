@@ -3,7 +3,7 @@
 use super::device::Double;
 use super::world::{World, workload};
 use super::writer::{Database, FLEET, Writer, hub_key};
-use crate::commit::{RecoveryCause, RecoveryRow};
+use crate::commit::{RecoveryCause, RecoveryRow, WORKLOAD_IDS_SKIPPED};
 use crate::engine::port::*;
 use crate::engine::recovery::{GRANTS_PAUSE, PROOF_ASKED_MAX};
 use crate::model::ObjectKey;
@@ -253,6 +253,7 @@ fn c13_a_device_ahead_of_a_hub_that_believes_itself_whole_makes_it_look_again() 
     world.run("one", json!({"on": ["gw-1"]})).unwrap();
     device.run_all(&mut world);
     let backup = world.writer.database.clone();
+    let numbers = backup.workload_id_next;
     let artifact = world.upload("app", 0x22);
     world.put(&ObjectKey::workload("default", "one"), workload("one", &artifact, json!({"on": ["gw-1"]}))).unwrap();
     device.run_all(&mut world);
@@ -273,6 +274,8 @@ fn c13_a_device_ahead_of_a_hub_that_believes_itself_whole_makes_it_look_again() 
     let shown = status(&mut world);
     assert_eq!((shown.incarnation, shown.may_grant), (7, false), "above what was proven");
     assert_eq!(shown.recovery.unwrap().cause, "Ahead");
+    let skipped = world.writer.database.workload_id_next - numbers;
+    assert_eq!(skipped, WORKLOAD_IDS_SKIPPED, "what was forgotten may have had numbers of its own");
     world.answer(Request::HubApply { devices: vec!["gw-1".to_owned()] }).unwrap();
     world.pass(Duration::from_secs(1));
     device.run_all(&mut world);

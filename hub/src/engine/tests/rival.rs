@@ -2,6 +2,7 @@
 use super::device::Double;
 use super::recovery::status;
 use super::world::{World, workload};
+use crate::commit::WORKLOAD_IDS_SKIPPED;
 use crate::engine::Engine;
 use crate::engine::port::*;
 use crate::engine::recovery::GRANTS_PAUSE;
@@ -138,6 +139,40 @@ fn c12_an_operator_may_take_over_while_the_other_one_still_speaks() {
     assert!(!announced(&mut world).is_empty(), "so that it stays stopped");
     hears(&mut world, &state(9, 8), false);
     assert!(is_stopped(&mut world), "one that started anew is another one");
+}
+
+/// A hub that says nothing does nothing either: what it would look at, were it alone, must not keep it awake.
+#[test]
+fn c12_a_hub_that_says_nothing_sleeps() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    world.run("one", json!({"on": ["gw-1"]})).unwrap();
+    device.run_all(&mut world);
+    let sleeps = |world: &World| world.engine.poll_timeout().is_none_or(|at| at > world.now.monotonic);
+    hears(&mut world, &state(7, 9), false);
+    for _ in 0..30 {
+        world.pass(ANNOUNCE_PAUSE);
+        hears(&mut world, &state(7, 9), false);
+        assert!(is_stopped(&mut world) && sleeps(&world), "a heartbeat is overdue");
+    }
+    world.answer(Request::HubTakeover).unwrap();
+    hears(&mut world, &state(20, 8), false);
+    world.pass(Duration::from_secs(60));
+    assert!(is_stopped(&mut world) && sleeps(&world), "what was forgotten is looked for later");
+}
+
+/// The other hub gave the same numbers to workloads of its own, and devices tell workloads apart by their numbers.
+#[test]
+fn c12_numbers_of_workloads_that_the_other_hub_may_have_given_are_given_to_no_other() {
+    let mut world = World::new();
+    world.run("one", json!({"on": ["gw-1"]})).unwrap();
+    let before = world.writer.database.workload_id_next;
+    hears(&mut world, &state(7, 9), false);
+    world.answer(Request::HubTakeover).unwrap();
+    let next = world.writer.database.workload_id_next;
+    assert_eq!(next, before + WORKLOAD_IDS_SKIPPED);
+    world.run("two", json!({"on": ["gw-1"]})).unwrap();
+    assert_eq!(world.writer.database.workload_id_next, next + 1);
 }
 
 #[test]
