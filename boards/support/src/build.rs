@@ -132,12 +132,32 @@ fn architecture(triple: &str) -> Result<&'static str, Mistake> {
 }
 
 fn constants(table: &Table, architecture: &str) -> String {
-    format!(
+    let mut text = format!(
         "pub const ARCHITECTURE: common::Architecture = common::Architecture::{architecture};\n\
          pub const HEAP_BYTES: usize = {};\n{}",
         table.budget.heap_bytes.saturating_sub(CELL_BYTES),
         storage_constants(table),
-    )
+    );
+    if !table.pins.is_empty() {
+        let _ = writeln!(text, "pub const PINS: [common::pins::Pin; {}] = [", table.pins.len());
+        for pin in &table.pins {
+            let safe = pin.safe.unwrap_or(0);
+            let kind = match pin.kind {
+                PinKind::GpioIn => "Input".to_owned(),
+                PinKind::GpioOut => format!("Output {{ safe: {} }}", safe > 0),
+                PinKind::Adc => "Analog".to_owned(),
+                PinKind::Pwm => format!("Pwm {{ safe: {safe} }}"),
+                PinKind::I2c => "I2c".to_owned(),
+            };
+            let (handle, line) = (pin.handle, pin.line);
+            let _ = writeln!(
+                text,
+                "    common::pins::Pin {{ handle: {handle}, kind: common::pins::Kind::{kind}, line: {line} }},"
+            );
+        }
+        text.push_str("];\n");
+    }
+    text
 }
 
 fn storage_constants(table: &Table) -> String {
@@ -162,25 +182,6 @@ fn storage_constants(table: &Table) -> String {
         );
     }
     text.push_str("];\n");
-    if !table.pins.is_empty() {
-        let _ = writeln!(text, "pub const PINS: [common::pins::Pin; {}] = [", table.pins.len());
-        for pin in &table.pins {
-            let safe = pin.safe.unwrap_or(0);
-            let kind = match pin.kind {
-                PinKind::GpioIn => "Input".to_owned(),
-                PinKind::GpioOut => format!("Output {{ safe: {} }}", safe > 0),
-                PinKind::Adc => "Analog".to_owned(),
-                PinKind::Pwm => format!("Pwm {{ safe: {safe} }}"),
-                PinKind::I2c => "I2c".to_owned(),
-            };
-            let (handle, line) = (pin.handle, pin.line);
-            let _ = writeln!(
-                text,
-                "    common::pins::Pin {{ handle: {handle}, kind: common::pins::Kind::{kind}, line: {line} }},"
-            );
-        }
-        text.push_str("];\n");
-    }
     text
 }
 
@@ -239,6 +240,8 @@ mod tests {
         for row in ["Output { safe: true }", "Pwm { safe: 300 }", "Analog"] {
             assert!(text.contains(&format!("handle: 7, kind: common::pins::Kind::{row}, line: 1 }}")), "{text}");
         }
+        // Boot code has none, whatever its board has.
+        assert!(!storage_constants(&table).contains("PINS"));
         table.pins.clear();
         assert!(!constants(&table, "Thumbv7em").contains("PINS"));
     }

@@ -25,6 +25,7 @@ macro_rules! of_functions {
 /// The guest SDK, file by file.
 const SDK: Files = &[
     ("sdk/src/entries.rs", of_functions!("sdk/src/entries.rs")),
+    ("sdk/src/hardware.rs", of_functions!("sdk/src/hardware.rs")),
     ("sdk/src/json.rs", of_functions!("sdk/src/json.rs")),
     ("sdk/src/lib.rs", of_functions!("sdk/src/lib.rs")),
     ("sdk/src/local.rs", of_functions!("sdk/src/local.rs")),
