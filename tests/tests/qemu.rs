@@ -2,126 +2,114 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::json;
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use tests::harness::board::Board;
+use tests::harness::board::{Board, provision, provision_for, token_of_nobody};
 use tests::harness::{Agent, Hub, Workload, wait_until};
-use wire::Digest;
-use wire::join::{JoinToken, TOKEN_TEXT_BYTES_MAX};
-use wire::limits::{JOIN_SECRET_BYTES, PROVISION_BYTES_MAX};
 use wire::position::Position;
-use wire::provision::{EntropySeed, MacAddress, Network, Provision, StaticAddress};
-use wire::topic::TokenId;
+use wire::provision::{Network, StaticAddress};
 
-const AN386: &str = "qemu-mps2-an386";
-/// The number of the program counter in a debugger's view of a Cortex-M.
-const PC: u32 = 15;
-/// Memory behind everything that the firmware uses.
-const UNUSED: u32 = 0x203f_fff0;
-/// Thumb: a branch to itself, and an instruction that will never be one.
-const SPIN: [u8; 2] = [0xfe, 0xe7];
-const UNDEFINED: [u8; 2] = [0x00, 0xde];
-
-/// The token of a hub that is not there.
-fn token_of_nobody() -> JoinToken<'static> {
-    JoinToken {
-        id: TokenId([1; 8]),
-        secret: [2; JOIN_SECRET_BYTES],
-        fleet: "home",
-        broker: "mqtt://192.0.2.2:1",
-        certificate: None,
-        hub: Digest([3; 32]),
-    }
+/// What a test knows of a board.
+struct Kind {
+    name: &'static str,
+    /// The number of the program counter in a debugger's view of the processor.
+    counter: u32,
+    /// Memory that can be executed and is behind everything that the firmware uses.
+    unused: u32,
+    /// Loops for ever, with interrupts; how far behind the beginning.
+    spin: (&'static [u8], u32),
+    /// An instruction that will never be one.
+    undefined: &'static [u8],
 }
 
-/// Writes what a flasher would.
-fn provision(flash: &Path, board: &str, token: JoinToken<'_>, network: Network) {
-    provision_at(flash, board, token, network, None);
-}
+const AN386: Kind = Kind {
+    name: "qemu-mps2-an386",
+    counter: 15,
+    unused: 0x203f_fff0,
+    // Thumb: a branch to itself.
+    spin: (&[0xfe, 0xe7], 0),
+    undefined: &[0x00, 0xde],
+};
 
-fn provision_at(flash: &Path, board: &str, token: JoinToken<'_>, network: Network, position: Option<Position>) {
-    let record = Provision {
-        board,
-        name: "porch",
-        token,
-        position,
-        mac: MacAddress([2, 0, 0, 0, 0, 1]),
-        network,
-        wifi: None,
-        seed: EntropySeed([7; 32]),
+const RISCV32: Kind = Kind {
+    name: "qemu-riscv32-virt",
+    counter: 32,
+    unused: 0x8013_ff00,
+    // csrsi mstatus, 8; j .
+    spin: (&[0x73, 0x60, 0x04, 0x30, 0x6f, 0x00, 0x00, 0x00], 4),
+    undefined: &[0x00, 0x00],
+};
+
+/// Makes a test of each of these functions for each board.
+macro_rules! on_each_board {
+    ($($name:ident),* $(,)?) => {
+        mod an386 { $(#[test] fn $name() { super::$name(&super::AN386); })* }
+        mod riscv32 { $(#[test] fn $name() { super::$name(&super::RISCV32); })* }
     };
-    let mut buffer = [0; PROVISION_BYTES_MAX];
-    let bytes = record.encode(&mut buffer).unwrap();
-    OpenOptions::new().write(true).open(flash).unwrap().write_all_at(bytes, 0).unwrap();
 }
 
-#[test]
-fn a_board_that_nobody_flashed_gets_an_address_and_says_what_it_lacks() {
+on_each_board!(
+    a_board_that_nobody_flashed_gets_an_address_and_says_what_it_lacks,
+    a_flashed_board_takes_the_address_that_it_was_given_and_refuses_another_boards_record,
+    the_reset_line_a_fault_and_a_hang_are_told_apart_by_the_next_boot,
+    a_board_joins_a_hub_and_is_the_same_device_after_its_power_went,
+    a_function_by_geography_runs_on_a_board_and_linux_and_goes_on_without_a_hub_and_over_resets,
+);
+
+fn a_board_that_nobody_flashed_gets_an_address_and_says_what_it_lacks(kind: &Kind) {
     let folder = tempfile::tempdir().unwrap();
-    let mut board = Board::start(AN386, &folder.path().join("flash"));
-    board.wait_line("fulmar on qemu-mps2-an386");
+    let mut board = Board::start(kind.name, &folder.path().join("flash"));
+    board.wait_line(&format!("fulmar on {}", kind.name));
     board.wait_line("reset: PowerOn");
     board.wait_line("there is no provisioning record: flash the board");
     assert!(board.wait_line("network: ").contains("192.0.2.15/24"));
 }
 
-#[test]
-fn a_flashed_board_takes_the_address_that_it_was_given_and_refuses_another_boards_record() {
+fn a_flashed_board_takes_the_address_that_it_was_given_and_refuses_another_boards_record(kind: &Kind) {
     let folder = tempfile::tempdir().unwrap();
     let flash = folder.path().join("flash");
-    let mut board = Board::start(AN386, &flash);
+    let mut board = Board::start(kind.name, &flash);
     board.wait_line("there is no provisioning record");
     board.cut_power();
     let fixed = StaticAddress { address: [192, 0, 2, 77], prefix: 24, gateway: Some([192, 0, 2, 2]), dns: None };
-    provision(&flash, AN386, token_of_nobody(), Network::Static(fixed));
-    let mut board = Board::start(AN386, &flash);
+    provision(&flash, kind.name, token_of_nobody(), Network::Static(fixed));
+    let mut board = Board::start(kind.name, &flash);
     board.wait_line("provisioned: porch");
     assert!(board.wait_line("network: ").contains("192.0.2.77/24"));
     board.cut_power();
     provision(&flash, "another-board", token_of_nobody(), Network::Static(fixed));
-    let mut board = Board::start(AN386, &flash);
+    let mut board = Board::start(kind.name, &flash);
     board.wait_line("the provisioning record is for another-board");
     assert!(board.wait_line("network: ").contains("192.0.2.15/24"));
 }
 
-#[test]
-fn the_reset_line_a_fault_and_a_hang_are_told_apart_by_the_next_boot() {
+fn the_reset_line_a_fault_and_a_hang_are_told_apart_by_the_next_boot(kind: &Kind) {
     let folder = tempfile::tempdir().unwrap();
-    let mut board = Board::start(AN386, &folder.path().join("flash"));
+    let mut board = Board::start(kind.name, &folder.path().join("flash"));
     board.wait_line("network: ");
     board.control("system_reset");
     board.wait_line("reset: Pin, 1 since power came");
     board.wait_line("network: ");
-    board.jump(PC, UNUSED, &UNDEFINED);
-    board.wait_line("reset: Panic at 0x203ffff0, 2 since power came");
-    board.wait_line("last words: fault, status 0x");
+    board.jump(kind.counter, kind.unused, kind.undefined);
+    board.wait_line(&format!("reset: Panic at {:#010x}, 2 since power came", kind.unused));
+    board.wait_line("last words: fault");
     board.wait_line("network: ");
-    board.jump(PC, UNUSED, &SPIN);
-    board.wait_line("watchdog at 0x203ffff0");
-    board.wait_line("reset: Watchdog at 0x203ffff0, 3 since power came");
+    let (spin, at) = kind.spin;
+    let hung = format!("{:#010x}", kind.unused + at);
+    board.jump(kind.counter, kind.unused, spin);
+    board.wait_line(&format!("watchdog at {hung}"));
+    board.wait_line(&format!("reset: Watchdog at {hung}, 3 since power came"));
     board.wait_line("network: ");
 }
 
-#[test]
-fn a_board_joins_a_hub_and_is_the_same_device_after_its_power_went() {
+fn a_board_joins_a_hub_and_is_the_same_device_after_its_power_went(kind: &Kind) {
     let folder = tempfile::tempdir().unwrap();
     let hub = Hub::start(folder.path());
     let flash = folder.path().join("flash");
-    let mut board = Board::start(AN386, &flash);
-    board.wait_line("there is no provisioning record");
-    board.cut_power();
-    let text = hub.join_token(true);
-    let mut buffer = [0; TOKEN_TEXT_BYTES_MAX];
-    let token = JoinToken::parse(&text, &mut buffer).unwrap();
-    // This machine's loopback, as the board sees it.
-    let broker = format!("mqtt://192.0.2.2:{}", hub.broker_port());
-    provision(&flash, AN386, JoinToken { broker: &broker, ..token }, Network::Dhcp);
-    let mut board = Board::start(AN386, &flash);
+    provision_for(&hub, &flash, kind.name, None);
+    let mut board = Board::start(kind.name, &flash);
     board.wait_line("connected to the broker");
     let joined = hub.wait_online("porch");
     board.cut_power();
-    let mut board = Board::start(AN386, &flash);
+    let mut board = Board::start(kind.name, &flash);
     board.wait_line("connected to the broker");
     let again = hub.wait_online("porch");
     assert_eq!(joined["status"]["id"], again["status"]["id"], "{again:#}");
@@ -144,20 +132,12 @@ fn wait_run_above(hub: &Hub, device: &str, than: u64) -> u64 {
     })
 }
 
-#[test]
-fn a_function_by_geography_runs_on_a_board_and_linux_and_goes_on_without_a_hub_and_over_resets() {
+fn a_function_by_geography_runs_on_a_board_and_linux_and_goes_on_without_a_hub_and_over_resets(kind: &Kind) {
     let folder = tempfile::tempdir().unwrap();
     let mut hub = Hub::start(folder.path());
     let flash = folder.path().join("flash");
-    let mut board = Board::start(AN386, &flash);
-    board.wait_line("there is no provisioning record");
-    board.cut_power();
-    let text = hub.join_token(true);
-    let mut buffer = [0; TOKEN_TEXT_BYTES_MAX];
-    let token = JoinToken::parse(&text, &mut buffer).unwrap();
-    let broker = format!("mqtt://192.0.2.2:{}", hub.broker_port());
-    provision_at(&flash, AN386, JoinToken { broker: &broker, ..token }, Network::Dhcp, Some(FRANKFURT_E7));
-    let mut board = Board::start(AN386, &flash);
+    provision_for(&hub, &flash, kind.name, Some(FRANKFURT_E7));
+    let mut board = Board::start(kind.name, &flash);
     board.wait_line("connected to the broker");
     hub.wait_online("porch");
     let _here = Agent::join(folder.path(), &hub, "gw-fra", FRANKFURT);
@@ -177,7 +157,7 @@ fn a_function_by_geography_runs_on_a_board_and_linux_and_goes_on_without_a_hub_a
     // Neither a boot from cold nor a reset needs the hub: flash has the set, the module, and what it remembers.
     hub.kill();
     board.cut_power();
-    let mut board = Board::start(AN386, &flash);
+    let mut board = Board::start(kind.name, &flash);
     board.wait_line("1/0 starts");
     board.control("system_reset");
     board.wait_line("reset: Pin");
@@ -187,4 +167,77 @@ fn a_function_by_geography_runs_on_a_board_and_linux_and_goes_on_without_a_hub_a
     hub.wait_online("porch");
     wait_run_above(&hub, "porch", before);
     wait_run_above(&hub, "gw-fra", 2);
+}
+
+/// A fault on RISC-V: what it runs, and how the next boot tells of it.
+struct Mistake {
+    what: &'static str,
+    at: u32,
+    code: &'static [u32],
+    place: u32,
+    words: &'static str,
+}
+
+#[test]
+fn what_memory_protection_and_the_stack_of_traps_are_for_is_told_by_the_next_boot() {
+    let (program, ram) = (RISCV32.unused, 0x8048_0000);
+    let mistakes = [
+        Mistake {
+            what: "the program is written",
+            at: program,
+            // auipc t0, 0; sw zero, 0(t0)
+            code: &[0x0000_0297, 0x0002_a023],
+            place: program + 4,
+            words: "store access, value 0x8013ff00",
+        },
+        Mistake {
+            what: "RAM is executed",
+            at: ram,
+            code: &[0x0000_0013],
+            place: ram,
+            words: "instruction access, value 0x80480000",
+        },
+        Mistake {
+            what: "the stack runs over",
+            at: program,
+            // addi sp, sp, -16; sw zero, 0(sp); j .-8
+            code: &[0xff01_0113, 0x0001_2023, 0xff9f_f06f],
+            place: program + 4,
+            words: "store access, value 0x803ffff0",
+        },
+        Mistake {
+            what: "nothing is read",
+            at: program,
+            // lw t0, 0(zero)
+            code: &[0x0000_2283],
+            place: program,
+            words: "load access, value 0x00000000",
+        },
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let mut board = Board::start(RISCV32.name, &folder.path().join("flash"));
+    board.wait_line("network: ");
+    for (resets, mistake) in (1..).zip(&mistakes) {
+        let code: Vec<u8> = mistake.code.iter().flat_map(|word| word.to_le_bytes()).collect();
+        board.jump(RISCV32.counter, mistake.at, &code);
+        board.wait_line(&format!("reset: Panic at {:#010x}, {resets} since power came", mistake.place));
+        let words = board.wait_line("last words: fault");
+        assert!(words.contains(mistake.words), "{}: {words}", mistake.what);
+        board.wait_line("network: ");
+    }
+}
+
+#[test]
+fn a_hang_that_no_interrupt_reaches_is_ended_by_the_watchdog_beside_the_processor() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut board = Board::start(RISCV32.name, &folder.path().join("flash"));
+    board.wait_line("network: ");
+    // csrci mstatus, 8; j .
+    board.jump(RISCV32.counter, RISCV32.unused, &[0x73, 0x70, 0x04, 0x30, 0x6f, 0x00, 0x00, 0x00]);
+    board.wait_line("reset: Watchdog, 1 since power came");
+    board.wait_line("last words: the watchdog was not fed, and no interrupt came through");
+    board.wait_line("network: ");
+    // It is told once.
+    board.control("system_reset");
+    board.wait_line("reset: Pin, 2 since power came");
 }

@@ -1,14 +1,81 @@
 //! An emulated board as a process: its log lines, QEMU's own control socket, and a debugger's one where a test needs it.
 //!
 //! Boards run in real time. A test waits for lines, each with a deadline, and never for time to pass.
-use super::PATIENCE;
+use super::{Hub, PATIENCE};
 use serde_json::{Value, json};
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Instant;
+use wire::Digest;
+use wire::join::{JoinToken, TOKEN_TEXT_BYTES_MAX};
+use wire::limits::{JOIN_SECRET_BYTES, PROVISION_BYTES_MAX};
+use wire::position::Position;
+use wire::provision::{EntropySeed, MacAddress, Network, Provision};
+use wire::topic::TokenId;
+
+/// The token of a hub that is not there.
+pub fn token_of_nobody() -> JoinToken<'static> {
+    JoinToken {
+        id: TokenId([1; 8]),
+        secret: [2; JOIN_SECRET_BYTES],
+        fleet: "home",
+        broker: "mqtt://192.0.2.2:1",
+        certificate: None,
+        hub: Digest([3; 32]),
+    }
+}
+
+/// Writes what a flasher would.
+pub fn provision(flash: &Path, board: &str, token: JoinToken<'_>, network: Network) {
+    provision_as("porch", flash, board, token, network, None);
+}
+
+fn provision_as(
+    name: &str,
+    flash: &Path,
+    board: &str,
+    token: JoinToken<'_>,
+    network: Network,
+    position: Option<Position>,
+) {
+    let record = Provision {
+        board,
+        name,
+        token,
+        position,
+        mac: MacAddress([2, 0, 0, 0, 0, 1]),
+        network,
+        wifi: None,
+        // Another device has another key.
+        seed: EntropySeed(Digest::of(name.as_bytes()).0),
+    };
+    let mut buffer = [0; PROVISION_BYTES_MAX];
+    let bytes = record.encode(&mut buffer).unwrap();
+    OpenOptions::new().write(true).open(flash).unwrap().write_all_at(bytes, 0).unwrap();
+}
+
+/// A flash with a record for the device `porch` of a hub, and a token that is approved.
+pub fn provision_for(hub: &Hub, flash: &Path, board: &str, position: Option<Position>) {
+    provision_for_as("porch", hub, flash, board, position);
+}
+
+/// The same for a device of any name.
+pub fn provision_for_as(name: &str, hub: &Hub, flash: &Path, board: &str, position: Option<Position>) {
+    let mut blank = Board::start(board, flash);
+    blank.wait_line("there is no provisioning record");
+    blank.cut_power();
+    let text = hub.join_token(true);
+    let mut buffer = [0; TOKEN_TEXT_BYTES_MAX];
+    let token = JoinToken::parse(&text, &mut buffer).unwrap();
+    // This machine's loopback, as the board sees it.
+    let broker = format!("mqtt://192.0.2.2:{}", hub.broker_port());
+    provision_as(name, flash, board, JoinToken { broker: &broker, ..token }, Network::Dhcp, position);
+}
 
 /// A board that runs until it is dropped.
 pub struct Board {
@@ -77,6 +144,11 @@ impl Board {
                 }
             }
         }
+    }
+
+    /// Every line that was waited for or passed over.
+    pub fn seen(&self) -> &[String] {
+        &self.seen
     }
 
     /// Carries out a command of QEMU's machine protocol.
