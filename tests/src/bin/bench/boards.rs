@@ -1,4 +1,4 @@
-//! What one emulated board costs that has nothing to do: the goal is 8 % of a core, so that a dozen of them fit beside a hub.
+//! What an emulated board of each kind costs that has nothing to do: the goal is 8 % of a core, so that a dozen of them fit beside a hub.
 //!
 //! It is the image that ships, flashed as an operator does it. The processor's time is that of QEMU, counted by the system.
 
@@ -9,25 +9,34 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tests::harness::{Hub, program, wait_until};
 
-const BOARD: &str = "qemu-mps2-an386";
+/// With what they are built for.
+const BOARDS: [(&str, &str); 2] =
+    [("qemu-mps2-an386", "thumbv7em-none-eabihf"), ("qemu-riscv32-virt", "riscv32imac-unknown-none-elf")];
 const NAME: &str = "bench-1";
 /// Long against the ticks in which the system counts.
 const COUNTED: Duration = Duration::from_secs(20);
-/// The image, if it was built elsewhere than by `scripts/firmware`.
-const IMAGE: &str = "FULMAR_FIRMWARE";
+/// Where images were built, if not by `scripts/firmware`.
+const IMAGES: &str = "FULMAR_FIRMWARE";
 
 pub fn measure(directory: &Path) -> Vec<Row> {
+    let of = |(board, target): (&str, &str)| measure_one(&directory.join(board), board, target);
+    BOARDS.into_iter().flat_map(of).collect()
+}
+
+fn measure_one(directory: &Path, board: &str, target: &str) -> Vec<Row> {
+    std::fs::create_dir_all(directory).unwrap();
     let hub = Hub::start(directory);
     let fulmar = |arguments: &[&str]| {
         let output = Command::new(program("fulmar")).args(arguments).env("FULMAR_DATA", hub.data()).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let image = std::env::var(IMAGE).unwrap_or_default();
-    let flash = ["flash", "--board", BOARD, "--name", NAME, "--at", "8.68,50.11", "--no-wait"];
+    let images = std::env::var(IMAGES).unwrap_or_default();
+    let image = format!("{images}/{target}/release/fulmar-{board}");
+    let flash = ["flash", "--board", board, "--name", NAME, "--at", "8.68,50.11", "--no-wait"];
     let given = ["--image", image.as_str()];
     let begin = Instant::now();
-    fulmar(&[&flash[..], if image.is_empty() { &[] } else { &given }].concat());
+    fulmar(&[&flash[..], if images.is_empty() { &[] } else { &given }].concat());
     wait_until("the board is connected to its broker", || {
         let said = fulmar(&["monitor", NAME, "--no-follow"]);
         if said.contains("connected to the broker") { Ok(()) } else { Err(said) }
@@ -42,10 +51,10 @@ pub fn measure(directory: &Path) -> Vec<Row> {
     let memory = rss_kib(emulator) / 1024.0;
     fulmar(&["boards", "stop", NAME]);
     vec![
-        Row::new("-", format!("{BOARD}, idle, of one core"), share, "%")
+        Row::new("-", format!("{board}, idle, of one core"), share, "%")
             .target(8.0)
             .anchor("82 % with an executor that waits for events, which QEMU does not"),
-        Row::new("-", format!("{BOARD}, RSS of its emulator"), memory, "MiB"),
-        Row::new("-", format!("{BOARD}, from flashing to its link"), up.as_secs_f64(), "s"),
+        Row::new("-", format!("{board}, RSS of its emulator"), memory, "MiB"),
+        Row::new("-", format!("{board}, from flashing to its link"), up.as_secs_f64(), "s"),
     ]
 }
