@@ -241,3 +241,14 @@ fn a_hang_that_no_interrupt_reaches_is_ended_by_the_watchdog_beside_the_processo
     board.control("system_reset");
     board.wait_line("reset: Pin, 2 since power came");
 }
+
+#[test]
+fn a_network_device_of_the_present_kind_carries_as_much_as_one_of_the_legacy_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let flash = folder.path().join("flash");
+    provision_for(&hub, &flash, RISCV32.name, None);
+    let mut board = Board::start_on(RISCV32.name, &flash, &["-global", "virtio-mmio.force-legacy=false"]);
+    board.wait_line("connected to the broker");
+    hub.wait_online("porch");
+}

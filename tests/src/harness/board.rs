@@ -90,15 +90,20 @@ impl Board {
     /// Starts a board with its storage in `flash`, which is made if it is not there. Sockets are put beside it. The image that was
     /// built is in its slot.
     pub fn start(name: &str, flash: &Path) -> Self {
-        Self::start_with(name, flash, &[])
+        Self::start_with(name, flash, &[], &[])
     }
 
     /// Gives a board its power back: what is in its slots runs.
     pub fn power_up(name: &str, flash: &Path) -> Self {
-        Self::start_with(name, flash, &["--as-it-is"])
+        Self::start_with(name, flash, &["--as-it-is"], &[])
     }
 
-    fn start_with(name: &str, flash: &Path, more: &[&str]) -> Self {
+    /// As `start`, on an emulator with more options.
+    pub fn start_on(name: &str, flash: &Path, emulator: &[&str]) -> Self {
+        Self::start_with(name, flash, &[], emulator)
+    }
+
+    fn start_with(name: &str, flash: &Path, more: &[&str], emulator: &[&str]) -> Self {
         let folder = flash.parent().unwrap();
         let stem = flash.file_stem().unwrap().to_string_lossy();
         let (control, debug) = (folder.join(format!("{stem}.qmp")), folder.join(format!("{stem}.gdb")));
@@ -111,6 +116,7 @@ impl Board {
             .args(["-qmp", &format!("unix:{},server=on,wait=off", control.display())])
             .args(["-chardev", &format!("socket,path={},server=on,wait=off,id=debug", debug.display())])
             .args(["-gdb", "chardev:debug"])
+            .args(emulator)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
