@@ -55,6 +55,7 @@ pub enum Code {
     Output,
     Pipe,
     Readonly,
+    RolloutHalted,
     Running,
     Script,
     Short,
@@ -98,7 +99,7 @@ const fn row(text: &'static str, exit: Exit, meaning: &'static str, next: &'stat
 
 impl Code {
     /// By name.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 65] = [
         Self::Address,
         Self::Artifact,
         Self::Board,
@@ -146,6 +147,7 @@ impl Code {
         Self::Output,
         Self::Pipe,
         Self::Readonly,
+        Self::RolloutHalted,
         Self::Running,
         Self::Script,
         Self::Short,
@@ -431,6 +433,12 @@ impl Code {
                 Exit::Denied,
                 "The command would change something, and --readonly, FULMAR_READONLY or the context forbids that.",
                 "leave it out, or take another context: fulmar ctx list",
+            ),
+            Self::RolloutHalted => row(
+                "ROLLOUT_HALTED",
+                Exit::Failed,
+                "More devices than --max-failures did not keep the firmware; nobody else gets it, and they run what they ran before.",
+                "fulmar firmware status NAME, then push an image that works, with a higher version",
             ),
             Self::Running => row(
                 "RUNNING",

@@ -128,6 +128,20 @@ fn samples(out: &mut String, object: &Value) {
     }
 }
 
+/// Which version runs, and what became of the one that was offered last; empty for a device that says nothing of it.
+fn firmware(object: &Value) -> String {
+    let Some(firmware) = object.pointer("/status/firmware") else { return String::new() };
+    let mut line = format!("version {} of {}", number(firmware, "/version"), text(firmware, "/board"));
+    if let Some(target) = firmware.get("target").and_then(Value::as_u64) {
+        let _ = write!(line, "   version {target}: {}", text(firmware, "/phase"));
+    }
+    let reason = text(firmware, "/reason");
+    if !reason.is_empty() {
+        let _ = write!(line, "  {reason}");
+    }
+    line
+}
+
 fn device(out: &mut String, object: &Value) {
     let field = |pointer: &str| text(object, pointer);
     entry(out, "Id", &field("/status/id"));
@@ -167,6 +181,10 @@ fn device(out: &mut String, object: &Value) {
         let memory = amount("/status/capacity/memoryFreeBytes", "/status/capacity/memoryBytes");
         let storage = amount("/status/capacity/storageFreeBytes", "/status/capacity/storageBytes");
         entry(out, "Resources", &format!("memory {memory}   storage {storage}"));
+    }
+    let firmware = firmware(object);
+    if !firmware.is_empty() {
+        entry(out, "Firmware", &firmware);
     }
     let interfaces: Vec<&str> = list(object, "/status/interfaces").iter().filter_map(Value::as_str).collect();
     if !interfaces.is_empty() {
@@ -305,6 +323,15 @@ Events:      2026-11-22T02:03:20.000Z  Warning  BackOff  workload/default/hello 
         let ended = json!({"lease": {"state": "Ended", "device": "gw-1", "fence": "3.17"}});
         assert_eq!(of(ended), "nobody   gw-1 had it last   fence 3.17");
         assert_eq!(of(json!({})), "");
+    }
+
+    #[test]
+    fn the_firmware_of_a_board_and_what_it_gave_back() {
+        let of = |said: Value| firmware(&json!({"status": {"firmware": said}}));
+        assert_eq!(of(json!({"board": "b", "version": 1, "phase": "Idle"})), "version 1 of b");
+        let failed = json!({"board": "b", "version": 1, "phase": "Failed", "target": 2, "reason": "WATCHDOG"});
+        assert_eq!(of(failed), "version 1 of b   version 2: Failed  WATCHDOG");
+        assert_eq!(firmware(&json!({"status": {}})), "");
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Exit {
             Self::Usage => "the command line, a manifest or a request is not valid; nothing was changed",
             Self::Changes => "only with `--exit-code` of `plan` and `diff`: there are changes",
             Self::Short => "no device can take it, or replicas are missing",
-            Self::Failed => "the workload failed or was refused on a device",
+            Self::Failed => "the workload failed or was refused on a device, or a rollout was halted",
             Self::Conflict => "the object has changed meanwhile, or its state does not allow it",
             Self::TimedOut => "timed out while waiting",
             Self::NotFound => "no such object",

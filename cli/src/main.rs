@@ -28,6 +28,7 @@ mod endpoint;
 mod exit;
 mod explain;
 mod failure;
+mod firmware;
 mod flash;
 mod follow;
 mod function;
@@ -199,6 +200,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Boards(args) => flash::boards(global, args),
         Verb::Flash(args) => flash::flash(global, args),
         Verb::Monitor(args) => flash::monitor(global, args),
+        Verb::Firmware(verb) => firmware::run(global, verb),
         Verb::Wait(args) => wait::run(global, args),
         Verb::Map(args) => map::run(global, args),
         Verb::Top(args) => capacity::top(global, args),

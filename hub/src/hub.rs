@@ -225,6 +225,7 @@ impl Hub {
         engine_config.certificate = authority.or_else(|| front.as_ref().and(tls.as_ref()).map(|tls| tls.authority()));
         engine_config.trust = store.trust().to_vec();
         engine_config.instance = instance;
+        engine_config.signer = Some(keys.signing.clone());
         (config.tune)(&mut engine_config);
 
         let (handle, inbox) = Handle::new();

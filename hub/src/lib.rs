@@ -19,3 +19,4 @@ pub mod provision;
 pub mod scheduler;
 pub mod store;
 pub mod tls;
+pub mod wave;

@@ -1,6 +1,6 @@
 //! Firmware on its way to a board: what an image says of itself, what the hub offers, and what the device tells of it.
 //!
-//! An image begins with a head that hub, device and boot code read: `MAGIC`, the version in four bytes (little endian), the length of the board's name in one, the name, and ones up to
+//! An image begins with a head that hub, device and boot code read: `IMAGE_MAGIC`, the version in four bytes (little endian), the length of the board's name in one, the name, and ones up to
 //! `IMAGE_HEAD_BYTES`, where the program begins. The hash over head and program is that of the artifact, so none is in it.
 use crate::codec::{WireError, Writer, bounded_text};
 use crate::digest::Digest;
@@ -14,8 +14,9 @@ const DOMAIN: &[u8] = b"fulmar/v1/firmware\0";
 /// Domain, version, fleet and board with their lengths, version of the image 5, length 5, hash 32.
 const TEXT_BYTES_MAX: usize = DOMAIN.len() + 2 + FLEET_BYTES_MAX + 1 + NAME_BYTES_MAX + 5 + 5 + 32;
 
-const MAGIC: [u8; 4] = *b"FJI1";
-const FIXED_BYTES: usize = MAGIC.len() + 4 + 1;
+/// How an image begins.
+pub const IMAGE_MAGIC: [u8; 4] = *b"FJI1";
+const FIXED_BYTES: usize = IMAGE_MAGIC.len() + 4 + 1;
 /// With the store's own header before it the program begins at 1 KiB of its slot: the vectors of every Cortex-M are aligned to that.
 pub const IMAGE_HEAD_BYTES: usize = 768;
 const _: () = assert!(FIXED_BYTES + NAME_BYTES_MAX <= IMAGE_HEAD_BYTES);
@@ -32,7 +33,7 @@ impl<'a> ImageHead<'a> {
     pub fn encode(&self) -> Result<[u8; IMAGE_HEAD_BYTES], WireError> {
         self.check()?;
         let mut out = [0xff; IMAGE_HEAD_BYTES];
-        out[..4].copy_from_slice(&MAGIC);
+        out[..4].copy_from_slice(&IMAGE_MAGIC);
         out[4..8].copy_from_slice(&self.version.to_le_bytes());
         out[8] = self.board.len() as u8;
         out[FIXED_BYTES..FIXED_BYTES + self.board.len()].copy_from_slice(self.board.as_bytes());
@@ -42,7 +43,7 @@ impl<'a> ImageHead<'a> {
     /// From the beginning of an image.
     pub fn decode(image: &'a [u8]) -> Result<Self, WireError> {
         let head = image.get(..IMAGE_HEAD_BYTES).ok_or(WireError::Malformed)?;
-        if head[..4] != MAGIC {
+        if head[..4] != IMAGE_MAGIC {
             return Err(WireError::Malformed);
         }
         let version = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);

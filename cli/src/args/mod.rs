@@ -65,6 +65,9 @@ pub enum Verb {
     Flash(Box<crate::flash::Flash>),
     /// Show what a board says
     Monitor(crate::flash::Monitor),
+    /// Bring other firmware to boards over the air, in waves
+    #[command(subcommand)]
+    Firmware(crate::firmware::Firmware),
     /// Show what waits for devices that are away, and take it back
     Queue(Queue),
     /// Wait until a workload runs, a device is online, or an object is gone

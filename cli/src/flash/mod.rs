@@ -129,6 +129,7 @@ fn document(table: &Table) -> Value {
         "functions": table.functions,
         "tls": table.tls,
         "random": table.random,
+        "updates": table.boot.is_some(),
         "peripherals": table.peripherals,
         "pins": table.pins.iter().map(pin).collect::<Vec<_>>(),
         "programBytes": table.program.bytes,
@@ -350,6 +351,15 @@ fn report(global: &Global, table: &Table, name: &str, seen: Option<(Seen, Durati
         }
     }
     Ok(())
+}
+
+/// An image of firmware to be sent to boards that take updates, and the board's name.
+pub fn update_image(board: &str, file: &Path, version: u32) -> Result<(String, Vec<u8>), Failure> {
+    let (table, _) = lookup(board)?;
+    let image = slot::encode(&table, &Image::read(file, &table)?, version)?;
+    // What would not fit into the slot is not sent to find that out.
+    slot::parts(&table, &image)?;
+    Ok((table.name, image))
 }
 
 fn mac_text(lot: &Lot) -> String {

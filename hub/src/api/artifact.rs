@@ -21,6 +21,7 @@ use serde_json::json;
 use std::io::Read;
 use std::time::{Duration, Instant};
 use wire::Digest;
+use wire::firmware::{IMAGE_HEAD_BYTES, IMAGE_MAGIC, ImageHead};
 
 /// Bytes of one piece on the way out.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -71,19 +72,19 @@ pub(super) async fn upload(
     let (artifacts, limit) = (api.artifacts.clone(), api.limits.artifact_bytes_max);
     let mut upload = smol::unblock(move || artifacts.upload(limit)).await?;
     let (began, mut came) = (Instant::now(), 0_u64);
-    let mut head = Vec::with_capacity(WASM_PREFIX.len());
+    let mut head = Vec::with_capacity(IMAGE_HEAD_BYTES);
     while let Some(piece) = next_piece(&mut body, api.limits.body_timeout).await? {
         came += piece.len() as u64;
         if is_too_slow(began.elapsed(), came) {
             return Err(too_slow());
         }
-        head.extend_from_slice(&piece[..piece.len().min(WASM_PREFIX.len() - head.len())]);
-        if !WASM_PREFIX.starts_with(&head) {
+        head.extend_from_slice(&piece[..piece.len().min(IMAGE_HEAD_BYTES - head.len())]);
+        if !is_wanted(&head) {
             return Err(not_wasm());
         }
         upload = smol::unblock(move || upload.write(&piece).map(|()| upload)).await?;
     }
-    if head.len() < WASM_PREFIX.len() {
+    if !head.starts_with(WASM_PREFIX) && ImageHead::decode(&head).is_err() {
         return Err(not_wasm());
     }
     let stored = smol::unblock(move || upload.finish(declared_digest, declared_bytes)).await?;
@@ -96,6 +97,12 @@ pub(super) async fn upload(
         }
         _ => Err(unexpected()),
     }
+}
+
+/// Whether a content that begins like this may be a module or an image of firmware.
+fn is_wanted(head: &[u8]) -> bool {
+    let begins = |prefix: &[u8]| head.iter().zip(prefix).all(|(byte, wanted)| byte == wanted);
+    begins(WASM_PREFIX) || begins(&IMAGE_MAGIC)
 }
 
 /// Whether an upload that took so long should have brought more.
@@ -128,8 +135,9 @@ fn too_slow() -> Refused {
 fn not_wasm() -> Refused {
     Refused(problem(
         ProblemCode::NotWasm,
-        "the content does not start like a WebAssembly core module of version 1 (a component does not, nor does text format)",
-        &["build a core module: see docs/functions.md"],
+        "the content does not start like a WebAssembly core module of version 1 (a component does not, nor does text format), and is no \
+         image of firmware",
+        &["build a core module: see docs/functions.md", "fulmar firmware push FILE --board BOARD --version N"],
     ))
 }
 

@@ -19,6 +19,7 @@ mod plan;
 mod problem;
 mod rate;
 mod rejection;
+mod rollout;
 mod route;
 mod serve;
 mod stream;

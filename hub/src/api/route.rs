@@ -7,7 +7,7 @@ use super::rate::{Bucket, too_often};
 use super::serve::Peer;
 use super::{
     Api, HEADER_BYTES_MAX, URL_BYTES_MAX, artifact, away, device, health, hub, list, object, openapi, plan, rejection,
-    stream, token,
+    rollout, stream, token,
 };
 use crate::model::Kind;
 use crate::problem_code::ProblemCode;
@@ -160,6 +160,12 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/v1/artifacts/{digest}/content", Right::Device, || routing::get(artifact::content)),
     route(Method::Get, "/v1/bodies/{digest}", Right::Device, || routing::get(artifact::desired_body)),
     route(Method::Get, "/v1/events", Right::Viewer, || routing::get(stream::events)),
+    route(Method::Get, "/v1/rollouts", Right::Viewer, || routing::get(rollout::list)),
+    route(Method::Post, "/v1/rollouts", Right::Admin, || routing::post(rollout::create)),
+    route(Method::Get, "/v1/rollouts/{name}", Right::Viewer, || routing::get(rollout::read)),
+    route(Method::Post, "/v1/rollouts/{name}/pause", Right::Admin, || routing::post(rollout::pause)),
+    route(Method::Post, "/v1/rollouts/{name}/resume", Right::Admin, || routing::post(rollout::resume)),
+    route(Method::Post, "/v1/rollouts/{name}/abort", Right::Admin, || routing::post(rollout::abort)),
 ];
 
 /// The router of the table; each route checks its right before anything else is read.

@@ -227,6 +227,8 @@ pub(super) struct Observed {
     pub fresh_at: Option<Instant>,
     /// What its newest set changes that it has not accepted, by workload: since when.
     pub waits: BTreeMap<u32, u64>,
+    /// What it said of its own firmware.
+    pub firmware: Option<super::firmware::Seen>,
     /// Its agent's own warnings that became events.
     pub warnings: Bucket,
 }

@@ -15,6 +15,7 @@ mod dispatch;
 mod event;
 mod explain;
 mod fence;
+mod firmware;
 mod join;
 mod lease;
 mod liveness;
@@ -61,6 +62,7 @@ pub use apply::Applier;
 pub use changes::CHANGES_MAX;
 pub use device_change::REJECTIONS_MAX;
 pub use event::{EVENTS_MAX, FOLLOWERS_MAX};
+pub use firmware::{CONFIRM_WITHIN, OFFER_PAUSE, OFFER_SILENCE, OFFERS_MAX, ROLLOUT_TARGETS_MAX, ROLLOUTS_MAX};
 pub use join::{TOKENS_MAX as JOIN_TOKENS_MAX, credential, device_password, join_password};
 pub use lease::{LEASES_MAX, NEEDS_BURST, NEEDS_PER_SECOND, WITNESS_PAUSE};
 pub use liveness::WILL_DELAY;
@@ -83,8 +85,9 @@ pub use what_if::OVERRIDES_MAX;
 
 pub use port::{
     AccessChange, AheadDevice, Answer, ChangeKind, ClassAccount, ContentRead, DeviceChange, Effect, EngineConfig,
-    EventLine, Exchange, Follow, HubStatus, Input, Instant, LogLine, Measures, Mode, Now, Outcome, Place, Position,
-    Problem, Publication, RecoveryStatus, Request, SampleLine, Selection, Severity, StreamItem, Ticket, WhatIf,
+    EventLine, Exchange, FirmwareImage, Follow, HubStatus, Input, Instant, LogLine, Measures, Mode, Now, Outcome,
+    Place, Position, Problem, Publication, RecoveryStatus, Request, RolloutVerb, SampleLine, Selection, Severity,
+    StreamItem, Ticket, WhatIf,
 };
 
 use crate::commit::{Loaded, Write};
@@ -94,12 +97,14 @@ use clock::WallClock;
 use device::Bucket;
 use dispatch::Link;
 use event::{Events, Follower};
+use firmware::Rollouts;
 use lease::Leases;
 use liveness::Watch;
 use log::Logs;
 use namespace::Namespaces;
 use pending::Pipeline;
 use placement::Placement;
+pub use port::Signer;
 use quarantine::Quarantine;
 use recovery::Recovery;
 use rival::Rivals;
@@ -145,6 +150,7 @@ pub struct Engine {
     samples: SampleTotals,
     admission: Admission,
     supply: Supply,
+    rollouts: Rollouts,
     hellos_sent_away: u64,
     messages_refused: u64,
 }
@@ -162,6 +168,7 @@ struct Settings {
     lost_after: Duration,
     instance: Instance,
     hellos_per_second: u32,
+    signer: Option<Signer>,
 }
 
 impl Engine {
@@ -180,6 +187,7 @@ impl Engine {
             lost_after,
             instance,
             hellos_per_second,
+            signer,
         } = config;
         let mut state = State::new(loaded.fleet, exchange);
         state.workload_id_next = loaded.workload_id_next.max(1);
@@ -226,6 +234,7 @@ impl Engine {
                 lost_after,
                 instance,
                 hellos_per_second,
+                signer,
             },
             hub_signing: loaded.hub_signing,
             incarnation: loaded.incarnation,
@@ -254,10 +263,12 @@ impl Engine {
             samples: SampleTotals::default(),
             admission: Admission::default(),
             supply: Supply::default(),
+            rollouts: Rollouts::default(),
             hellos_sent_away: 0,
             messages_refused: 0,
         };
         engine.leaving_mark_all();
+        engine.rollouts.resume();
         engine
     }
 
@@ -295,6 +306,7 @@ impl Engine {
         self.presence_run(now);
         self.rivals_run(now);
         self.recovery_run(now);
+        self.rollouts_run(now);
         self.placement_run(now);
         self.tell_too_large(now);
         self.dispatch_run(now);
@@ -345,6 +357,7 @@ impl Engine {
             self.recovery_timeout(),
             self.namespaces.timeout(),
             self.supply.timeout().filter(|_| !self.rivals.is_stopped()),
+            self.rollouts.timeout(),
         ];
         times.into_iter().flatten().min()
     }

@@ -11,7 +11,7 @@ pub use super::measure::Measures;
 use crate::commit::{Batch, CommitFailure};
 use crate::geo::{Distance, Point};
 use crate::grants::Grant;
-use crate::model::{DevicePosition, FieldError, FieldSelector, Kind, ObjectKey, Selector};
+use crate::model::{DevicePosition, FieldError, FieldSelector, Kind, ObjectKey, RolloutRequest, Selector};
 use crate::problem_code::ProblemCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,7 +101,12 @@ pub struct EngineConfig {
     pub instance: wire::Instance,
     /// Hellos that are answered per second; further ones are told to come again.
     pub hellos_per_second: u32,
+    /// The hub's signing key, for what an operator rolls out; `None`: nothing can be.
+    pub signer: Option<Signer>,
 }
+
+/// Signs on the engine's thread, once for a rollout.
+pub type Signer = std::sync::Arc<dyn wire::sign::Sign + Send + Sync>;
 
 impl EngineConfig {
     /// Production values around what only the shell knows.
@@ -119,6 +124,7 @@ impl EngineConfig {
             lost_after: Duration::from_secs(1),
             instance: wire::Instance::default(),
             hellos_per_second: super::admission::HELLOS_PER_SECOND,
+            signer: None,
         }
     }
 }
@@ -277,6 +283,25 @@ pub enum Mode {
 pub enum Follow {
     Once,
     Follow,
+}
+
+/// An image of firmware that is in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirmwareImage {
+    pub board: String,
+    pub version: u32,
+    pub bytes: u32,
+    pub digest: Digest,
+}
+
+/// What an operator does with a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolloutVerb {
+    /// Nobody else is offered the image; who has begun goes on.
+    Pause,
+    Resume,
+    /// For good. What runs stays.
+    Abort,
 }
 
 /// What becomes of something that waits for a device.
@@ -455,6 +480,19 @@ pub enum Request {
     },
     /// This hub is the one; a second one is or will be ended.
     HubTakeover,
+    /// Brings firmware to devices, in waves. `image`: what the artifact says of itself.
+    RolloutCreate {
+        wanted: Box<RolloutRequest>,
+        image: FirmwareImage,
+    },
+    RolloutChange {
+        name: String,
+        verb: RolloutVerb,
+    },
+    Rollout {
+        name: String,
+    },
+    Rollouts,
     Status,
     /// The engine's counts, for `/metrics`.
     Measure,

@@ -32,6 +32,33 @@ pub(super) fn not_rejected(device: DeviceId) -> Problem {
     problem(ProblemCode::NotFound, format!("no key {device} is rejected"), vec!["fulmar device rejected".to_owned()])
 }
 
+fn shown(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+pub(super) fn no_rollout(name: &str) -> Problem {
+    let detail = format!("there is no rollout {:?}", shown(name));
+    problem(ProblemCode::NotFound, detail, vec!["fulmar firmware status".to_owned()])
+}
+
+pub(super) fn rollout_open(name: &str, board: &str) -> Problem {
+    let detail =
+        format!("the rollout {name} is under way on boards {board}: two at once would change the same devices");
+    let next = vec![format!("fulmar firmware status {name}"), format!("fulmar firmware abort {name}")];
+    problem(ProblemCode::Exists, detail, next)
+}
+
+pub(super) fn rollout_over(name: &str, phase: &str) -> Problem {
+    let detail = format!("the rollout {name} is over ({phase})");
+    problem(ProblemCode::NotNeeded, detail, vec![format!("fulmar firmware status {name}")])
+}
+
+pub(super) fn no_such_boards(board: &str, selector: &str) -> Problem {
+    let with = if selector.is_empty() { String::new() } else { format!(" with the labels {:?}", shown(selector)) };
+    let detail = format!("no device that is a {board}{with} has said since this hub's start which firmware it runs");
+    problem(ProblemCode::NotNeeded, detail, vec!["fulmar get devices".to_owned()])
+}
+
 pub(super) fn not_queued(id: &str) -> Problem {
     let shown: String = id.chars().take(120).collect();
     let detail = format!("nothing waits under the id {shown:?}: the device may have come back meanwhile");

@@ -27,6 +27,8 @@ impl Engine {
             | Request::HubHold { .. }
             | Request::HubApply { .. }
             | Request::HubTakeover
+            | Request::RolloutCreate { .. }
+            | Request::RolloutChange { .. }
             | Request::ApiTokenCreate { .. } => return self.write_request(now, ticket, actor, request),
             Request::Get { key } => self.get(now, key),
             Request::Managed { key } => self.managed(now, key),
@@ -69,6 +71,8 @@ impl Engine {
             },
             Request::Rejections { limit, after } => Ok(self.rejections(*limit, *after)),
             Request::Queue { device } => self.queue(now, device.as_deref()),
+            Request::Rollouts => Ok(self.rollout_list()),
+            Request::Rollout { name } => self.rollout_get(name),
             Request::Snapshot { name } => self.snapshot_of(now, name),
             Request::Status => Ok(Answer::Status(self.hub_status(now))),
             Request::Measure => Ok(Answer::Measures(Box::new(self.measures(now)))),
@@ -107,6 +111,8 @@ impl Engine {
             Request::HubHold { devices } => self.hub_hold(now, ticket, actor, devices),
             Request::HubApply { devices } => self.hub_apply(now, ticket, actor, devices),
             Request::HubTakeover => self.takeover(now, ticket, actor),
+            Request::RolloutCreate { wanted, image } => self.rollout_create(now, ticket, actor, wanted, image),
+            Request::RolloutChange { name, verb } => self.rollout_change(now, ticket, actor, name, *verb),
             Request::Get { .. }
             | Request::Plan { .. }
             | Request::WhatIf(_)
@@ -121,6 +127,8 @@ impl Engine {
             | Request::Body { .. }
             | Request::Rejections { .. }
             | Request::Queue { .. }
+            | Request::Rollouts
+            | Request::Rollout { .. }
             | Request::Snapshot { .. }
             | Request::Status
             | Request::Measure => return,

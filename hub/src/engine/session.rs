@@ -81,6 +81,9 @@ impl Engine {
         match topic {
             Up::Hello => self.on_hello(now, index, payload),
             Up::Will => self.on_will(now, index, payload),
+            Up::Status if matches!(wire::frame::peek(payload), Ok(Kind::Firmware)) => {
+                self.with_session(now, index, Kind::Firmware, payload, Self::on_firmware);
+            }
             Up::Status => self.with_session(now, index, Kind::Status, payload, Self::on_status),
             Up::Heartbeat => self.with_session(now, index, Kind::Heartbeat, payload, Self::on_heartbeat),
             Up::Log => self.with_session(now, index, Kind::Log, payload, Self::on_log_frame),

@@ -5,13 +5,14 @@
 
 use super::desired::{self, Identity};
 use super::device::{Desired, Device, Devices, Durable, Known, class_name};
+use super::firmware::ROW_KIND;
 use super::placed::{Placed, placement_key};
 use super::port::Exchange;
 use super::stored::{Body, DeviceBody, Spec, Stored, WorkloadBody};
 use super::terms::taint;
 use crate::commit::{DeviceKeysRow, LeaseRow, ObjectRow, RecoveryRow, RejectionRow, TokenRow, Write};
 use crate::geo::{Distance, Region};
-use crate::model::{ArtifactReference, DevicePosition, Kind, ObjectKey};
+use crate::model::{ArtifactReference, DevicePosition, Kind, ObjectKey, Rollout};
 use crate::scheduler::{
     Admittance, DeviceFacts, DeviceIndex, Fleet, Position, PositionSource, Regions, Resources, Runtimes, WireRange,
     WorkloadNumber,
@@ -40,6 +41,7 @@ pub(super) enum Undo {
     Incarnation(u32),
     Recovery(Option<RecoveryRow>),
     Hold(DeviceId, bool),
+    Rollout(String, Option<Arc<Rollout>>),
     Nothing,
 }
 
@@ -74,6 +76,8 @@ pub(super) struct State {
     pub recovery: Option<RecoveryRow>,
     /// Devices that are to keep what they run.
     pub holds: BTreeSet<DeviceId>,
+    /// Of firmware, by name.
+    pub rollouts: BTreeMap<String, Arc<Rollout>>,
 }
 
 impl State {
@@ -98,11 +102,16 @@ impl State {
             incarnation: 0,
             recovery: None,
             holds: BTreeSet::new(),
+            rollouts: BTreeMap::new(),
         }
     }
 
     pub fn apply(&mut self, write: &Write) -> Undo {
         match write {
+            Write::ObjectPut(row) if row.kind == ROW_KIND => self.rollout_put(row),
+            Write::ObjectDelete { kind, name, .. } if *kind == ROW_KIND => {
+                Undo::Rollout(name.clone(), self.rollouts.remove(name))
+            }
             Write::ObjectPut(row) => self.object_put(row),
             Write::ObjectDelete { kind, namespace, name } => {
                 let Some(kind) = Kind::parse(kind) else { return Undo::Nothing };
@@ -202,8 +211,22 @@ impl State {
             Undo::Recovery(before) => self.recovery = before,
             Undo::Hold(device, true) => drop(self.holds.insert(device)),
             Undo::Hold(device, false) => drop(self.holds.remove(&device)),
+            Undo::Rollout(name, before) => {
+                match before {
+                    Some(rollout) => self.rollouts.insert(name, rollout),
+                    None => self.rollouts.remove(&name),
+                };
+            }
             Undo::Nothing => {}
         }
+    }
+
+    fn rollout_put(&mut self, row: &ObjectRow) -> Undo {
+        let Ok(rollout) = serde_json::from_slice::<Rollout>(&row.json) else {
+            tracing::error!(name = row.name, "a stored rollout cannot be read and is left out");
+            return Undo::Nothing;
+        };
+        Undo::Rollout(row.name.clone(), self.rollouts.insert(row.name.clone(), Arc::new(rollout)))
     }
 
     fn object_put(&mut self, row: &ObjectRow) -> Undo {

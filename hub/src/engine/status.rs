@@ -125,6 +125,7 @@ impl Engine {
             }),
             interfaces: known.map_or_else(Vec::new, |known| known.interfaces.names().map(str::to_owned).collect()),
             workloads: self.device_workloads(now, device),
+            firmware: observed.firmware.as_ref().map(super::firmware::shown),
             samples,
             latest,
             conditions: self.device_conditions(device, body, desired == accepted),

@@ -135,7 +135,8 @@ impl Engine {
                 None => false,
             },
             Want::Artifact { .. } => {
-                let is_there = self.artifact_named(index, &digest).is_some_and(|bytes| offset < bytes);
+                let bytes = self.artifact_named(index, &digest).or_else(|| self.firmware_named(index, &digest));
+                let is_there = bytes.is_some_and(|bytes| offset < bytes);
                 if !is_there || self.supply.waiting.len() >= CONTENT_WAITING_MAX {
                     return false;
                 }

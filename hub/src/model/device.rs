@@ -96,6 +96,9 @@ pub struct DeviceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<String>,
     pub workloads: Vec<DeviceWorkload>,
+    /// Of a board that takes updates; nothing until it has said it since this hub's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<super::DeviceFirmware>,
     /// What became of the alarms, states and metrics of its functions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<crate::engine::port::ClassAccount>,

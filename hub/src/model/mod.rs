@@ -19,6 +19,7 @@ mod placement_read;
 mod quantity;
 mod read;
 mod region;
+mod rollout;
 mod schema;
 mod selector;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use quantity::{QuantityError, Size, Span, decimal};
 pub use read::{ANNOTATION_BYTES_MAX, FIELD_ERRORS_MAX, LABELS_MAX, Refusal, nearest};
 pub(crate) use read::{Reader, at as pointer_at};
 pub use region::RegionSpec;
+pub use rollout::{DeviceFirmware, Rollout, RolloutRequest, RolloutTarget, TargetState};
 pub use selector::{Expression, Operator, Selector, SelectorError};
 pub use token::{TokenManifest, TokenRole, TokenSpec, TokenStatus};
 pub use workload::{

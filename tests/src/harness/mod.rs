@@ -14,6 +14,7 @@ pub mod narrow;
 pub mod netns;
 pub mod proxy;
 pub mod site;
+pub mod slots;
 
 pub use agent::Agent;
 pub use crowd::{Crowd, RunningCrowd};

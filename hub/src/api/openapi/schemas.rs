@@ -6,7 +6,8 @@ use super::parts::reference;
 use crate::engine::port::{ClassAccount, EventLine, HubStatus, LogLine, SampleLine};
 use crate::model::{
     API_VERSION, ArtifactSpec, DeviceSnapshot, DeviceSpec, DeviceStatus, FieldError, Kind, Metadata, NamespaceSpec,
-    PlacedSpec, PlacedStatus, Queue, RegionSpec, TokenSpec, TokenStatus, WorkloadSpec, WorkloadStatus,
+    PlacedSpec, PlacedStatus, Queue, RegionSpec, Rollout, RolloutRequest, TokenSpec, TokenStatus, WorkloadSpec,
+    WorkloadStatus,
 };
 use crate::problem_code::ProblemCode;
 use schemars::SchemaGenerator;
@@ -134,6 +135,8 @@ pub(super) fn all() -> Map<String, Value> {
     shown.subschema_for::<HubStatus>();
     shown.subschema_for::<Queue>();
     shown.subschema_for::<DeviceSnapshot>();
+    shown.subschema_for::<Rollout>();
+    shown.subschema_for::<RolloutRequest>();
     let mut all = shown.take_definitions(true);
     let mut written = generator(Contract::Deserialize);
     written.subschema_for::<NamespaceSpec>();

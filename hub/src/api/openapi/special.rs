@@ -65,6 +65,10 @@ fn hub_decision(summary: &str) -> Operation {
         .answer("200", json_answer("The hub's status", reference("HubStatus")))
 }
 
+fn rollout_change(summary: &str) -> Operation {
+    Operation::new(summary).answer("200", json_answer("The rollout", reference("Rollout")))
+}
+
 /// `None`: the route is what its path looks like.
 pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
     let operation = match (method.name(), path) {
@@ -118,6 +122,21 @@ pub(super) fn operation(method: Method, path: &str) -> Option<Operation> {
         ("POST", "/v1/plans/apply") => Operation::new("Does a plan, all of it, unless something has moved since (409)")
             .body(json_body(reference("Plan")))
             .answer("200", json_answer("Done", reference("AppliedPlan"))),
+        ("GET", "/v1/rollouts") => Operation::new("Rollouts of firmware").answer(
+            "200",
+            json_answer("All that are kept", json!({
+                "type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": reference("Rollout")}},
+            })),
+        ),
+        ("POST", "/v1/rollouts") => Operation::new("Brings an image that was uploaded to the devices of its board, in waves")
+            .body(json_body(reference("RolloutRequest")))
+            .answer("201", json_answer("It has begun", reference("Rollout"))),
+        ("GET", "/v1/rollouts/{name}") => {
+            Operation::new("A rollout, with each of its devices").answer("200", json_answer("It", reference("Rollout")))
+        }
+        ("POST", "/v1/rollouts/{name}/pause") => rollout_change("Offers the image to nobody else for now"),
+        ("POST", "/v1/rollouts/{name}/resume") => rollout_change("Goes on with a rollout that was paused"),
+        ("POST", "/v1/rollouts/{name}/abort") => rollout_change("Ends a rollout; what runs stays"),
         ("POST", "/v1/explain/placement") => Operation::new("Why a workload would be where, if something were otherwise")
             .body(json_body(reference("WhatIf")))
             .answer("200", json_answer("Reasons with stable codes, and text", reference("Explanation"))),

@@ -413,9 +413,37 @@ fn objects() -> Vec<Limit> {
 fn inside() -> Vec<Limit> {
     use crate::engine::{
         CHUNKS_BURST, CHUNKS_PER_SECOND, CONTENT_ANSWERS_MAX, CONTENT_NEEDS_BURST, CONTENT_NEEDS_PER_SECOND,
-        CONTENT_WAITING_MAX,
+        CONTENT_WAITING_MAX, OFFERS_MAX, ROLLOUT_TARGETS_MAX, ROLLOUTS_MAX,
     };
     vec![
+        limit(
+            "rollouts of firmware that are kept",
+            ROLLOUTS_MAX,
+            "the oldest that is over goes",
+            "",
+            "rollouts_that_are_over_make_room_for_others",
+        ),
+        limit(
+            "devices of a rollout",
+            ROLLOUT_TARGETS_MAX,
+            "further ones are left out",
+            "",
+            "a_rollout_has_no_more_devices_than_its_limit",
+        ),
+        limit(
+            "waves of a rollout",
+            crate::wave::WAVES_MAX,
+            "422",
+            "INVALID",
+            "what_cannot_be_rolled_out_is_refused_in_words",
+        ),
+        limit(
+            "offers of one image to a device that was interrupted",
+            OFFERS_MAX,
+            "it counts as failed",
+            "",
+            "a_device_that_was_interrupted_gets_its_offer_again_a_few_times",
+        ),
         limit(
             "questions that wait for the engine",
             crate::handle::QUESTIONS_WAITING_MAX,

@@ -4,6 +4,7 @@ mod apply;
 mod commit;
 mod device;
 mod dispatch;
+mod firmware;
 mod join;
 mod lease;
 mod leaving;

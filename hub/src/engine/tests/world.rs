@@ -1,5 +1,5 @@
 //! An engine with its writer and a broker that remembers, on a virtual clock.
-use super::writer::{FLEET, Said, Writer, hub_exchange};
+use super::writer::{FLEET, Said, Writer, hub_exchange, hub_key};
 use crate::commit::{Batch, CommitFailure};
 use crate::engine::Engine;
 use crate::engine::port::*;
@@ -40,6 +40,7 @@ pub fn engine(writer: &mut Writer) -> Engine {
         Box::new(hub_exchange()),
     );
     config.trust = TRUST.to_vec();
+    config.signer = Some(std::sync::Arc::new(hub_key()));
     Engine::new(config, writer.database.load())
 }
 
