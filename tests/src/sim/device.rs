@@ -8,6 +8,7 @@ use super::oracle::Seen;
 use super::random::Random;
 use super::record::Kept;
 use super::runtime::Runtime;
+use super::tries::Trials;
 use super::world::Event;
 use agent_nostd::machine::Agent;
 use agent_nostd::machine::port::{
@@ -140,6 +141,8 @@ pub struct Device<'g> {
     pub seen: Seen,
     pub tape: Tape,
     pub ledger: Ledger,
+    pub trials: Trials,
+    pub samples: super::sample::Ledger,
     /// What it would have been told while its process stood still.
     pub held: Vec<Event>,
 }
@@ -202,6 +205,8 @@ impl<'g> Device<'g> {
             seen: Seen::default(),
             tape: Tape::default(),
             ledger: Ledger::default(),
+            trials: Trials::default(),
+            samples: super::sample::Ledger::default(),
             held: Vec::new(),
         }
     }
@@ -214,6 +219,7 @@ impl<'g> Device<'g> {
         self.connection = None;
         self.trouble.cut_in_write = None;
         self.ledger.power_on(now);
+        self.trials.clear();
         self.runtime.clear();
         self.flash.mount();
         let (current, memory) = memory.split_at_mut(SET_BYTES);

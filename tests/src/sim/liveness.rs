@@ -3,7 +3,7 @@
 //! Whether it is right is read from disk, flash and runtimes; what the hub shows has to agree with that, not the other way round.
 use super::device::Join;
 use super::fault::Fault;
-use super::runtime::Phase as RunPhase;
+use super::runtime::{Instance, Phase as RunPhase};
 use super::task::Task;
 use super::world::{Event, Phase, World};
 use agent_nostd::machine::port::{Input, LinkState};
@@ -209,6 +209,9 @@ impl World<'_> {
             if missing > 0 {
                 return self.fail(|| format!("[I7] {missing} log lines of dev-{device} are neither there nor counted"));
             }
+            if let Some(what) = node.samples.wrong() {
+                return self.fail(|| format!("[I7] dev-{device}: {what}"));
+            }
             self.judge.reconnect_bytes = self.judge.reconnect_bytes.max(bytes);
         }
         self.judge_durable();
@@ -263,8 +266,9 @@ impl World<'_> {
                 Role::Service => {
                     let mut of_key = node.runtime.of_key(key);
                     let first = of_key.next();
-                    first.is_some_and(|(_, i)| i.phase == RunPhase::Running && i.kept.version == kept.version)
-                        && of_key.next().is_none()
+                    // What hangs is stopped yet.
+                    let is_well = |i: &Instance| i.phase == RunPhase::Running && !i.hangs;
+                    first.is_some_and(|(_, i)| is_well(i) && i.kept.version == kept.version) && of_key.next().is_none()
                 }
                 Role::Init => node.runtime.completed.contains(&done) && node.runtime.of_key(key).next().is_none(),
                 Role::Job => node.runtime.jobs_done.contains(&done) && node.runtime.of_key(key).next().is_none(),

@@ -21,6 +21,8 @@ pub mod random;
 pub mod record;
 pub mod rival;
 pub mod runtime;
+pub mod sample;
+pub mod secrets;
 pub mod shell;
 pub mod shrink;
 pub mod signature;
@@ -29,6 +31,7 @@ pub mod suite;
 pub mod task;
 pub mod trace;
 pub mod transport;
+pub mod tries;
 pub mod trouble;
 pub mod world;
 
@@ -84,8 +87,13 @@ impl Outcome {
 pub fn run(options: Options) -> Outcome {
     let ground = Ground::new(&options);
     let mut memory = Ground::memory(&options);
-    let mut world = world::World::new(options, &ground, &mut memory);
-    let panicked = catch_unwind(AssertUnwindSafe(|| world.run())).err();
+    let heard = ground.is_real.then(secrets::Heard::default);
+    let mut world = world::World::new(options, &ground, &mut memory, heard.clone());
+    let panicked = catch_unwind(AssertUnwindSafe(|| match heard {
+        Some(heard) => tracing::subscriber::with_default(secrets::Listener(heard), || world.run()),
+        None => world.run(),
+    }))
+    .err();
     if let Some(payload) = panicked {
         let text = payload.downcast_ref::<String>().cloned();
         let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));

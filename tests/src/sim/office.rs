@@ -240,6 +240,7 @@ impl World<'_> {
         match effect {
             Effect::Commit(batch) => {
                 self.trace.mix(batch.sequence);
+                self.judge_batch(&batch);
                 if self.is_killed(Fault::HubKilledAtCommit, 0) {
                     return;
                 }
@@ -261,10 +262,14 @@ impl World<'_> {
                 if self.is_killed(Fault::HubKilledAtAnswer, 0) || self.is_killed(Fault::HubKilledAtAnswer, 1) {
                     return;
                 }
+                self.judge_answer(&result);
                 self.answered(ticket, result);
                 let _ = self.is_killed(Fault::HubKilledAtAnswer, 2) || self.is_killed(Fault::HubKilledAtAnswer, 3);
             }
-            Effect::Stream { ticket, item } => self.streamed(ticket, &item),
+            Effect::Stream { ticket, item } => {
+                self.judge_item(&item);
+                self.streamed(ticket, &item);
+            }
             // Simulated devices fetch in one piece.
             Effect::Read(read) => self.hub_tell(Input::ContentRead { read: read.read, content: None }),
             Effect::Access(change) => match change {

@@ -110,6 +110,11 @@ impl Seen {
         self.accepted.get(&revision)
     }
 
+    /// The set that the machine was told of last.
+    pub fn newest(&self) -> Option<&Set> {
+        self.accepted.get(&self.told()?)
+    }
+
     /// The sets that the machine may act upon: the last two that it was told of.
     pub fn current(&self) -> impl Iterator<Item = &Set> {
         self.told.iter().rev().take(2).filter_map(|revision| self.accepted.get(revision))
@@ -168,6 +173,8 @@ impl World<'_> {
 
     pub fn judge_boot(&mut self, device: usize) {
         self.judge_flash(device, Change::Boot);
+        let node = &mut self.devices[device];
+        node.samples.begin_boot(node.flash.value(JournalKey::Alarms));
         let seen = &mut self.devices[device].seen;
         seen.told.clear();
         seen.told.extend(seen.floor.map(|(revision, _)| revision));
@@ -177,6 +184,7 @@ impl World<'_> {
     }
 
     pub fn judge_told(&mut self, device: usize) {
+        self.devices[device].trials.clear();
         let seen = &mut self.devices[device].seen;
         seen.told.extend(seen.floor.map(|(revision, _)| revision));
     }
@@ -190,6 +198,7 @@ impl World<'_> {
     }
 
     pub fn judge_start(&mut self, device: usize, launch: LaunchId, kept: &Kept) {
+        self.trial_starts(device, kept);
         let node = &self.devices[device];
         let key = kept.key();
         let same: Vec<LaunchId> = node.runtime.of_key(key).map(|(launch, _)| *launch).collect();
@@ -314,6 +323,7 @@ impl World<'_> {
                 seen.hellos += 1;
                 seen.hello_bytes += payload.len();
             }
+            Up::Sample => self.samples_arrive(device, payload),
             Up::Log | Up::Status => {
                 let Some(boot) = self.devices[device].agent.as_ref().map(|agent| agent.boot()) else { return };
                 let key = &self.ground.pair_keys[device];
@@ -336,6 +346,8 @@ impl World<'_> {
                     && is_of(status.fixed.session)
                 {
                     seen.logs_lost = status.fixed.lost.logs;
+                    self.devices[device].samples.lost(status.fixed.lost);
+                    let seen = &mut self.devices[device].seen;
                     seen.states.clear();
                     seen.states.extend(status.entries().map(|entry| (entry.workload, entry.state)));
                     self.glance_at(device);

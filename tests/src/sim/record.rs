@@ -22,6 +22,8 @@ pub struct Kept {
     /// Components that come first.
     pub after: Vec<u8>,
     pub policy: Policy,
+    /// Failures within ten minutes after which this version counts as bad.
+    pub tries: u32,
 }
 
 /// What ends a component without the hub.
@@ -43,12 +45,16 @@ impl Kept {
         let mut name = String::new();
         let mut after = Vec::new();
         let mut policy = Policy::Autonomous;
+        let mut tries = 3;
         for stated in record.clauses.iter() {
             if let Clause::Name(stated) = stated.clause {
                 name = stated.name.to_owned();
             }
             if let Clause::After(components) = stated.clause {
                 after = components.to_vec();
+            }
+            if let Clause::Retry(retry) = stated.clause {
+                tries = u32::from(retry.attempts);
             }
             policy = match (stated.clause, policy) {
                 (Clause::Lease(ms), _) => Policy::Exclusive(ms),
@@ -79,6 +85,7 @@ impl Kept {
             name,
             after,
             policy,
+            tries,
         }
     }
 

@@ -101,6 +101,7 @@ impl World<'_> {
                 if !self.hub.durable.devices.contains_key(&joining.id) {
                     return self.fail(|| format!("dev-{device} was accepted before that was durable"));
                 }
+                self.secrets.learn(&credential, || format!("the credential of dev-{device}"));
                 self.devices[device].join = Join::Joined { password: hexadecimal(&credential) };
                 self.say(|_| format!("dev-{device} joined as {}", accepted.name));
                 self.hang_up(number);
@@ -266,6 +267,8 @@ impl World<'_> {
                 let runtime = &mut self.devices[device].runtime;
                 let hanging = runtime.instances.get(&launch).filter(|i| i.hangs).map(|i| i.kept.key());
                 hanging.into_iter().for_each(|key| runtime.count_failure(key));
+                let now = self.now;
+                hanging.into_iter().for_each(|key| self.devices[device].trials.is_unsure(now, key));
                 let hangs = hanging.is_some();
                 let pause = if hangs { grace_ms } else { self.random.between(5, 200) };
                 self.after(pause, Event::Runtime { device, life, launch, step: Step::Stopped });
@@ -335,6 +338,7 @@ impl World<'_> {
             return self.tell(device, Input::Persisted { ticket: write.ticket });
         }
         let Some(write) = node.flash.finish() else { return };
+        self.samples_written(device, write.key, None);
         if write.key == JournalKey::Accepted {
             self.judge_flash(device, Change::Written);
             self.judge_told(device);
@@ -480,7 +484,8 @@ impl World<'_> {
             Step::StartFails => {
                 self.counts.hit(Fault::StartFails);
                 node.runtime.count_failure(key);
-                node.runtime.instances.remove(&launch);
+                let ended = node.runtime.instances.remove(&launch);
+                ended.into_iter().for_each(|ended| self.trial_fails(device, &ended.kept));
                 let failure = Failure::LoadRefused;
                 self.tell(device, Input::StartFailed { launch, failure, detail: "made to fail" });
             }
@@ -493,7 +498,8 @@ impl World<'_> {
                     self.counts.hit(Fault::Trap);
                 }
                 node.runtime.count_failure(key);
-                node.runtime.instances.remove(&launch);
+                let ended = node.runtime.instances.remove(&launch);
+                ended.into_iter().for_each(|ended| self.trial_fails(device, &ended.kept));
                 let exit = Exit::Failed(Failure::Trapped);
                 self.tell(device, Input::Exited { launch, exit, detail: "made to trap" });
             }
@@ -509,6 +515,7 @@ impl World<'_> {
                 if speaks {
                     self.log_line(device, launch);
                 }
+                self.tells(device, launch);
                 if let Some(payload) = said {
                     self.tell(device, Input::Emit { launch, topic: "news/weather", payload: &payload });
                 }
@@ -534,6 +541,7 @@ impl World<'_> {
         for _ in 0..STORM_LINES {
             self.log_line(device, launch);
         }
+        self.sample_storm(device, launch);
     }
 
     // --- The link ---

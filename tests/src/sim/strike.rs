@@ -330,6 +330,7 @@ impl World<'_> {
         let Some((key, was_truth)) = self.devices[device].flash.rot(&mut random) else { return };
         self.at_once(Fault::FlashRot, device);
         self.devices[device].ledger.loses_a_write(self.now);
+        self.samples_written(device, key, Some(Fault::FlashRot));
         if was_truth && key == JournalKey::Accepted {
             // The one way in which the accepted revision may go back: the cells that held it changed.
             self.devices[device].seen.forget_floor();

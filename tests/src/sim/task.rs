@@ -346,12 +346,17 @@ impl World<'_> {
                 digest: digest_of(*n),
                 bytes: 1_000 + u64::from(*n),
             },
-            Task::Token(n) => Request::TokenCreate {
-                expires_in: Some(TOKEN_LASTS),
-                approve: operator.random.chance(750),
-                labels: json!({"tier": if n % 3 == 2 { "core" } else { "edge" }, "site": if n % 2 == 0 { "a" } else { "b" }}),
-                entropy: operator.random.bytes(),
-            },
+            Task::Token(n) => {
+                let approve = operator.random.chance(750);
+                let entropy = operator.random.bytes();
+                self.learn_token(*n, &entropy);
+                Request::TokenCreate {
+                    expires_in: Some(TOKEN_LASTS),
+                    approve,
+                    labels: json!({"tier": if n % 3 == 2 { "core" } else { "edge" }, "site": if n % 2 == 0 { "a" } else { "b" }}),
+                    entropy,
+                }
+            }
             Task::Region(n) => {
                 put(ObjectKey::region(if *n == 0 { "north" } else { "south" }), region(*n), Mode::Commit)
             }

@@ -212,6 +212,9 @@ impl World<'_> {
                     link.silent_since = None;
                 }
                 self.send(number, Way::Down, Packet::Accepted);
+                if let Some(will) = self.connections.get(&number).and_then(|connection| connection.will.clone()) {
+                    self.judge_payload(&will, &"a will");
+                }
             }
             Packet::Subscribe(filter) if connection.at_broker => self.subscribe(number, filter),
             Packet::Publish { topic, payload, retain, ticket } if connection.at_broker => {
@@ -219,6 +222,7 @@ impl World<'_> {
                     return self.fail(|| format!("{client:?} published on {topic:?}"));
                 }
                 self.trace.mix_bytes(&payload);
+                self.judge_payload(&payload, &topic);
                 self.observe_up(client, topic, &payload);
                 if let Some(ticket) = ticket {
                     self.send(number, Way::Down, Packet::Acknowledged { ticket });

@@ -10,6 +10,7 @@ use super::network::{Broker, Client, Connection, Link, Packet, Way};
 use super::operator::Operator;
 use super::random::Random;
 use super::runtime::Step;
+use super::secrets::Heard;
 use super::signature::{HashSigner, HashVerifier};
 use super::strike::Kill;
 use super::trace::{Story, Trace};
@@ -129,6 +130,8 @@ pub struct Ground {
     pub pair_keys: Vec<PairKey>,
     pub verifier: Box<dyn Verify + Sync>,
     pub signer: Box<dyn Sign>,
+    /// What the signer was made from, where signatures are real ones.
+    pub signing_seed: [u8; 32],
     /// Signatures are real ones.
     pub is_real: bool,
     pub hub_exchange_seed: [u8; 32],
@@ -148,12 +151,13 @@ impl Ground {
         };
         let pair_keys = identities.iter().map(pair).collect();
         let is_real = options.seed % 20 == 3;
+        let signing_seed = random.bytes();
         let (signer, verifier): (Box<dyn Sign>, Box<dyn Verify + Sync>) = if is_real {
-            (Box::new(Ed25519Key::from_seed(&random.bytes())), Box::new(Ed25519))
+            (Box::new(Ed25519Key::from_seed(&signing_seed)), Box::new(Ed25519))
         } else {
-            (Box::new(HashSigner(PublicKey(random.bytes()))), Box::new(HashVerifier))
+            (Box::new(HashSigner(PublicKey(signing_seed))), Box::new(HashVerifier))
         };
-        Self { pair_keys, verifier, signer, is_real, hub_exchange_seed, identities }
+        Self { pair_keys, verifier, signer, signing_seed, is_real, hub_exchange_seed, identities }
     }
 
     /// Memory for the machines of all boots. The system gives only what is used.
@@ -173,6 +177,7 @@ pub enum Event {
     PowerFails { device: usize, life: u32 },
     Fetched { device: usize, life: u32, content: Content, digest: Digest, failure: Option<FetchFailure> },
     Runtime { device: usize, life: u32, launch: LaunchId, step: Step },
+    Back { device: usize, life: u32, key: super::record::Key },
     HubWake { life: u32 },
     HubStart,
     HubConnect { life: u32 },
@@ -305,12 +310,14 @@ pub struct World<'g> {
     pub has_restored: bool,
     pub leases: super::lease::Leases,
     pub crash_loops: Vec<(u32, Digest)>,
+    pub secrets: super::secrets::Secrets,
     pub violation: Option<String>,
     pub judge: super::liveness::Judge,
 }
 
 impl<'g> World<'g> {
-    pub fn new(options: Options, ground: &'g Ground, memory: &'g mut [u8]) -> Self {
+    /// `heard`: where lines of the logs are found, if somebody listens.
+    pub fn new(options: Options, ground: &'g Ground, memory: &'g mut [u8], heard: Option<Heard>) -> Self {
         let mut random = Random::new(options.seed);
         let devices: Vec<Device<'g>> = ground
             .identities
@@ -352,6 +359,7 @@ impl<'g> World<'g> {
             has_restored: false,
             leases: super::lease::Leases::default(),
             crash_loops: Vec::new(),
+            secrets: super::secrets::Secrets::of(ground, heard),
             violation: None,
             judge: super::liveness::Judge::default(),
             options,
@@ -408,6 +416,7 @@ impl<'g> World<'g> {
                 self.fail(|| format!("a storm: more than {most} events"));
             }
             self.take(event);
+            self.judge_logs();
             if self.violation.is_some() || self.judge.is_done {
                 return;
             }
@@ -473,6 +482,7 @@ impl<'g> World<'g> {
                 self.fetched(device, life, content, digest, failure)
             }
             Event::Runtime { device, life, launch, step } => self.runtime_step(device, life, launch, step),
+            Event::Back { device, life, key } => self.judge_back(device, life, key),
             Event::HubWake { life } => self.hub_wake(life),
             Event::HubStart => self.hub_start(),
             Event::HubConnect { life } => self.hub_connect(life),
