@@ -36,13 +36,15 @@ impl<'a, F: NorFlash, W: Watchdog + 'a, P: Peripherals> Platform for On<'a, F, W
     type Updates = Update<'a, F, W>;
 }
 
-/// Opens the partitions of the device's own. `None`: the table has not both.
-pub fn open<'a, F: NorFlash>(flash: &'a RefCell<F>, partitions: &[Partition]) -> Option<Store<'a, F>> {
+/// Opens the partitions of the device's own, where they stay. `None`: the table has not both. A call of its own: what it takes of
+/// the stack is free afterwards.
+#[inline(never)]
+pub fn open<'a, F: NorFlash>(place: &mut Option<Store<'a, F>>, flash: &'a RefCell<F>, partitions: &[Partition]) {
     let part = |name| {
         let partition = Partition::named(partitions, name)?;
         Part::new(flash, partition.offset, partition.bytes)
     };
-    Some(Flash::open(part("journal")?, part("artifacts")?))
+    *place = part("journal").zip(part("artifacts")).map(|(journal, artifacts)| Flash::open(journal, artifacts));
 }
 
 /// The seed of this boot, and a number from it for the network, from which nobody finds the seed.

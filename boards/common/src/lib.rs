@@ -10,6 +10,10 @@ pub mod heap;
 mod kept;
 pub mod pins;
 pub mod port;
+#[cfg(feature = "updates")]
+mod update;
+#[cfg(not(feature = "updates"))]
+#[path = "update_absent.rs"]
 mod update;
 
 use agent_nostd::shell::port::{NoPeripherals, Peripherals, Updates as _};
@@ -26,7 +30,7 @@ use embassy_time::{Duration, Timer};
 use embedded_storage::nor_flash::NorFlash;
 use port::Console;
 use static_cell::{ConstStaticCell, StaticCell};
-use update::{NoSlot, Slots, Update};
+use update::Update;
 pub use wire::hello::Architecture;
 use wire::limits::PROVISION_BYTES_MAX;
 use wire::provision::Network;
@@ -67,7 +71,6 @@ pub async fn run_with<D: Driver + 'static, F: NorFlash, W: Watchdog, P: Peripher
     mut peripherals: P,
     start: impl FnOnce(Runner<'static, D>),
 ) -> ! {
-    static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
     static CONFIG: ConstStaticCell<[u8; PROVISION_BYTES_MAX]> = ConstStaticCell::new([0; PROVISION_BYTES_MAX]);
     let Board { name, architecture, ethernet, mut flash, partitions, boot, watchdog, function_bytes } = board;
     // Whatever a reset left behind.
@@ -77,14 +80,15 @@ pub async fn run_with<D: Driver + 'static, F: NorFlash, W: Watchdog, P: Peripher
     let provision = config::read(&mut flash, partitions, name, CONFIG.take());
     let console = Console::new(boot, architecture, watchdog);
     let flash = RefCell::new(flash);
-    let mut updates = Update(Slots::of(name, &flash, partitions, &console.watchdog), NoSlot::default());
+    let mut updates = Update::of(name, &flash, partitions, &console.watchdog);
     let is_on_trial = updates.is_on_trial();
     match updates.running() {
         Some(running) => log!("firmware: version {}{}", running.version, if is_on_trial { ", on trial" } else { "" }),
         None if is_on_trial => log!("firmware: on trial, and for another board than {name}"),
         None => {}
     }
-    let mut store = agent::open(&flash, partitions);
+    let mut store = None;
+    agent::open(&mut store, &flash, partitions);
     // Without a record nothing is secret, and no connection is opened.
     let mut network_seed = embassy_time::Instant::now().as_ticks();
     let ready = match (&provision, &mut store) {
@@ -98,8 +102,7 @@ pub async fn run_with<D: Driver + 'static, F: NorFlash, W: Watchdog, P: Peripher
         (None, _) | (_, None) => None,
     };
     let network = ready.as_ref().map_or(Network::Dhcp, |(provision, ..)| provision.network);
-    let (stack, runner) =
-        embassy_net::new(ethernet, config::of(&network), RESOURCES.init(StackResources::new()), network_seed);
+    let (stack, runner) = connect(ethernet, &network, network_seed);
     start(runner);
     // Pinned where they are: handed over as values, both would pass through the stack, with room for the agent at its largest.
     let work = pin!(async {
@@ -121,6 +124,13 @@ pub async fn run_with<D: Driver + 'static, F: NorFlash, W: Watchdog, P: Peripher
         }
     });
     join(pin!(watch(stack)), work).await.0
+}
+
+/// The network of a board. Once. A call of its own, as above: its sockets pass through the stack.
+#[inline(never)]
+fn connect<D: Driver>(ethernet: D, network: &Network, seed: u64) -> (Stack<'static>, Runner<'static, D>) {
+    static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
+    embassy_net::new(ethernet, config::of(network), RESOURCES.init(StackResources::new()), seed)
 }
 
 fn say_hello(name: &str, boot: &Boot) {

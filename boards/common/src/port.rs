@@ -16,8 +16,10 @@ use embassy_time::Timer;
 use wire::event::Level;
 use wire::hello::{Architecture, ResetCause};
 
-/// In each direction: a segment and a half, so that a sender need not wait for each.
-pub const TCP_BYTES: usize = 2048;
+/// What the broker may send before it is read: a segment and a half, so that it need not wait for each.
+const RECEIVE_BYTES: usize = 2048;
+/// What is sent and not acknowledged: as much, or on the smallest class less than a segment. The longest frame passes in parts.
+const SEND_BYTES: usize = if cfg!(feature = "functions") { 2048 } else { 1024 };
 /// Half of the shortest time that a board gives its watchdog.
 const FEED_PERIOD: Duration = Duration::from_millis(1500);
 
@@ -36,13 +38,13 @@ impl Clock for BoardClock {
 
 /// Memory of the one connection.
 pub struct Buffers {
-    receive: [u8; TCP_BYTES],
-    send: [u8; TCP_BYTES],
+    receive: [u8; RECEIVE_BYTES],
+    send: [u8; SEND_BYTES],
 }
 
 impl Buffers {
     pub const fn new() -> Self {
-        Self { receive: [0; TCP_BYTES], send: [0; TCP_BYTES] }
+        Self { receive: [0; RECEIVE_BYTES], send: [0; SEND_BYTES] }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The two slots of a board that takes updates, as the agent wants them. It translates and never decides.
 
-use agent_nostd::shell::port::{Running, Updates};
+use agent_nostd::shell::port::{NoUpdates, Running, Updates};
 use agent_nostd::store::{Partition as Part, Slot};
 use agent_nostd::transfer::Sink;
 use boot::{Fed, Mark, Sure};
@@ -24,7 +24,7 @@ impl<W: Watchdog> Watchdog for Feeder<'_, W> {
 type Flash<'a, F, W> = Fed<Sure<Part<'a, F>>, Feeder<'a, W>>;
 
 /// Both slots, and the state of their swap.
-pub struct Slots<'a, F, W> {
+struct Slots<'a, F, W> {
     board: &'static str,
     flash: &'a RefCell<F>,
     watchdog: &'a RefCell<W>,
@@ -35,7 +35,7 @@ pub struct Slots<'a, F, W> {
 
 impl<'a, F: NorFlash, W: Watchdog> Slots<'a, F, W> {
     /// `None`: the table has not all of what an update needs.
-    pub fn of(
+    fn of(
         board: &'static str,
         flash: &'a RefCell<F>,
         partitions: &[Partition],
@@ -54,12 +54,13 @@ fn open<'a, F: NorFlash, W>(flash: &'a RefCell<F>, at: Partition, watchdog: &'a 
 }
 
 /// A board's slots; none on a board with one place for its firmware.
-pub struct Update<'a, F, W>(pub Option<Slots<'a, F, W>>, pub NoSlot);
+pub struct Update<'a, F, W>(Option<Slots<'a, F, W>>, NoUpdates);
 
-/// Takes nothing.
-pub type NoSlot = agent_nostd::shell::port::NoUpdates;
+impl<'a, F: NorFlash, W: Watchdog> Update<'a, F, W> {
+    pub fn of(board: &'static str, flash: &'a RefCell<F>, partitions: &[Partition], watchdog: &'a RefCell<W>) -> Self {
+        Self(Slots::of(board, flash, partitions, watchdog), NoUpdates)
+    }
 
-impl<F: NorFlash, W: Watchdog> Update<'_, F, W> {
     fn state(&self) -> Option<Flash<'_, F, W>> {
         let slots = self.0.as_ref()?;
         open(slots.flash, slots.state, slots.watchdog)

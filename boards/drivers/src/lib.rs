@@ -16,6 +16,7 @@ pub mod executor;
 pub mod i6300esb;
 pub mod kept;
 pub mod lan9118;
+pub mod lm3s;
 pub mod log;
 pub mod nor;
 pub mod ns16550;
@@ -25,6 +26,7 @@ pub mod record;
 pub mod registers;
 #[cfg(all(feature = "riscv", target_arch = "riscv32"))]
 pub mod riscv;
+pub mod semihosting;
 pub mod sifive_test;
 pub mod stack;
 pub mod stellaris;

@@ -1,5 +1,6 @@
-//! Watchdogs, and the one of ARM's CMSDK (TRM section 4.6): it counts down, interrupts at zero, and resets at the second zero. The
-//! interrupt is the processor's NMI, which leaves the record. Once on, nothing in here switches it off.
+//! Watchdogs, and the one of ARM's CMSDK (TRM section 4.6), which Stellaris parts have too: it counts down, interrupts at zero, and
+//! resets at the second zero. The interrupt, the processor's NMI or one like it, leaves the record. Once on, nothing in here
+//! switches it off.
 
 use crate::registers::Registers;
 

@@ -159,12 +159,24 @@ impl Board {
 
     /// Carries out a command of QEMU's machine protocol.
     pub fn control(&self, command: &str) {
+        self.ask(&json!({ "execute": command }));
+    }
+
+    /// What is in the memory that the processor sees at `address`.
+    pub fn memory(&self, address: u32, bytes: u32) -> Vec<u8> {
+        let file = self.control.with_extension("memory");
+        let place = json!({ "val": address, "size": bytes, "filename": file });
+        self.ask(&json!({ "execute": "pmemsave", "arguments": place }));
+        std::fs::read(file).unwrap()
+    }
+
+    fn ask(&self, command: &Value) {
         let stream = UnixStream::connect(&self.control).expect("QEMU listens");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         lines.next().expect("a greeting").unwrap();
-        for command in ["qmp_capabilities", command] {
-            writeln!(&stream, "{}", json!({ "execute": command })).unwrap();
+        for command in [&json!({ "execute": "qmp_capabilities" }), command] {
+            writeln!(&stream, "{command}").unwrap();
             let answer = lines.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
             let answer = answer.into_iter().find(|answer| answer.get("event").is_none()).expect("an answer");
             assert!(answer.get("return").is_some(), "{command}: {answer}");

@@ -6,7 +6,7 @@ use crate::machine::time::Instant;
 use std::string::String;
 use std::vec::Vec;
 use wire::clause::{Clause, Reference, Residency, Topics};
-use wire::hello::ResetCause;
+use wire::hello::{Features, ResetCause};
 use wire::record::{CapabilitySet, Role, Runtime};
 use wire::status::{Reason, State};
 
@@ -473,6 +473,22 @@ fn a_set_of_all_other_components_waits_for_slots_that_are_stopping() {
 fn the_machine_fits_a_small_device() {
     let bytes = core::mem::size_of::<crate::machine::Agent<'static, 8>>();
     assert!(bytes <= 9 * 1024 + 512, "{bytes}");
+}
+
+#[test]
+fn a_device_without_the_engine_takes_the_set_and_refuses_its_functions_before_it_fetches_them() {
+    let mut rig = Rig::new();
+    let (mut config, buffers) = parts(1, ResetCause::PowerOn);
+    config.capabilities.features = Features::BOOT_CLOCK;
+    rig.agent = Machine::new(rig.now, config, buffers, Restored::default());
+    rig.publish(set(1, &[service(1, 0, "a"), service(2, 0, "b")]));
+    rig.run(secs(20));
+    assert_eq!(rig.accepted(), 1);
+    for workload in [1, 2] {
+        let entry = rig.entry(workload, 0);
+        assert_eq!((entry.state, entry.reason), (State::Refused, Reason::RUNTIME_MISSING));
+    }
+    assert!(rig.artifacts.is_empty() && rig.starts.is_empty());
 }
 
 #[test]

@@ -3,4 +3,5 @@
 pub mod clint;
 pub mod cmsdk;
 pub mod counter;
+pub mod gptm;
 pub mod systick;

@@ -1,6 +1,7 @@
 //! NOR flash of boards: what each kind does, and named parts of it. Only the partitions of `board.toml` are ever touched.
 
 pub mod cfi;
+pub mod file;
 pub mod psram;
 
 use crate::registers::Registers;
