@@ -119,5 +119,4 @@ fn a_set_with_functions_on_a_board_without_their_engine_is_not_begun_and_another
     // The signature of a set is the deepest that this firmware goes.
     let left = stack_left(&board);
     assert!((STACK_MARGIN_BYTES..STACK.1 as usize).contains(&left), "{left}");
-    eprintln!("LEFT {left}");
 }

@@ -92,12 +92,17 @@ impl<'a> Elf<'a> {
 
     /// Address and length of the first symbol whose name satisfies `is_it`.
     pub fn symbol(&self, is_it: impl Fn(&str) -> bool) -> Option<(u32, u32)> {
-        let table = self.sections.iter().find(|section| section[1] == SHT_SYMTAB)?;
-        let start = table[4] as usize;
-        (0..table[5] as usize / SYMBOL_BYTES).find_map(|index| {
+        self.symbols().find(|(name, ..)| is_it(name)).map(|(_, address, bytes)| (address, bytes))
+    }
+
+    /// Every symbol: name, address, length.
+    pub fn symbols(&self) -> impl Iterator<Item = (String, u32, u32)> {
+        let table = self.sections.iter().find(|section| section[1] == SHT_SYMTAB);
+        let (start, bytes, names) = table.map_or((0, 0, 0), |table| (table[4] as usize, table[5] as usize, table[6]));
+        (0..bytes / SYMBOL_BYTES).map_while(move |index| {
             let at = start + index * SYMBOL_BYTES;
-            let name = self.text(table[6] as usize, word(self.bytes, at)?);
-            is_it(&name).then_some((word(self.bytes, at + 4)?, word(self.bytes, at + 8)?))
+            let name = self.text(names as usize, word(self.bytes, at)?);
+            Some((name, word(self.bytes, at + 4)?, word(self.bytes, at + 8)?))
         })
     }
 

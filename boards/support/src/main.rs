@@ -106,8 +106,10 @@ fn sizes(words: &[&str]) -> Result<(), Mistake> {
         let image = image(&table, names[0].1)?;
         let bytes = size::read_image(&image)?;
         let stack = table.qemu.as_ref().map(|_| measured_stack(&table, &image)).transpose()?;
-        let (text, kept) = size::report(&table, size::sizes(&Elf::parse(&bytes)?), stack);
-        print!("{text}");
+        let elf = Elf::parse(&bytes)?;
+        let taken = size::sizes(&elf);
+        let (text, kept) = size::report(&table, taken, stack);
+        print!("{text}{}", size::variables(&table.name, &elf, taken));
         is_kept &= kept;
     }
     if is_kept {

@@ -33,6 +33,52 @@ pub fn sizes(elf: &Elf) -> Sizes {
     sizes
 }
 
+/// Variables of at least so many bytes are told by name.
+const NAMED_BYTES_MIN: u32 = 512;
+
+/// The largest variables, the rest of the static memory last: what it is for.
+pub fn variables(board: &str, elf: &Elf, sizes: Sizes) -> String {
+    let memory: Vec<_> = elf.sections().into_iter().filter(|section| section.is_writable).collect();
+    let is_variable = |address: u32| {
+        memory.iter().any(|section| address.checked_sub(section.address).is_some_and(|at| at < section.bytes))
+    };
+    let mut named: Vec<(u32, String)> = elf
+        .symbols()
+        .filter(|(name, address, bytes)| {
+            *bytes >= NAMED_BYTES_MIN && is_variable(*address) && !name.contains(HEAP_SYMBOL)
+        })
+        .map(|(name, _, bytes)| (bytes, short_name(&name)))
+        .collect();
+    named.sort_by(|a, b| b.cmp(a));
+    let told: u64 = named.iter().map(|(bytes, _)| u64::from(*bytes)).sum();
+    let rest = (sizes.static_ram.saturating_sub(told), "others".to_owned());
+    let rows = named.into_iter().map(|(bytes, name)| (u64::from(bytes), name)).chain([rest]);
+    rows.map(|(bytes, name)| format!("{board:<20}   of it      {bytes:>9} {name}\n")).collect()
+}
+
+/// The last two names of a symbol's path: `_RNvNtCs_6common4kept4SEED` is `kept::SEED`. One that is not Rust's stays as it is.
+fn short_name(symbol: &str) -> String {
+    let paths = (0..symbol.len()).filter_map(|start| path(symbol.get(start..)?));
+    match paths.into_iter().next().as_deref() {
+        Some([.., last, name]) => format!("{last}::{name}"),
+        Some([name]) => (*name).to_owned(),
+        Some([]) | None => symbol.to_owned(),
+    }
+}
+
+/// Names with their lengths before them, up to the end; those without a name are left out.
+fn path(mut text: &str) -> Option<Vec<&str>> {
+    let mut names = Vec::new();
+    while !text.is_empty() {
+        let digits = if text.starts_with('0') { 1 } else { text.bytes().take_while(u8::is_ascii_digit).count() };
+        let (length, rest) = text.split_at_checked(digits)?;
+        let (name, rest) = rest.split_at_checked(length.parse().ok()?)?;
+        names.extend((!name.is_empty()).then_some(name));
+        text = rest;
+    }
+    Some(names)
+}
+
 /// One row per budget, and whether all are kept.
 pub fn report(table: &Table, sizes: Sizes, stack: Option<u64>) -> (String, bool) {
     let budget = &table.budget;
@@ -91,6 +137,14 @@ mod tests {
             assert!(!is_kept && text.contains("OVER BUDGET"), "{text}");
         }
         assert!(!report(&table(), at, Some(budget.stack_bytes + 1)).1);
+    }
+
+    #[test]
+    fn a_variable_is_told_by_the_end_of_its_path() {
+        assert_eq!(short_name("_RNvNtCs87B8TXSQ6ZK_6common4kept4SEED"), "kept::SEED");
+        assert_eq!(short_name("_RNvNCNvCs87B8TXSQ6ZK_6common8run_with06CONFIG"), "run_with::CONFIG");
+        assert_eq!(short_name("_RNvCs8ySGKwNObZD_20fulmar_qemu_lm3s69656FRAMES"), "fulmar_qemu_lm3s6965::FRAMES");
+        assert_eq!(short_name("__vector_table"), "__vector_table");
     }
 
     #[test]
