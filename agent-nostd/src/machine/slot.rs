@@ -310,12 +310,14 @@ impl Slot {
             self.fetch = Fetch::Unknown;
             self.fetch_tries = 0;
         }
-        if let (Some(goal), Some(live)) = (&goal, &mut self.live)
-            && goal.print == live.print
-        {
-            live.generation = goal.generation;
-            live.grace = goal.grace;
-            live.limits = goal.limits;
+        if let (Some(goal), Some(live)) = (&goal, &mut self.live) {
+            if goal.print == live.print {
+                live.generation = goal.generation;
+                live.grace = goal.grace;
+                live.limits = goal.limits;
+            } else {
+                live.limits.follow(&goal.limits);
+            }
         }
         self.goal = goal;
         self.held = held;

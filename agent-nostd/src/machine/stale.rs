@@ -99,6 +99,14 @@ impl Limits {
         self.stop = Some(self.stop.map_or(span(ms), |other| other.min(span(ms))));
     }
 
+    /// A newer set says for how long the version that runs may go without the hub: at once, and not only when the new version is
+    /// there. The right to run is a version's own; where the newer one needs it, what held until then goes on to hold.
+    pub fn follow(&mut self, newer: &Self) {
+        if newer.lease.is_none() {
+            (self.stop, self.degrade) = (newer.stop, newer.degrade);
+        }
+    }
+
     pub fn degrade_after(&mut self, ms: u64) {
         self.degrade = Some(span(ms));
     }

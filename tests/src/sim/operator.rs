@@ -170,13 +170,13 @@ impl World<'_> {
         }
         let Some(set) = self.hub.durable.sets.get(&self.devices[device].id) else { return };
         let states = &self.devices[device].seen.states;
-        let brief = states.iter().find_map(|(workload, state)| {
+        let brief = states.iter().filter_map(|(workload, state)| {
             let name =
                 set.records.iter().find(|kept| kept.core.workload == *workload).map(|kept| kept.name.as_str())?;
             let workload = (0..WORKLOADS).find(|index| name_of(*index) == name)?;
             glances(*state).map(|chance| (workload, chance))
         });
-        if let Some((workload, chance)) = brief
+        if let Some((workload, chance)) = brief.max_by_key(|(_, chance)| *chance)
             && self.operator.random.chance(chance)
         {
             self.after(0, Event::Glance { workload, device });

@@ -56,6 +56,21 @@ fn time_that_nobody_counted_is_not_believed_after_a_reset() {
     assert_eq!(rig.agent.unheard_for(rig.now), None, "it may be anything");
 }
 
+/// Found by seed 157 of the simulator's weeks: a version that ran on while the next one was fetched kept the time of its own set.
+#[test]
+fn a_shorter_time_without_the_hub_holds_for_what_runs_while_the_next_version_is_not_there() {
+    let mut rig = running(limited("a"));
+    let before = rig.terms[&rig.launch_of(1, 0)].until();
+    rig.served = Some(std::collections::BTreeSet::new());
+    rig.publish(set(2, &[service(1, 0, "b").generation(2).with(Clause::StopAfter(LIMIT_MS / 2))]));
+    rig.run(secs(15));
+    assert!(rig.runs("a") && !rig.runs("b"), "the next version is not there");
+    let until = rig.terms[&rig.launch_of(1, 0)].until();
+    let longest = ms(hold_ms(LIMIT_MS / 2, DRIFT_PPM_MAX, 100));
+    assert_eq!(until, Some(rig.agent.fresh_at().unwrap().after(longest)));
+    assert!(until < before);
+}
+
 #[test]
 fn work_with_a_limit_stops_when_the_hub_was_not_heard_for_so_long_and_starts_again_when_it_is() {
     let mut rig = running(limited("a"));
