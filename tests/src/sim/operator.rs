@@ -20,8 +20,7 @@ const STREAMS_MAX: usize = 3;
 /// run. `None`: the state lasts long enough.
 const fn glances(state: State) -> Option<u64> {
     match state {
-        State::Stopped => Some(1_000),
-        State::BackOff => Some(200),
+        State::BackOff | State::Stopped => Some(200),
         State::Stopping | State::Fetching => Some(60),
         State::Starting => Some(15),
         _ => None,

@@ -73,6 +73,8 @@ pub struct Plan {
     shape: u64,
     replicas: u64,
     is_composed: bool,
+    /// The composed ones have a last component, which comes and goes: what a version added does not run when it is rolled back.
+    is_counted: bool,
     policy: Option<Value>,
 }
 
@@ -254,6 +256,7 @@ impl Operator {
                 match random.below(4) {
                     0 => plan.artifact = (plan.artifact + 1) % ARTIFACTS,
                     1 if !plan.is_exclusive() => plan.replicas = random.between(1, 4),
+                    2 => plan.is_counted = !plan.is_counted,
                     _ => {}
                 }
             }
@@ -267,6 +270,7 @@ impl Operator {
                     shape: random.below(5),
                     replicas: random.between(1, 4),
                     is_composed: random.chance(350),
+                    is_counted: true,
                     policy,
                 };
                 *slot = Some(if is_exclusive { Plan { replicas: 1, is_composed: false, ..plan } } else { plan });
@@ -306,11 +310,16 @@ impl Operator {
         }
         if plan.is_composed {
             let next = (plan.artifact + 1) % ARTIFACTS;
-            spec["components"] = json!([
-                {"name": "prepare", "role": "init", "artifact": reference(plan.artifact), "function": function(false)},
-                {"name": "serve", "after": ["prepare"], "artifact": reference(next), "function": function(true)},
-                {"name": "count", "role": "job", "artifact": reference(plan.artifact), "function": function(false)},
-            ]);
+            let mut components = vec![
+                json!({"name": "prepare", "role": "init", "artifact": reference(plan.artifact), "function": function(false)}),
+                json!({"name": "serve", "after": ["prepare"], "artifact": reference(next), "function": function(true)}),
+            ];
+            if plan.is_counted {
+                let artifact = reference(plan.artifact);
+                components
+                    .push(json!({"name": "count", "role": "job", "artifact": artifact, "function": function(false)}));
+            }
+            spec["components"] = json!(components);
         } else {
             spec["artifact"] = json!(reference(plan.artifact));
             spec["function"] = function(true);
