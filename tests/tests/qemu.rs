@@ -192,7 +192,7 @@ struct Mistake {
 
 #[test]
 fn what_memory_protection_and_the_stack_of_traps_are_for_is_told_by_the_next_boot() {
-    let (program, ram) = (RISCV32.unused, 0x8048_0000);
+    let (program, ram) = (RISCV32.unused, 0x8046_0000);
     let mistakes = [
         Mistake {
             what: "the program is written",
@@ -207,7 +207,7 @@ fn what_memory_protection_and_the_stack_of_traps_are_for_is_told_by_the_next_boo
             at: ram,
             code: &[0x0000_0013],
             place: ram,
-            words: "instruction access, value 0x80480000",
+            words: "instruction access, value 0x80460000",
         },
         Mistake {
             what: "the stack runs over",
