@@ -6,6 +6,7 @@
 
 mod broker_slot;
 mod contents;
+mod door;
 mod endpoints;
 mod engine_thread;
 mod held;
@@ -53,6 +54,7 @@ use crate::store::{
 use crate::tls::{Tls, TlsError, TlsSettings};
 use broker_slot::Supervisor;
 use contents::Contents;
+use door::Door;
 use engine_thread::EngineThread;
 use place::{Place, Started};
 use reach::Reach;
@@ -221,6 +223,7 @@ impl Hub {
             ca_file,
         };
         let exchange = Box::new(SharedExchange(Arc::clone(&keys.exchange)));
+        let for_devices = reach.broker.clone();
         let mut engine_config = EngineConfig::new(reach.broker, reach.api, exchange);
         engine_config.certificate = authority.or_else(|| front.as_ref().and(tls.as_ref()).map(|tls| tls.authority()));
         engine_config.trust = store.trust().to_vec();
@@ -241,6 +244,8 @@ impl Hub {
             grants.put(sha256, grant);
         }
         let contents = Contents::start(artifacts.clone(), handle.queue()).map_err(system("a thread for artifacts"))?;
+        let door = config.external.is_some().then(|| Door::start(&for_devices, handle.queue())).transpose();
+        let door = door.map_err(system("a thread for the broker's listener"))?;
         let engine = EngineThread {
             engine: Engine::new(engine_config, loaded),
             inbox,
@@ -252,6 +257,7 @@ impl Hub {
             metrics: metrics.clone(),
             grants: grants.clone(),
             contents,
+            door,
         };
         let engine = engine.start().map_err(system("a thread for the engine"))?;
         let counted = broker.clone();

@@ -320,7 +320,7 @@ impl Fleet {
                 Effect::Answer { ticket, result } => {
                     self.answers.insert(ticket, result.unwrap_or_else(|problem| panic!("{problem:?}")));
                 }
-                Effect::Stream { .. } | Effect::Access(_) | Effect::Read(_) => {}
+                Effect::Stream { .. } | Effect::Access(_) | Effect::Read(_) | Effect::Probe => {}
             }
         }
         let Some(timeout) = self.engine.poll_timeout() else { return };

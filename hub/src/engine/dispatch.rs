@@ -114,6 +114,7 @@ impl Engine {
         self.link.witness_until = Some(wait);
         self.rivals_link(Some(now));
         self.presence_grace(now);
+        self.door_look(now);
     }
 
     pub(super) fn link_down(&mut self) {

@@ -173,6 +173,7 @@ impl Engine {
         device.observed.losses = if is_again { device.observed.losses.saturating_add(1) } else { 1 };
         let (losses, name) = (device.observed.losses, device.keys.name.clone());
         self.watch.suspects.insert((since, index));
+        self.door_look(now);
         self.touch_device(now, index);
         let key = ObjectKey::device(&name);
         if losses <= LOSSES_TOLD {

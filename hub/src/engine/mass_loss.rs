@@ -1,7 +1,8 @@
 //! The guard against calling a large part of the fleet lost when it is more likely that the hub cannot hear it.
 //!
 //! It looks at the whole fleet when verdicts are due. The loss of one named site is no mass loss while others are heard: that
-//! is what `replace` and `grace` of each workload are for. It goes when enough are back, or when an operator says that they
+//! is what `replace` and `grace` of each workload are for. A listener that takes no connection is one of any size: who lost it
+//! cannot come back. It goes when enough are back, or when an operator says that they
 //! are lost. It delays verdicts and never makes one.
 
 use super::Engine;
@@ -31,7 +32,42 @@ pub(super) struct Guard {
     from: Instant,
     missing: u64,
     known: u64,
+    why: Why,
     pub look_at: Instant,
+}
+
+/// Why verdicts are held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Share,
+    /// No device can come through the broker's listener.
+    Listener,
+}
+
+impl Why {
+    const fn event(self) -> &'static str {
+        match self {
+            Self::Share => "MassLoss",
+            Self::Listener => "ListenerLost",
+        }
+    }
+
+    const fn condition(self) -> &'static str {
+        match self {
+            Self::Share => "ManyDevicesVanished",
+            Self::Listener => "ListenerLost",
+        }
+    }
+
+    fn text(self, missing: u64, known: u64, broker: &str) -> String {
+        match self {
+            Self::Share => format!("{missing} of {known} devices vanished at once: {}", what_now()),
+            Self::Listener => format!(
+                "the broker's listener for devices ({broker}) takes no connection, and {missing} of {known} devices are missing: {}",
+                what_now()
+            ),
+        }
+    }
 }
 
 impl Guard {
@@ -113,16 +149,19 @@ impl Engine {
     /// Before verdicts: true if they are held back from now on.
     pub(super) fn guard_trips(&mut self, now: Now) -> bool {
         let census = self.census(now);
-        if !census.is_mass_loss() {
-            return false;
-        }
+        let why = match (self.door.is_lost(now.monotonic), census.is_mass_loss()) {
+            // The cause that can be named comes first.
+            (true, _) => Why::Listener,
+            (false, true) => Why::Share,
+            (false, false) => return false,
+        };
         let (missing, known) = (census.missing, census.missing + census.present);
         let from = Instant(now.monotonic.0.saturating_sub(u64::try_from(self.loss_window().as_millis()).unwrap_or(0)));
         let from = self.watch.confirmed_at.map_or(from, |at| from.max(Instant(at.0 + 1)));
-        self.watch.guard = Some(Guard { from, missing, known, look_at: now.monotonic.after(GUARD_PERIOD) });
-        tracing::warn!(missing, known, "a large part of the fleet vanished at once: nobody is called lost");
-        let text = format!("{missing} of {known} devices vanished at once: {}", what_now());
-        self.tell(now, Draft::hub("MassLoss", text));
+        self.watch.guard = Some(Guard { from, missing, known, why, look_at: now.monotonic.after(GUARD_PERIOD) });
+        tracing::warn!(missing, known, ?why, "devices vanished together: nobody is called lost");
+        let text = why.text(missing, known, &self.config.broker);
+        self.tell(now, Draft::hub(why.event(), text));
         true
     }
 
@@ -132,7 +171,13 @@ impl Engine {
             return;
         }
         let census = self.census(now);
-        if census.is_over() {
+        let why = self.watch.guard.as_ref().map(|guard| guard.why);
+        if why == Some(Why::Listener) {
+            self.door_look(now);
+        }
+        // Through a door that was shut nobody could come back sooner.
+        let is_settled = why != Some(Why::Listener) || self.door.has_settled(now.monotonic);
+        if is_settled && census.is_over() || census.missing == 0 {
             let text = format!("enough devices are back: {} are missing still, and may be called lost", census.missing);
             self.tell(now, Draft::about("MassLossOver", "hub".to_owned(), text));
             self.guard_lift(now);
@@ -157,12 +202,12 @@ impl Engine {
     /// For the hub's status; nothing while all is well.
     pub(super) fn guard_condition(&self) -> Option<Condition> {
         let guard = self.watch.guard.as_ref()?;
-        let Guard { missing, known, .. } = guard;
+        let Guard { missing, known, why, .. } = guard;
         Some(Condition {
             name: "MassLoss".to_owned(),
             status: ConditionStatus::True,
-            reason: "ManyDevicesVanished".to_owned(),
-            message: format!("{missing} of {known} devices vanished at once: {}", what_now()),
+            reason: why.condition().to_owned(),
+            message: why.text(*missing, *known, &self.config.broker),
         })
     }
 

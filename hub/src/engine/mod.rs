@@ -12,6 +12,7 @@ mod desired;
 mod device;
 mod device_change;
 mod dispatch;
+mod door;
 mod event;
 mod explain;
 mod fence;
@@ -146,6 +147,7 @@ pub struct Engine {
     leaving: BTreeSet<u32>,
     namespaces: Namespaces,
     rivals: Rivals,
+    door: door::Door,
     recovery: Recovery,
     samples: SampleTotals,
     admission: Admission,
@@ -259,6 +261,7 @@ impl Engine {
             leaving: BTreeSet::new(),
             namespaces,
             rivals: Rivals::default(),
+            door: door::Door::default(),
             recovery: Recovery::default(),
             samples: SampleTotals::default(),
             admission: Admission::default(),
@@ -292,6 +295,7 @@ impl Engine {
             Input::Failed { sequence, reason } => self.failed(now, sequence, reason),
             Input::HubStateSeen { payload, retained } => self.hub_state_seen(now, &payload, retained),
             Input::AccountTaken => self.account_taken(now),
+            Input::Door { is_open } => self.door_seen(now, is_open),
             Input::ContentRead { read, content } => self.content_read(now, read, content),
         }
     }

@@ -188,6 +188,10 @@ pub enum Input {
     },
     /// The broker's account of this hub was given to another hub.
     AccountTaken,
+    /// Answers `Effect::Probe`, where the shell can look: whether the listener for devices takes a connection.
+    Door {
+        is_open: bool,
+    },
     /// Answers `Effect::Read`; `None`: it cannot be read.
     ContentRead {
         read: u64,
@@ -210,6 +214,8 @@ pub enum Effect {
         item: StreamItem,
     },
     Access(AccessChange),
+    /// Whether the broker's listener for devices takes a connection. Answered by `Input::Door`, if anybody can look.
+    Probe,
     /// Answered by `Input::ContentRead`, soon and in any case.
     Read(ContentRead),
 }

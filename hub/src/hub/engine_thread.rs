@@ -13,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use wire::topic::Topic;
 
 use super::contents::Contents;
+use super::door::Door;
 use super::held::{Held, Waiting};
 use super::place::Place;
 use crate::broker::AccessTable;
@@ -47,6 +48,8 @@ pub(super) struct EngineThread {
     pub(super) grants: Arc<Grants>,
     /// After the inbox, whose end it may be waiting for.
     pub(super) contents: Contents,
+    /// `None`: the broker is this process, whose end is seen otherwise.
+    pub(super) door: Option<Door>,
 }
 
 struct Running {
@@ -150,6 +153,7 @@ impl Running {
                     }
                 }
                 Effect::Access(change) => self.change_access(change),
+                Effect::Probe => self.owned.door.iter().for_each(Door::look),
                 Effect::Read(read) => {
                     if let Some(input) = self.owned.contents.read(read) {
                         self.handle(input);

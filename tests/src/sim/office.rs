@@ -271,6 +271,7 @@ impl World<'_> {
                 self.streamed(ticket, &item);
             }
             // Simulated devices fetch in one piece.
+            Effect::Probe => self.hub_tell(Input::Door { is_open: self.broker.is_up }),
             Effect::Read(read) => self.hub_tell(Input::ContentRead { read: read.read, content: None }),
             Effect::Access(change) => match change {
                 AccessChange::DevicePut { id, credential_sha256, .. } => self.broker.device_put(id, credential_sha256),

@@ -1,6 +1,7 @@
 //! Who counts as lost, and when nobody does.
 use super::device::Double;
 use super::world::World;
+use crate::engine::door::DOOR_GRACE;
 use crate::engine::mass_loss::MASS_LOSS_DEVICES_MIN;
 use crate::engine::port::*;
 use crate::model::ObjectKey;
@@ -223,6 +224,68 @@ fn n8_a_few_devices_and_a_whole_site_are_lost_without_a_guard() {
     world.pass(LOST_AFTER);
     assert_eq!(world.events("Lost").len(), 12, "one site of a fleet that is heard otherwise");
     assert_eq!(condition(&mut world, "MassLoss"), None);
+}
+
+/// The hub connects, and looks.
+fn seen_from_here(world: &mut World, listener: Option<bool>) {
+    world.listener = listener;
+    world.input(Input::LinkDown);
+    world.connect();
+}
+
+#[test]
+fn a_listener_that_takes_no_connection_is_a_mass_loss_of_any_size() {
+    let mut world = World::new();
+    seen_from_here(&mut world, Some(true));
+    let mut devices = fleet(&mut world, 3);
+    world.listener = Some(false);
+    wills(&mut world, &devices);
+    world.pass(Duration::from_secs(60));
+    assert!(world.events("Lost").is_empty(), "three devices are few, and none can come back");
+    assert_eq!((world.events("ListenerLost").len(), world.events("MassLoss").len()), (1, 0));
+    let shown = condition(&mut world, "MassLoss").unwrap();
+    assert_eq!(shown["reason"], "ListenerLost");
+    assert!(shown["message"].to_string().contains("takes no connection, and 3 of 3 devices are missing"), "{shown}");
+    let Ok(Answer::Measures(measures)) = world.answer(Request::Measure) else { panic!() };
+    assert_eq!((measures.guard, measures.devices_held), (true, 3));
+    // Open again: they have time to come back, and who does not is lost.
+    world.listener = Some(true);
+    world.pass(DOOR_GRACE / 2);
+    assert!(world.events("Lost").is_empty());
+    for _ in 0..4 {
+        beat(&mut world, &mut devices[..2]);
+        world.pass(DOOR_GRACE / 6);
+    }
+    assert_eq!(condition(&mut world, "MassLoss"), None);
+    assert_eq!((world.events("MassLossOver").len(), world.events("Lost").len()), (1, 1));
+}
+
+#[test]
+fn a_listener_that_takes_connections_or_was_never_reached_holds_nobody_up() {
+    for (before, after) in [(Some(true), Some(true)), (Some(false), Some(false)), (None, None)] {
+        let mut world = World::new();
+        seen_from_here(&mut world, before);
+        let devices = fleet(&mut world, 3);
+        world.listener = after;
+        wills(&mut world, &devices);
+        world.pass(LOST_AFTER);
+        assert_eq!(world.events("Lost").len(), 3, "{before:?} {after:?}");
+    }
+}
+
+#[test]
+fn an_operator_says_of_a_lost_listener_that_its_devices_are_lost() {
+    let mut world = World::new();
+    seen_from_here(&mut world, Some(true));
+    let devices = fleet(&mut world, 3);
+    world.listener = Some(false);
+    wills(&mut world, &devices);
+    world.pass(Duration::from_secs(10));
+    let answer = world.answer(Request::LossConfirm).unwrap();
+    assert_eq!(answer, Answer::Report(json!({"confirmed": true, "devices": 3})));
+    assert_eq!(world.events("Lost").len(), 3);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(condition(&mut world, "MassLoss"), None, "it is decided");
 }
 
 #[test]

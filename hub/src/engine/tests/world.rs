@@ -22,6 +22,8 @@ pub struct World {
     pub access: Vec<AccessChange>,
     /// Parts of artifacts that are to be read.
     pub reads: Vec<ContentRead>,
+    /// What somebody who looks at the listener for devices sees; `None`: nobody looks.
+    pub listener: Option<bool>,
     /// Everything published, in order.
     pub sent: Vec<Publication>,
     pub retained: BTreeMap<String, Vec<u8>>,
@@ -58,6 +60,7 @@ impl World {
             streams: Vec::new(),
             access: Vec::new(),
             reads: Vec::new(),
+            listener: None,
             sent: Vec::new(),
             retained: BTreeMap::new(),
             batches: Vec::new(),
@@ -172,6 +175,11 @@ impl World {
             Effect::Stream { ticket, item } => self.streams.push((ticket, item)),
             Effect::Access(change) => self.access.push(change),
             Effect::Read(read) => self.reads.push(read),
+            Effect::Probe => {
+                if let Some(is_open) = self.listener {
+                    self.engine.handle(self.now, Input::Door { is_open });
+                }
+            }
         }
     }
 
