@@ -8,6 +8,9 @@ use wire::topic::Topic;
 
 /// A broker that is not there refuses after this.
 const REFUSED_MS: u64 = 40;
+/// Of a thousand messages of a device whose topics overtake each other, so many come once more, long after.
+const LATE_PER_MILLE: u64 = 100;
+const LATE_MS_MAX: u64 = 120_000;
 
 impl World<'_> {
     /// Opens a connection for a client; the answer comes as a packet.
@@ -48,10 +51,27 @@ impl World<'_> {
         if again {
             self.counts.hit(Fault::LinkTwice);
         }
+        if let Packet::Publish { topic: topic @ Topic::Up(..), payload, ticket: Some(_), .. } = &packet
+            && link.chaos > 0
+            && self.random.chance(LATE_PER_MILLE)
+        {
+            let (client, topic, payload) = (connection.client, *topic, payload.clone());
+            let pause = self.random.between(5_000, LATE_MS_MAX);
+            self.after(pause, Event::Late { client, topic, payload });
+        }
         let copy = again.then(|| packet.clone());
         self.schedule(at, Event::Arrives { connection: number, way, packet });
         if let Some(packet) = copy {
             self.schedule(at, Event::Arrives { connection: number, way, packet });
+        }
+    }
+
+    /// What a device sent comes a second time, after it has connected anew perhaps, or booted: behind what it said since then.
+    pub fn arrives_late(&mut self, client: Client, topic: Topic, payload: Vec<u8>) {
+        if self.broker.is_up {
+            self.counts.hit(Fault::LinkChaos);
+            self.say(|_| format!("-- a message of {client:?} comes late"));
+            self.route(topic, payload, false);
         }
     }
 

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use wire::dalek::{Ed25519, Ed25519Key, ExchangeSecret};
 use wire::hello::ResetCause;
 use wire::sign::{PublicKey, Sign, Verify};
+use wire::topic::Topic;
 use wire::{DeviceId, Digest, PairKey};
 
 pub const FLEET: &str = "sim";
@@ -172,6 +173,7 @@ pub enum Event {
     PowerOn { device: usize, reset: ResetCause },
     JoinTry { device: usize },
     Arrives { connection: u32, way: Way, packet: Packet },
+    Late { client: Client, topic: Topic, payload: Vec<u8> },
     Silence { client: Client, since: u64 },
     FlashDone { device: usize, life: u32, ticket: Ticket, fails: bool },
     PowerFails { device: usize, life: u32 },
@@ -475,6 +477,7 @@ impl<'g> World<'g> {
             Event::PowerOn { device, reset } => self.device_power_on(device, reset),
             Event::JoinTry { device } => self.join_try(device),
             Event::Arrives { connection, way, packet } => self.arrives(connection, way, packet),
+            Event::Late { client, topic, payload } => self.arrives_late(client, topic, payload),
             Event::Silence { client, since } => self.silence(client, since),
             Event::FlashDone { device, life, ticket, fails } => self.flash_done(device, life, ticket, fails),
             Event::PowerFails { device, life } => self.power_fails(device, life),
