@@ -67,6 +67,14 @@ fn wait_phase(hub: &Hub, name: &str, phase: &str) -> Value {
 fn a_good_image_is_confirmed_and_stays_over_resets_and_cuts_of_the_power() {
     let folder = tempfile::tempdir().unwrap();
     let (hub, flash, mut board, image) = online(folder.path());
+    // What is no image is refused before a device hears of it, when it comes and when it is to go out.
+    let (status, problem) = hub.try_post("/v1/namespaces/default/artifacts/firmware", b"FJI1 and no more");
+    assert_eq!((status, &problem["code"]), (422, &json!("NOT_WASM")), "{problem:#}");
+    let module = hub.upload("hello", include_bytes!("../../functions/hello/hello.wasm"));
+    for artifact in [module.as_str(), "hello", "hello@sha256:00"] {
+        let (status, problem) = hub.try_post("/v1/rollouts", json!({ "artifact": artifact }).to_string().as_bytes());
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (422, &json!("/artifact")), "{problem:#}");
+    }
     let name = begin(&hub, &renumbered(&image, 2), "10m");
     assert_eq!(name, "qemu-mps2-an386-v2");
     board.wait_line("another firmware is in its slot");
