@@ -19,6 +19,8 @@ const FRANKFURT: (f64, f64) = (8.6821, 50.1109);
 /// The stack of this board: its lowest memory, painted before anything runs.
 const STACK: (u32, u32) = (0x2000_0000, 0x4800);
 const PAINT: u8 = 0xcc;
+/// The number of the program counter in a debugger's view of a Cortex-M.
+const PC: u32 = 15;
 
 /// Of the stack, what nothing has touched since the board started.
 fn stack_left(board: &Board) -> usize {
@@ -119,4 +121,15 @@ fn a_set_with_functions_on_a_board_without_their_engine_is_not_begun_and_another
     // The signature of a set is the deepest that this firmware goes.
     let left = stack_left(&board);
     assert!((STACK_MARGIN_BYTES..STACK.1 as usize).contains(&left), "{left}");
+}
+
+#[test]
+fn a_hang_with_interrupts_off_is_reset_all_the_same_and_told_without_a_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut board = Board::start(LM3S6965, &folder.path().join("flash"));
+    board.wait_line("network: ");
+    // Thumb: interrupts off, then a branch to itself.
+    board.jump(PC, STACK.0, &[0x72, 0xb6, 0xfe, 0xe7]);
+    board.wait_line("reset: Pin, 1 since power came");
+    board.wait_line("network: ");
 }
