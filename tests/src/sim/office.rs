@@ -165,6 +165,7 @@ impl World<'_> {
             Packet::Accepted => self.send(number, Way::Up, Packet::Subscribe(Filter::Hub)),
             Packet::Subscribed(_) => {
                 self.hub.is_linked = true;
+                self.contest_begins_anew();
                 self.say(|world| format!("{:?} is connected", world.hub.client));
                 self.hub_tell(Input::LinkUp);
             }

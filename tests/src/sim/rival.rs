@@ -228,6 +228,11 @@ impl World<'_> {
 
     // --- Oracles ---
 
+    /// One of the hubs may not have heard the other one until now.
+    pub fn contest_begins_anew(&mut self) {
+        self.contest.since_ms = None;
+    }
+
     /// By this hub or by another one with its key.
     pub fn was_signed(&self, device: DeviceId, revision: Revision, digest: Digest) -> bool {
         let by = |node: &HubNode| node.durable.signed.get(&(device, revision)) == Some(&digest);

@@ -125,6 +125,9 @@ impl World<'_> {
     }
 
     pub fn unstall(&mut self, client: Client, ways: [bool; 2]) {
+        if matches!(client, Client::Hub | Client::Rival) {
+            self.contest_begins_anew();
+        }
         let link = self.links.entry(client).or_default();
         for (way, was_stalled) in ways.into_iter().enumerate() {
             link.stalled[way] = link.stalled[way].saturating_sub(u32::from(was_stalled));
