@@ -330,6 +330,7 @@ pub async fn serve(parts: Parts, commons: Commons) -> Result<Ending, AgentError>
         capabilities: capabilities(&parts),
         packet_bytes_max: packet_bytes_max(),
         reset: parts.reset,
+        last_end: None,
         keep_alive: KEEP_ALIVE,
         drift_ppm: DRIFT_PPM_MAX,
         stop_latency: STOP_LATENCY,

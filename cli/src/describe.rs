@@ -190,6 +190,17 @@ fn device(out: &mut String, object: &Value) {
     if !interfaces.is_empty() {
         entry(out, "Functions", &format!("may be given {}", interfaces.join(", ")));
     }
+    if object.pointer("/status/lastReset").is_some() {
+        let [cause, address, said] =
+            ["cause", "address", "text"].map(|name| field(&format!("/status/lastReset/{name}")));
+        let at = if address.is_empty() { String::new() } else { format!(" at {address}") };
+        let said = if said.is_empty() { said } else { format!(": {said}") };
+        entry(out, "Last reset", &format!("{cause}{at}{said}"));
+    }
+    let wear: Vec<String> = list(object, "/status/wear").iter().map(wear).collect();
+    if !wear.is_empty() {
+        entry(out, "Flash", &wear.join("   "));
+    }
     conditions(out, object);
     samples(out, object);
     let mut table =
@@ -209,6 +220,15 @@ fn device(out: &mut String, object: &Value) {
     }
     let shown = if list(object, "/status/workloads").is_empty() { "none".to_owned() } else { table.text() };
     block(out, "Workloads", &shown);
+}
+
+/// `journal 12 erases, 3 a day`
+fn wear(of: &Value) -> String {
+    let erases = format!("{} {} erases", text(of, "/partition"), number(of, "/erases"));
+    match of.pointer("/erasesPerDay").and_then(Value::as_u64) {
+        Some(rate) => format!("{erases}, {rate} a day"),
+        None => erases,
+    }
 }
 
 fn workload(out: &mut String, object: &Value) {

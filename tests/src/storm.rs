@@ -154,6 +154,7 @@ fn machine(now: u64, index: usize, id: DeviceId, pair: wire::PairKey, hub_key: P
         },
         packet_bytes_max: 64 * 1024,
         reset: ResetCause::PowerOn,
+        last_end: None,
         keep_alive: KEEP_ALIVE,
         drift_ppm: wire::lease::DRIFT_PPM_MAX,
         stop_latency: Duration::from_millis(20),

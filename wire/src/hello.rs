@@ -4,7 +4,7 @@ use crate::desired::SignedHeader;
 use crate::digest::{Digest, DigestPrefix};
 use crate::frame::{Body, Kind};
 use crate::id::{BootId, CommandId, Fence, Instance, Nonce, Order, Revision, Session};
-use crate::limits::AGENT_VERSION_BYTES_MAX;
+use crate::limits::{AGENT_VERSION_BYTES_MAX, END_TEXT_BYTES_MAX};
 use crate::version::VersionRange;
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +104,41 @@ impl Capabilities<'_> {
     }
 }
 
+/// How the last run of a firmware ended, if it ended itself: by a panic, a fault, or a watchdog that was not fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastEnd<'a> {
+    /// The program counter; zero: not known.
+    pub address: u32,
+    pub text: &'a str,
+}
+
+/// Erases of the sector of a partition that was erased most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erases {
+    /// Since the flash was new, or since they are counted.
+    pub all: u32,
+    /// Of those in this boot.
+    pub boot: u32,
+}
+
+/// How worn the flash of a microcontroller is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wear {
+    pub journal: Erases,
+    pub artifacts: Erases,
+}
+
+/// How a microcontroller fares. It says so until the first Fresh of a boot, and when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health<'a> {
+    /// Fresh has not come in this boot: all of it is news.
+    pub is_new: bool,
+    pub uptime_s: u32,
+    #[serde(borrow)]
+    pub end: Option<LastEnd<'a>>,
+    pub wear: Option<Wear>,
+}
+
 /// The first message of a connection, repeated with a new nonce until Fresh comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HelloFixed {
@@ -133,10 +168,12 @@ pub struct Hello<'a> {
     pub capabilities: Option<Capabilities<'a>>,
     /// The signed header of the accepted set: proof after a restore.
     pub proof: Option<SignedHeader>,
+    pub health: Option<Health<'a>>,
 }
 
 const HAS_CAPABILITIES: u8 = 1;
 const HAS_PROOF: u8 = 2;
+const HAS_HEALTH: u8 = 4;
 
 impl<'a> Hello<'a> {
     /// Appends the body, for `frame::encode_live_with(.., Kind::Hello, ..)`.
@@ -146,7 +183,8 @@ impl<'a> Hello<'a> {
         }
         writer.value(&self.fixed)?;
         let flags = if self.capabilities.is_some() { HAS_CAPABILITIES } else { 0 }
-            | if self.proof.is_some() { HAS_PROOF } else { 0 };
+            | if self.proof.is_some() { HAS_PROOF } else { 0 }
+            | if self.health.is_some() { HAS_HEALTH } else { 0 };
         writer.value(&flags)?;
         if let Some(capabilities) = &self.capabilities {
             bounded_text(capabilities.agent_version, AGENT_VERSION_BYTES_MAX)?;
@@ -154,6 +192,10 @@ impl<'a> Hello<'a> {
         }
         if let Some(proof) = &self.proof {
             proof.write(writer)?;
+        }
+        if let Some(health) = &self.health {
+            bounded_text(health.end.map_or("", |end| end.text), END_TEXT_BYTES_MAX)?;
+            writer.value(health)?;
         }
         Ok(())
     }
@@ -165,7 +207,7 @@ impl<'a> Hello<'a> {
             return Err(WireError::Malformed);
         }
         let flags: u8 = reader.take()?;
-        if flags & !(HAS_CAPABILITIES | HAS_PROOF) != 0 {
+        if flags & !(HAS_CAPABILITIES | HAS_PROOF | HAS_HEALTH) != 0 {
             return Err(WireError::Malformed);
         }
         let capabilities = if flags & HAS_CAPABILITIES != 0 {
@@ -176,8 +218,15 @@ impl<'a> Hello<'a> {
             None
         };
         let proof = if flags & HAS_PROOF != 0 { Some(SignedHeader::read(&mut reader)?) } else { None };
+        let health = if flags & HAS_HEALTH != 0 {
+            let health: Health<'a> = reader.take()?;
+            bounded_text(health.end.map_or("", |end| end.text), END_TEXT_BYTES_MAX)?;
+            Some(health)
+        } else {
+            None
+        };
         reader.end()?;
-        Ok(Self { fixed, capabilities, proof })
+        Ok(Self { fixed, capabilities, proof, health })
     }
 }
 
@@ -189,6 +238,7 @@ impl Asks {
     pub const STATUS: Self = Self(1);
     pub const CAPABILITIES: Self = Self(2);
     pub const PROOF: Self = Self(4);
+    pub const HEALTH: Self = Self(8);
 
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -60,6 +60,8 @@ pub const ARTIFACT_BYTES_MAX: u32 = 64 * 1024 * 1024;
 pub const STATUS_ENTRIES_MAX: usize = RECORDS_MAX;
 /// Bytes of an agent version text.
 pub const AGENT_VERSION_BYTES_MAX: usize = 32;
+/// Bytes of what a firmware said as it ended.
+pub const END_TEXT_BYTES_MAX: usize = 120;
 /// Bytes of a broker or API address in a join token or answer.
 pub const ADDRESS_BYTES_MAX: usize = 128;
 /// Bytes of one link of the trust chain.

@@ -255,6 +255,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
                 self.report.memory_free_bytes = memory_free_bytes;
                 self.report.storage_free_bytes = storage_free_bytes;
             }
+            Input::Wear(wear) => self.session.wear = Some(wear),
             Input::Shutdown => {
                 self.is_shutting_down = true;
                 self.telemetry.hurry(now);

@@ -4,7 +4,7 @@
 //! `poll_timeout()` or the next input. Each effect is consumed (bytes copied or written) before the next call. `now` never
 //! goes back. A shell may answer an effect late or never: the machine keeps a deadline for each and ignores stale answers.
 use super::time::{Duration, Instant, earliest};
-use wire::hello::{Capabilities, ResetCause};
+use wire::hello::{Capabilities, LastEnd, ResetCause, Wear};
 use wire::id::WorkloadId;
 use wire::position::Position;
 use wire::record::Record;
@@ -300,6 +300,8 @@ pub enum Input<'a> {
         memory_free_bytes: u32,
         storage_free_bytes: u64,
     },
+    /// How worn the flash is. Sent at the start and when it changed.
+    Wear(Wear),
     /// Stop everything, then disconnect. `Agent::is_finished` tells when that is done.
     Shutdown,
 }
@@ -388,6 +390,8 @@ pub struct Config<'b> {
     pub packet_bytes_max: u32,
     /// Linux: `Panic` if the previous process of this boot ended neither by shutdown nor by a signal of the service manager.
     pub reset: ResetCause,
+    /// What a firmware that ended itself left for this boot.
+    pub last_end: Option<LastEnd<'b>>,
     /// The CONNECT keep-alive; `KEEP_ALIVE` unless the link is special.
     pub keep_alive: Duration,
     /// How wrong this device's clock may be, at most `wire::lease::DRIFT_PPM_MAX`.

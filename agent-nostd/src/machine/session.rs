@@ -8,7 +8,9 @@ use super::time::{Duration, Instant, earliest};
 use super::{Agent, Todo};
 use wire::desired::{Header, SignedHeader};
 use wire::event::Level;
-use wire::hello::{Asks, Fresh, HelloFixed, HubState, LossCounters, Refusal, RefusalReason, Will};
+use wire::hello::{
+    Asks, DeviceClass, Fresh, Health, HelloFixed, HubState, LossCounters, Refusal, RefusalReason, Wear, Will,
+};
 use wire::topic::Up;
 use wire::version::VersionRange;
 use wire::{CommandId, Digest, DigestPrefix, Kind, LiveContext, Nonce, Revision, Session as SessionId};
@@ -119,6 +121,8 @@ pub(crate) struct Session {
     cuts: u32,
     taken_at: Option<Instant>,
     is_desired_suppressed: bool,
+    /// As the shell told it last.
+    pub wear: Option<Wear>,
     incarnation: Option<u32>,
     reannounce_at: Option<Instant>,
     /// What is planned is an answer to a change of incarnation, of which there are few.
@@ -466,6 +470,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             fixed,
             capabilities: asks.contains(Asks::CAPABILITIES).then_some(self.capabilities),
             proof: asks.contains(Asks::PROOF).then(|| signed.copied()).flatten(),
+            health: self.health(now, asks),
         };
         let context = LiveContext::outside(self.config.fleet, self.config.device, self.boot);
         let write = |writer: &mut wire::codec::Writer<'_>| hello.write(writer);
@@ -533,7 +538,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         if asks.contains(Asks::STATUS) {
             self.report.ask();
         }
-        let for_hello = Asks(asks.0 & Asks::CAPABILITIES.union(Asks::PROOF).0);
+        let for_hello = Asks(asks.0 & Asks::CAPABILITIES.union(Asks::PROOF).union(Asks::HEALTH).0);
         if for_hello != Asks::default() {
             self.session.asks = self.session.asks.union(for_hello);
             self.session.connection.hello_at = now;
@@ -600,5 +605,20 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
     /// For local tools: the accepted set.
     pub fn accepted(&self) -> Option<(Revision, Digest)> {
         self.current.signed().map(|SignedHeader { header, .. }| (header.revision, header.body))
+    }
+}
+
+impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
+    /// How a microcontroller fares, while that is news or when it is asked for.
+    fn health(&self, now: Instant, asks: Asks) -> Option<Health<'b>> {
+        let is_new = !self.session.is_fresh_this_boot();
+        let is_due = is_new || asks.contains(Asks::HEALTH);
+        let uptime_s = u32::try_from(now.since(self.started_at).as_secs()).unwrap_or(u32::MAX);
+        (is_due && self.capabilities.class == DeviceClass::Mcu).then_some(Health {
+            is_new,
+            uptime_s,
+            end: self.config.last_end,
+            wear: self.session.wear,
+        })
     }
 }

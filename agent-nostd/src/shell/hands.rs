@@ -18,6 +18,7 @@ use crate::machine::time::Instant;
 use core::fmt::Write as _;
 use wire::event::Level;
 use wire::firmware::Statement;
+use wire::hello::{Erases, Wear};
 use wire::topic::{Down, Topic, TopicText, Up};
 use wire::{DeviceId, Digest};
 
@@ -74,6 +75,8 @@ pub struct Hands<'a, P: Platform> {
     collect_due: bool,
     resources_due: bool,
     resources: Option<(u32, u64)>,
+    /// At the start of this boot, and as the machine heard it last.
+    erases: ((u32, u32), Option<(u32, u32)>),
     /// Messages to functions that found no room, as far as it was said, and when that was.
     losses_told: (u32, Instant),
     pub fetches: Fetches,
@@ -93,6 +96,7 @@ impl<'a, P: Platform> Hands<'a, P> {
         random: Random,
         functions: Functions,
     ) -> Self {
+        let erases = (store.erases(), None);
         Self {
             clock,
             board,
@@ -109,6 +113,7 @@ impl<'a, P: Platform> Hands<'a, P> {
             collect_due: false,
             resources_due: true,
             resources: None,
+            erases,
             losses_told: (0, Instant::ZERO),
             fetches: Fetches::default(),
         }
@@ -334,6 +339,7 @@ impl<'a, P: Platform> Hands<'a, P> {
         if core::mem::take(&mut self.collect_due) {
             self.collect(machine);
         }
+        self.tell_wear(now, machine);
         let has_lost = self.tell_losses(now, machine);
         core::mem::take(&mut self.resources_due) && self.tell_resources(now, machine) || has_lost
     }
@@ -351,6 +357,19 @@ impl<'a, P: Platform> Hands<'a, P> {
         self.board.log(Level::Warn, format_args!("{text}"));
         machine.handle(now, Input::AgentLog { level: Level::Warn, text: &text });
         true
+    }
+
+    /// The hub hears of it with the next Hello that says how this device fares: nothing has to be done at once.
+    fn tell_wear<const SLOTS: usize>(&mut self, now: Instant, machine: &mut Machine<'_, SLOTS>) {
+        let (begin, told) = self.erases;
+        let erases = self.store.erases();
+        if told == Some(erases) {
+            return;
+        }
+        self.erases.1 = Some(erases);
+        let count = |all: u32, begin: u32| Erases { all, boot: all.saturating_sub(begin) };
+        let (journal, artifacts) = (count(erases.0, begin.0), count(erases.1, begin.1));
+        machine.handle(now, Input::Wear(Wear { journal, artifacts }));
     }
 
     fn tell_resources<const SLOTS: usize>(&mut self, now: Instant, machine: &mut Machine<'_, SLOTS>) -> bool {

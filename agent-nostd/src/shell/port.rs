@@ -154,6 +154,9 @@ pub trait Store {
 
     /// For artifacts, in all and free.
     fn artifact_bytes(&mut self) -> (u64, u64);
+
+    /// Erases so far of the sector that was erased most: of the journal, and of the artifacts.
+    fn erases(&self) -> (u32, u32);
 }
 
 /// ed25519, X25519 and the seal of a credential. A board takes the implementation that its core has the flash and speed for.

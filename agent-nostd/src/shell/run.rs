@@ -22,10 +22,10 @@ use embassy_futures::select::{Either, select};
 use embassy_futures::yield_now;
 use wire::codec::WireError;
 use wire::event::Level;
-use wire::hello::{Capabilities, DeviceClass, Features};
+use wire::hello::{Capabilities, DeviceClass, Features, LastEnd};
 use wire::id::DEVICE_ID_TEXT_BYTES;
 use wire::lease::DRIFT_PPM_MAX;
-use wire::limits::LOG_TEXT_BYTES_MAX;
+use wire::limits::{END_TEXT_BYTES_MAX, LOG_TEXT_BYTES_MAX};
 use wire::record::CapabilitySet;
 use wire::sign::Sign;
 use wire::topic::{Down, Topic, Up};
@@ -86,6 +86,10 @@ pub async fn run<P: Platform, const SLOTS: usize>(mut parts: Parts<'_, P>, mut m
         capabilities: capabilities::<P>(&parts, &memory, artifact_bytes, SLOTS),
         packet_bytes_max: u32::try_from(memory.receive.len()).unwrap_or(u32::MAX),
         reset: board.reset_cause(),
+        last_end: board.panic_record().map(|record| LastEnd {
+            address: record.address,
+            text: wire::status::truncate(record.text, END_TEXT_BYTES_MAX),
+        }),
         keep_alive: KEEP_ALIVE,
         drift_ppm: DRIFT_PPM_MAX,
         stop_latency: STOP_LATENCY,

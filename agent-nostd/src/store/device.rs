@@ -203,6 +203,11 @@ impl<J: NorFlash, A: NorFlash> Store for Flash<J, A> {
     fn artifact_bytes(&mut self) -> (u64, u64) {
         self.artifacts.room()
     }
+
+    fn erases(&self) -> (u32, u32) {
+        let (journal, artifacts) = self.wear();
+        (journal.erases_per_sector, artifacts.erases_per_sector)
+    }
 }
 
 /// The artifacts, with their wear entered into the journal.

@@ -126,6 +126,10 @@ impl Store for Nothing {
         Ok(0)
     }
 
+    fn erases(&self) -> (u32, u32) {
+        (0, 0)
+    }
+
     fn artifact_bytes(&mut self) -> (u64, u64) {
         (0, 0)
     }

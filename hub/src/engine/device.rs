@@ -189,6 +189,8 @@ pub(super) struct Observed {
     /// Revision and digest of the last Hello or Status.
     pub accepted: Option<(Revision, DigestPrefix)>,
     pub lost: LossCounters,
+    /// How its firmware and its flash fare.
+    pub fare: Option<super::fare::Fare>,
     /// What its functions raised, reported and measured.
     pub told: Option<Box<super::sample::Told>>,
     pub status_asked: Option<Instant>,

@@ -15,6 +15,7 @@ mod dispatch;
 mod door;
 mod event;
 mod explain;
+mod fare;
 mod fence;
 mod firmware;
 mod join;

@@ -168,6 +168,9 @@ impl Engine {
         if let Some(capabilities) = &hello.capabilities {
             self.learn_capabilities(index, capabilities);
         }
+        if let Some(health) = &hello.health {
+            self.hear_health(now, index, fixed.boot, fixed.reset, health);
+        }
         let Some(device) = self.state.devices.get_mut(index) else { return };
         device.observed.packet_bytes_max = Some(fixed.packet_bytes_max);
         device.observed.lost = fixed.lost;
@@ -220,6 +223,7 @@ impl Engine {
         }
         self.waiting.remove(&index);
         let heartbeat_s = self.heartbeat_s();
+        let wants_health = self.wants_health(now, index, fixed.boot);
         let Some(device) = self.state.devices.get_mut(index) else { return };
         let observed = &mut device.observed;
         let talks = [observed.offered, observed.current];
@@ -246,6 +250,9 @@ impl Engine {
         }
         if is_to_prove {
             asks = asks.union(Asks::PROOF);
+        }
+        if wants_health {
+            asks = asks.union(Asks::HEALTH);
         }
         let is_told = known.is_some() && device.observed.reported.is_some();
         if !is_told && !self.recognise(now, index, fixed) {

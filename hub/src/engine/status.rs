@@ -3,6 +3,7 @@
 use super::Engine;
 use super::alone::{alone, span};
 use super::device::{Ahead, Device, Entry, Presence, class_name};
+use super::fare::Fare;
 use super::placement::Found;
 use super::port::Now;
 use super::quarantine::RELEASE;
@@ -124,6 +125,8 @@ impl Engine {
                 storage_free_bytes: free.map(|free| free.storage_free_bytes),
             }),
             interfaces: known.map_or_else(Vec::new, |known| known.interfaces.names().map(str::to_owned).collect()),
+            last_reset: observed.fare.as_ref().map(Fare::last_reset),
+            wear: observed.fare.as_ref().map(Fare::wear).unwrap_or_default(),
             workloads: self.device_workloads(now, device),
             firmware: observed.firmware.as_ref().map(super::firmware::shown),
             samples,

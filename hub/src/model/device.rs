@@ -95,6 +95,12 @@ pub struct DeviceStatus {
     /// What functions may be given there: `log`, `gpio`, ...
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<String>,
+    /// Of a microcontroller: why it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reset: Option<LastReset>,
+    /// Of a microcontroller: its flash.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wear: Vec<FlashWear>,
     pub workloads: Vec<DeviceWorkload>,
     /// Of a board that takes updates; nothing until it has said it since this hub's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +154,31 @@ pub struct RevisionStatus {
     /// What the device says to hold.
     pub accepted: String,
     pub synced: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastReset {
+    /// `power-on`, `brown-out`, `pin`, `software`, `watchdog`, `panic` or `unknown`.
+    pub cause: String,
+    /// Program counter at which the firmware ended; empty: not known, or it did not end itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
+    /// What it said as it ended.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FlashWear {
+    /// `journal` or `artifacts`.
+    pub partition: String,
+    /// Of the sector that was erased most.
+    pub erases: u32,
+    /// At the rate of this boot, once it is an hour old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erases_per_day: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

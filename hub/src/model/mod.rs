@@ -33,8 +33,8 @@ pub use away::{
     DeviceSnapshot, Queue, QueueAction, QueuedAction, SnapshotEntry, SnapshotPosition, WITHHELD_MAX, Withheld,
 };
 pub use device::{
-    Capacity, DeviceManifest, DevicePosition, DeviceSpec, DeviceStatus, DeviceTaint, DeviceWorkload, Online,
-    OnlineState, RevisionStatus, Silence, read_relocation, read_taint_list,
+    Capacity, DeviceManifest, DevicePosition, DeviceSpec, DeviceStatus, DeviceTaint, DeviceWorkload, FlashWear,
+    LastReset, Online, OnlineState, RevisionStatus, Silence, read_relocation, read_taint_list,
 };
 pub use field::{FIELD_TERMS_MAX, FieldSelector, FieldSelectorError};
 pub use manifest::{Manifest, ManifestSpec};

@@ -137,7 +137,7 @@ impl Narrow {
             lost: LossCounters::default(),
             reset: ResetCause::PowerOn,
         };
-        let hello = Hello { fixed, capabilities: Some(capabilities), proof: None };
+        let hello = Hello { fixed, capabilities: Some(capabilities), proof: None, health: None };
         let mut buffer = [0; 1024];
         let context = self.context(Session(0));
         let frame = encode_live_with(&mut buffer, Kind::Hello, &self.pair, &context, |writer| hello.write(writer));

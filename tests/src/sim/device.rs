@@ -240,6 +240,7 @@ impl<'g> Device<'g> {
             capabilities: capabilities(),
             packet_bytes_max: PACKET_BYTES_MAX,
             reset,
+            last_end: None,
             keep_alive: KEEP_ALIVE,
             drift_ppm: wire::lease::DRIFT_PPM_MAX,
             stop_latency: STOP_LATENCY,

@@ -13,8 +13,8 @@ use wire::firmware::{Firmware, Obstacle, Offer, Phase, Statement};
 use wire::frame::{Body, Kind, encode_live, encode_live_with, encode_plain};
 use wire::grant::{Grant, Released};
 use wire::hello::{
-    Architecture, Asks, Capabilities, DeviceClass, Features, Fresh, Heartbeat, Hello, HelloFixed, HubState,
-    LossCounters, Refusal, RefusalReason, Report, ResetCause, Will,
+    Architecture, Asks, Capabilities, DeviceClass, Erases, Features, Fresh, Health, Heartbeat, Hello, HelloFixed,
+    HubState, LastEnd, LossCounters, Refusal, RefusalReason, Report, ResetCause, Wear, Will,
 };
 use wire::id::{CommandId, Fence, Instance, Nonce, Order, Revision, WorkloadId};
 use wire::join::{Accepted, JoinAnswer, JoinClaim, JoinRefusal, JoinRequest, JoinToken, hub_fingerprint};
@@ -116,6 +116,15 @@ pub fn capabilities() -> Capabilities<'static> {
         body_bytes: 131_072,
         memory_bytes: 268_435_456,
         storage_bytes: 8_589_934_592,
+    }
+}
+
+pub fn health() -> Health<'static> {
+    Health {
+        is_new: true,
+        uptime_s: 7,
+        end: Some(LastEnd { address: 0x2000_1234, text: "src/main.rs:17: out of range" }),
+        wear: Some(Wear { journal: Erases { all: 300, boot: 2 }, artifacts: Erases { all: 12, boot: 0 } }),
     }
 }
 
@@ -414,8 +423,10 @@ impl Corpus {
 
     fn up(&mut self) {
         let fixed = hello_fixed();
-        self.hello("unchanged", &Hello { fixed, capabilities: None, proof: None });
-        self.hello("full", &Hello { fixed, capabilities: Some(capabilities()), proof: Some(signed_header()) });
+        self.hello("unchanged", &Hello { fixed, capabilities: None, proof: None, health: None });
+        let full =
+            Hello { fixed, capabilities: Some(capabilities()), proof: Some(signed_header()), health: Some(health()) };
+        self.hello("full", &full);
         self.live("heartbeat", "usual", &Heartbeat { sequence: 91, status: prefix(0x77) });
         self.live("will", "usual", &Will { boot: BOOT });
         let fence = Fence(order(2, 9));

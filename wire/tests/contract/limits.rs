@@ -1,6 +1,7 @@
 //! Every limit that a decoder enforces, at the limit minus one, at the limit and one above; and that a sender refuses the same.
 use crate::corpus::{
-    REFERENCE, capabilities, core, digest, entry, hello_fixed, join_claim, join_token, order, prefix, status_fixed,
+    REFERENCE, capabilities, core, digest, entry, health, hello_fixed, join_claim, join_token, order, prefix,
+    status_fixed,
 };
 use crate::families::{FLEET, SCRATCH_BYTES, TOKEN, World, body, device_key, hub_key};
 use wire::WireError;
@@ -9,7 +10,7 @@ use wire::codec::Writer;
 use wire::desired::{ClassLimits, Desired, Header};
 use wire::event::{Event, Input, Level, LogFixed, LogRecord, write_log};
 use wire::frame::{Body, Kind, encode_plain, peek};
-use wire::hello::{Capabilities, HubState};
+use wire::hello::{Capabilities, Health, HubState, LastEnd};
 use wire::id::{CommandId, Fence, Instance, Order, Revision, Session, WorkloadId};
 use wire::join::{Accepted, JoinAnswer, JoinClaim, JoinRequest, JoinToken};
 use wire::limits::*;
@@ -188,6 +189,10 @@ fn message_cases() -> Vec<Case> {
         }),
         case("AGENT_VERSION_BYTES_MAX", AGENT_VERSION_BYTES_MAX, Kind::Hello, |n| {
             [raw(&hello_fixed()), vec![1], raw(&Capabilities { agent_version: &text(n), ..capabilities() })].concat()
+        }),
+        case("END_TEXT_BYTES_MAX", END_TEXT_BYTES_MAX, Kind::Hello, |n| {
+            let end = Some(LastEnd { address: 1, text: &text(n) });
+            [raw(&hello_fixed()), vec![4], raw(&Health { end, ..health() })].concat()
         }),
     ]
 }

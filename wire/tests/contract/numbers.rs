@@ -117,7 +117,7 @@ fn bits_have_their_places() {
     for (interface, bit) in interfaces {
         assert_eq!(interface.0, 1 << bit);
     }
-    for (ask, bit) in [(Asks::STATUS, 0), (Asks::CAPABILITIES, 1), (Asks::PROOF, 2)] {
+    for (ask, bit) in [(Asks::STATUS, 0), (Asks::CAPABILITIES, 1), (Asks::PROOF, 2), (Asks::HEALTH, 3)] {
         assert_eq!(ask.0, 1 << bit);
     }
 }

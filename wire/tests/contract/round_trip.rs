@@ -1,4 +1,5 @@
 //! What is encoded comes back equal, and encodes to the same bytes again: for any value of every type.
+use crate::corpus::health;
 use crate::families::{BOOT, FLEET, World, device_key, hub_key, root_key};
 use core::fmt::Debug;
 use proptest::collection::vec;
@@ -441,7 +442,7 @@ proptest! {
         fixed in hello_fixed(), version in text(AGENT_VERSION_BYTES_MAX), header in header(),
         architecture in one_of(ARCHITECTURES), class in one_of(&[DeviceClass::Mcu, DeviceClass::Gateway]),
         (features, interfaces, records, body_bytes, storage_bytes) in any::<(u32, u32, u16, u32, u64)>(),
-        (with_capabilities, with_proof) in any::<(bool, bool)>(),
+        (with_capabilities, with_proof, with_health) in any::<(bool, bool, bool)>(), said in text(END_TEXT_BYTES_MAX),
     ) {
         let capabilities = Capabilities {
             class, architecture, agent_version: &version, features: Features(features),
@@ -452,6 +453,11 @@ proptest! {
             fixed,
             capabilities: with_capabilities.then_some(capabilities),
             proof: with_proof.then_some(proof),
+            health: with_health.then_some(Health {
+                end: with_proof.then_some(LastEnd { address: features, text: &said }),
+                wear: with_capabilities.then_some(Wear::default()),
+                ..health()
+            }),
         };
         let mut buffer = [0; 512];
         let mut writer = Writer::new(&mut buffer);

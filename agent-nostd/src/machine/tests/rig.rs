@@ -373,6 +373,7 @@ pub fn parts(seed: u8, reset: ResetCause) -> (Config<'static>, Buffers<'static>)
         capabilities: capabilities(),
         packet_bytes_max: 64 * 1024,
         reset,
+        last_end: None,
         keep_alive: KEEP_ALIVE,
         drift_ppm: wire::lease::DRIFT_PPM_MAX,
         stop_latency: ms(100),

@@ -9,7 +9,7 @@ use wire::event::{Event, Fenced, Level, LogFixed, LogRecord, write_log};
 use wire::frame::{decode_live, decode_plain, encode_live, encode_live_with, encode_plain};
 use wire::grant::{Grant, Released};
 use wire::hello::{
-    Architecture, Asks, Capabilities, DeviceClass, Features, Fresh, Heartbeat, Hello, HelloFixed, LossCounters,
+    Architecture, Asks, Capabilities, DeviceClass, Features, Fresh, Health, Heartbeat, Hello, HelloFixed, LossCounters,
     Refusal, ResetCause, Will,
 };
 use wire::join::{JoinAnswer, JoinClaim, JoinRequest, JoinToken, TOKEN_TEXT_BYTES_MAX};
@@ -39,6 +39,10 @@ pub struct Double {
     pub features: Features,
     /// What it gives functions.
     pub interfaces: CapabilitySet,
+    pub class: DeviceClass,
+    /// What its next Hello says of how it fares, and why it started.
+    pub health: Option<Health<'static>>,
+    pub reset: ResetCause,
     pub position: Option<Position>,
     /// Of the accepted set; shown in a Hello when it was asked for.
     pub signed: Option<SignedHeader>,
@@ -71,6 +75,9 @@ impl Double {
             packet_bytes_max: 65_536,
             memory_bytes: 16 << 20,
             interfaces: CapabilitySet::LOG,
+            class: DeviceClass::Gateway,
+            health: None,
+            reset: ResetCause::PowerOn,
             features: Features::FUNCTION.union(Features::FETCH_HTTP).union(Features::BOOT_CLOCK),
             position: Some(FRANKFURT),
             signed: None,
@@ -110,7 +117,7 @@ impl Double {
         let token = JoinToken::parse(token, &mut buffer).unwrap();
         let (identity, exchange) = (self.identity.public_key(), self.exchange.public_key());
         let nonce = [9; 16];
-        let claim = JoinClaim { identity, exchange, nonce, name, class: DeviceClass::Gateway, position: self.position };
+        let claim = JoinClaim { identity, exchange, nonce, name, class: self.class, position: self.position };
         let signature = claim.sign(&self.identity, FLEET, token.id).unwrap();
         let mut frame = [0; 1024];
         let payload = encode_plain(&mut frame, &JoinRequest { claim, signature }).unwrap().to_vec();
@@ -140,7 +147,7 @@ impl Double {
 
     pub fn capabilities(&self) -> Capabilities<'static> {
         Capabilities {
-            class: DeviceClass::Gateway,
+            class: self.class,
             architecture: Architecture::X86_64,
             agent_version: "0.1.0",
             features: self.features,
@@ -174,10 +181,14 @@ impl Double {
             command: CommandId::default(),
             trust: 0,
             lost: LossCounters::default(),
-            reset: ResetCause::PowerOn,
+            reset: self.reset,
         };
-        let hello =
-            Hello { fixed, capabilities: full.then_some(capabilities), proof: self.signed.filter(|_| self.shows) };
+        let hello = Hello {
+            fixed,
+            capabilities: full.then_some(capabilities),
+            proof: self.signed.filter(|_| self.shows),
+            health: self.health,
+        };
         let mut buffer = [0; 1024];
         let context = self.context(Session(0));
         let frame =

@@ -5,7 +5,7 @@ use crate::engine::port::*;
 use crate::model::ObjectKey;
 use serde_json::json;
 use std::time::Duration;
-use wire::hello::Asks;
+use wire::hello::{Asks, DeviceClass, Erases, Health, LastEnd, ResetCause, Wear};
 use wire::status::{Reason, State};
 use wire::topic::{Down, Topic, Up};
 use wire::{BootId, Session};
@@ -313,4 +313,43 @@ fn c5_a_link_that_flaps_for_an_hour_moves_nothing_and_makes_no_storm() {
     }
     device.will(&mut world, device.boot);
     assert_eq!(world.events("Suspect").len(), 4);
+}
+
+#[test]
+fn how_a_microcontrollers_firmware_ended_is_told_once_and_asked_for_after_a_restart_of_the_hub() {
+    let mut world = World::new();
+    let mut device = Double::new(1);
+    device.class = DeviceClass::Mcu;
+    device.reset = ResetCause::Panic;
+    let erases = |all, boot| Erases { all, boot };
+    let fares = Health {
+        is_new: true,
+        uptime_s: 1,
+        end: Some(LastEnd { address: 0x2000_1234, text: "src/main.rs:17: out of range" }),
+        wear: Some(Wear { journal: erases(300, 1), artifacts: erases(12, 0) }),
+    };
+    device.health = Some(fares);
+    let token = world.token(true);
+    device.join(&mut world, &token, "mcu-1").unwrap().unwrap();
+    device.hello(&mut world, true).unwrap();
+    let told = world.events("FirmwareFailed");
+    assert_eq!(told.len(), 1);
+    assert!(told[0].message.contains("panic at 0x20001234: src/main.rs:17: out of range"), "{:?}", told[0]);
+    // The same Hello again, and the same boot at a hub that knows it: no news, and nothing to ask.
+    device.health = Some(Health {
+        is_new: false,
+        uptime_s: 7200,
+        wear: Some(Wear { journal: erases(302, 3), ..fares.wear.unwrap() }),
+        ..fares
+    });
+    assert!(!device.hello(&mut world, false).unwrap().asks.contains(Asks::HEALTH));
+    assert_eq!(world.events("FirmwareFailed").len(), 1);
+    let status = world.get(&ObjectKey::device("mcu-1"))["status"].clone();
+    let last = json!({"cause": "panic", "address": "0x20001234", "text": "src/main.rs:17: out of range"});
+    assert_eq!(status["lastReset"], last, "{status}");
+    assert_eq!(status["wear"][0], json!({"partition": "journal", "erases": 302, "erasesPerDay": 36}), "{status}");
+    // Hours later it is asked anew.
+    device.health = None;
+    world.pass(Duration::from_secs(7 * 3600));
+    assert!(device.hello(&mut world, false).unwrap().asks.contains(Asks::HEALTH));
 }
