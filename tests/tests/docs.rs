@@ -29,6 +29,7 @@ guides! {
     two_commands: "docs/tutorials/1-two-commands.md",
     write_a_function: "docs/tutorials/2-write-a-function.md",
     lose_the_network: "docs/tutorials/3-lose-the-network.md",
+    flash_your_first_board: "docs/tutorials/4-flash-your-first-board.md",
     flapping_device: "docs/runbooks/f3-flapping-device.md",
     network_partition: "docs/runbooks/f5-network-partition.md",
     back_up_and_restore: "docs/howto/backup-and-restore.md",

@@ -32,7 +32,7 @@ const UART: Mmio = unsafe { Mmio::new(0x4000_4000) };
 const WATCHDOG: Mmio = unsafe { Mmio::new(0x4000_8000) };
 const ETHERNET: Mmio = unsafe { Mmio::new(0x4020_0000) };
 const PSRAM: Mmio = unsafe { Mmio::new(table::STORAGE_ORIGIN) };
-const TOUCH_I2C: Mmio = unsafe { Mmio::new(0x4002_2000) };
+const SHIELD_I2C: Mmio = unsafe { Mmio::new(0x4002_a000) };
 const FPGAIO: Mmio = unsafe { Mmio::new(0x4002_8000) };
 /// Behind the storage, in the same chip: pins that the emulator has no model of.
 const PLAYED_PINS: Mmio = unsafe { Mmio::new(table::STORAGE_ORIGIN + table::STORAGE_BYTES) };
@@ -102,7 +102,7 @@ impl Chip for Mps2 {
     }
 
     fn i2c(&mut self, line: u8) -> Option<Sbcon<Mmio>> {
-        (line == 0).then_some(Sbcon::new(TOUCH_I2C, || cortex_m::asm::delay(I2C_PAUSE)))
+        (line == 0).then_some(Sbcon::new(SHIELD_I2C, || cortex_m::asm::delay(I2C_PAUSE)))
     }
 }
 

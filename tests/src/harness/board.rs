@@ -157,30 +157,47 @@ impl Board {
         &self.seen
     }
 
+    /// Lets it run until a moment, whatever it says.
+    pub fn pass_until(&mut self, at: Instant) {
+        while let Ok(line) = self.lines.recv_timeout(at.saturating_duration_since(Instant::now())) {
+            self.seen.push(line);
+        }
+    }
+
     /// Carries out a command of QEMU's machine protocol.
     pub fn control(&self, command: &str) {
-        self.ask(&json!({ "execute": command }));
+        self.ask(command, &json!({}));
+    }
+
+    /// A word of the machine's memory or of a device in it.
+    pub fn word(&self, address: u32) -> u32 {
+        let line = format!("xp /1wx {address:#x}");
+        let answer = self.ask("human-monitor-command", &json!({ "command-line": line }));
+        let text = answer.as_str().and_then(|text| text.rsplit("0x").next()).unwrap_or_default();
+        u32::from_str_radix(text.trim(), 16).unwrap_or_else(|_| panic!("{line}: {answer}"))
     }
 
     /// What is in the memory that the processor sees at `address`.
     pub fn memory(&self, address: u32, bytes: u32) -> Vec<u8> {
         let file = self.control.with_extension("memory");
-        let place = json!({ "val": address, "size": bytes, "filename": file });
-        self.ask(&json!({ "execute": "pmemsave", "arguments": place }));
+        self.ask("pmemsave", &json!({ "val": address, "size": bytes, "filename": file }));
         std::fs::read(file).unwrap()
     }
 
-    fn ask(&self, command: &Value) {
+    /// What a command of QEMU's machine protocol returns.
+    pub fn ask(&self, command: &str, arguments: &Value) -> Value {
         let stream = UnixStream::connect(&self.control).expect("QEMU listens");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         lines.next().expect("a greeting").unwrap();
-        for command in [&json!({ "execute": "qmp_capabilities" }), command] {
-            writeln!(&stream, "{command}").unwrap();
+        let mut returned = Value::Null;
+        for (command, arguments) in [("qmp_capabilities", &json!({})), (command, arguments)] {
+            writeln!(&stream, "{}", json!({ "execute": command, "arguments": arguments })).unwrap();
             let answer = lines.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
             let answer = answer.into_iter().find(|answer| answer.get("event").is_none()).expect("an answer");
-            assert!(answer.get("return").is_some(), "{command}: {answer}");
+            returned = answer.get("return").unwrap_or_else(|| panic!("{command}: {answer}")).clone();
         }
+        returned
     }
 
     /// Stops the processor, as a debugger does, and lets it go on at `address`, where it finds `code`. `counter` is

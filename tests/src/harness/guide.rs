@@ -146,9 +146,15 @@ impl Reader {
         }
         // Built already, and read beside other guides: the ports are whatever is free. The README's test runs the script itself.
         let up = "#!/bin/sh\nexec fulmar up --demo --api 127.0.0.1:0 --broker 127.0.0.1:0 \"$@\"\n";
-        let path = place.join("scripts/up");
-        std::fs::write(&path, up).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // The real one, where this machine has built already.
+        let built = |name: &str| std::env::var(name).map_or(String::new(), |path| format!("export {name}='{path}'\n"));
+        let built = built("CARGO_TARGET_DIR") + &built("BARE_TARGET_DIR");
+        let firmware = format!("#!/bin/sh\n{built}exec '{}' \"$@\"\n", root.join("scripts/firmware").display());
+        for (name, text) in [("scripts/up", up), ("scripts/firmware", firmware.as_str())] {
+            let path = place.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
         Self { name: name.to_owned(), place, home }
     }
 
