@@ -20,7 +20,7 @@ const HUNT: u64 = 1000;
 /// Hits of each kind of fault that the suite needs.
 const HITS_MIN: u64 = 100;
 /// Part of the pairs of verb and condition that the suite has to reach.
-const PAIRS_PER_CENT_MIN: usize = 85;
+const PAIRS_PER_CENT_MIN: usize = 95;
 
 fn main() -> ExitCode {
     match parse(std::env::args().skip(1)) {
