@@ -48,8 +48,13 @@ pub fn open<'a, F: NorFlash>(place: &mut Option<Store<'a, F>>, flash: &'a RefCel
 }
 
 /// The seed of this boot, and a number from it for the network, from which nobody finds the seed.
-pub fn seed<F: NorFlash>(store: &mut Store<'_, F>, kept: &mut Retained, provision: &Provision<'_>) -> (BootSeed, u64) {
-    let Seed { bytes, is_unique } = Seed::draw(store.journal(), kept, &provision.seed.0, &[]);
+pub fn seed<F: NorFlash>(
+    store: &mut Store<'_, F>,
+    kept: &mut Retained,
+    provision: &Provision<'_>,
+    entropy: &[u8],
+) -> (BootSeed, u64) {
+    let Seed { bytes, is_unique } = Seed::draw(store.journal(), kept, &provision.seed.0, entropy);
     let [a, b, c, d, e, f, g, h, ..] = Digest::of_parts(&[b"network", &bytes]).0;
     (BootSeed { bytes, is_unique }, u64::from_le_bytes([a, b, c, d, e, f, g, h]))
 }

@@ -50,6 +50,8 @@ pub struct Board<D: Driver + 'static, F: NorFlash, W: Watchdog> {
     pub flash: F,
     pub partitions: &'static [Partition],
     pub boot: Boot,
+    /// From the chip's random source, of this boot; `None` where there is none.
+    pub entropy: Option<[u8; 32]>,
     /// Started by the board with a time of at least three seconds; `()` where there is none.
     pub watchdog: W,
     /// What `heap::start` answered; 0 on a board without functions.
@@ -72,7 +74,7 @@ pub async fn run_with<D: Driver + 'static, F: NorFlash, W: Watchdog, P: Peripher
     start: impl FnOnce(Runner<'static, D>),
 ) -> ! {
     static CONFIG: ConstStaticCell<[u8; PROVISION_BYTES_MAX]> = ConstStaticCell::new([0; PROVISION_BYTES_MAX]);
-    let Board { name, architecture, ethernet, mut flash, partitions, boot, watchdog, function_bytes } = board;
+    let Board { name, architecture, ethernet, mut flash, partitions, boot, entropy, watchdog, function_bytes } = board;
     // Whatever a reset left behind.
     peripherals.rest();
     say_hello(name, &boot);
@@ -94,7 +96,8 @@ pub async fn run_with<D: Driver + 'static, F: NorFlash, W: Watchdog, P: Peripher
     let ready = match (&provision, &mut store) {
         (Some(provision), Some(store)) => {
             let mut retained = kept::SEED.get();
-            let (seed, number) = agent::seed(store, &mut retained, provision);
+            let (seed, number) =
+                agent::seed(store, &mut retained, provision, entropy.as_ref().map_or(&[], <[u8; 32]>::as_slice));
             kept::SEED.put(retained);
             network_seed = number;
             Some((provision, store, seed))

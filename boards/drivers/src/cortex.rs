@@ -9,7 +9,7 @@ use core::cell::{Cell, RefCell};
 use core::task::Waker;
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::{NVIC, SCB};
-use cortex_m_rt::{ExceptionFrame, exception};
+use cortex_m_rt::exception;
 use critical_section::{CriticalSection, Mutex};
 use embassy_time_driver::Driver;
 use embassy_time_queue_utils::Queue;
@@ -127,16 +127,6 @@ pub fn enable(interrupt: u16) {
 pub fn enable_first(interrupt: u16) {
     // SAFETY: no critical section of ours rests on masking single interrupts.
     unsafe { NVIC::unmask(Interrupt(interrupt)) };
-}
-
-#[exception]
-unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    // SAFETY: reading the fault's status has no effect.
-    let status = unsafe { (*SCB::PTR).cfsr.read() };
-    record::mark(Cause::Panic, frame.pc(), format_args!("fault, status {status:#010x}, link {:#010x}", frame.lr()));
-    crate::log!("fault at {:#010x}, status {status:#010x}", frame.pc());
-    // Also before the board has said how it resets.
-    SCB::sys_reset()
 }
 
 /// The watchdog's first zero: the place where the firmware hung is in the frame that the processor pushed.

@@ -13,6 +13,8 @@ pub mod cortex;
 pub mod ethernet;
 #[cfg(all(feature = "executor", target_os = "none"))]
 pub mod executor;
+#[cfg(all(feature = "cortex", target_arch = "arm"))]
+mod fault;
 pub mod i6300esb;
 pub mod kept;
 pub mod lan9118;
@@ -26,6 +28,8 @@ pub mod record;
 pub mod registers;
 #[cfg(all(feature = "riscv", target_arch = "riscv32"))]
 pub mod riscv;
+#[cfg(all(feature = "rp", target_arch = "arm"))]
+pub mod rp;
 pub mod semihosting;
 pub mod sifive_test;
 pub mod stack;

@@ -64,6 +64,7 @@ fn main() -> ! {
             flash,
             partitions: &table::PARTITIONS,
             boot,
+            entropy: None,
             watchdog,
             function_bytes: 0,
         };

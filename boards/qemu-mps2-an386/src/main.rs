@@ -68,6 +68,7 @@ fn main() -> ! {
             flash: Psram::new(PSRAM, table::STORAGE_BYTES),
             partitions: &table::PARTITIONS,
             boot,
+            entropy: None,
             watchdog,
             function_bytes,
         };

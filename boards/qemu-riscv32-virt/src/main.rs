@@ -63,6 +63,7 @@ extern "C" fn main() -> ! {
             flash,
             partitions: &table::PARTITIONS,
             boot: boot.bitten(watchdog.has_bitten()),
+            entropy: None,
             watchdog: (Deadline::start(DEADLINE_MS), watchdog),
             function_bytes,
         };

@@ -13,12 +13,31 @@ pub enum Runtime {
     CortexM,
     /// `drivers::riscv`.
     RiscV,
+    /// cortex-m-rt behind the loader of an RP2040, which reads 256 bytes of program that set its flash up.
+    Rp2040,
+    /// cortex-m-rt on an RP2350, whose loader looks for blocks that say what the image is.
+    Rp2350,
 }
 
 /// The script for `drivers::riscv`.
 const RISCV_X: &str = include_str!("riscv.x");
 /// Memory protection of a processor takes pages where it is to cost nothing.
 const PAGE_BYTES: u64 = 4096;
+/// The second stage of an RP2040's loader, at the beginning of its flash.
+const BOOT2_BYTES: u64 = 0x100;
+
+/// The first block is within the first 4 KiB, behind the vectors; the last one ends the image (RP2350 datasheet, section 5.9.5).
+const RP2350_BLOCKS: &str = "
+SECTIONS {
+  .start_block : ALIGN(4) { __start_block_addr = .; KEEP(*(.start_block)); KEEP(*(.boot_info)); } > FLASH
+} INSERT AFTER .vector_table;
+_stext = ADDR(.start_block) + SIZEOF(.start_block);
+SECTIONS {
+  .end_block : ALIGN(4) { __end_block_addr = .; KEEP(*(.end_block)); __flash_binary_end = .; } > FLASH
+} INSERT AFTER .uninit;
+PROVIDE(start_to_end = __end_block_addr - __start_block_addr);
+PROVIDE(end_to_start = __start_block_addr - __end_block_addr);
+";
 
 /// What a cell takes besides the heap that it gives away once.
 const CELL_BYTES: u64 = 8;
@@ -33,7 +52,7 @@ pub fn emit(runtime: Runtime) -> Result<(), Mistake> {
     save_map(&table, runtime, &out)?;
     save(&out.join("board.rs"), &constants(&table, architecture(&table.triple)?))?;
     println!("cargo::rerun-if-changed=board.toml");
-    link(&out);
+    link(runtime, &out);
     Ok(())
 }
 
@@ -58,23 +77,28 @@ pub fn emit_boot(runtime: Runtime, folder: &str) -> Result<(), Mistake> {
     save_map(&own, runtime, &out)?;
     save(&out.join("board.rs"), &storage_constants(&own))?;
     println!("cargo::rerun-if-changed={}", place.join(board::FILE).display());
-    link(&out);
+    link(runtime, &out);
     Ok(())
 }
 
 fn save_map(table: &Table, runtime: Runtime, out: &Path) -> Result<(), Mistake> {
     match runtime {
-        Runtime::CortexM => save(&out.join("memory.x"), &memory_x(table)),
+        Runtime::CortexM => save(&out.join("memory.x"), &memory_x(table, 0)),
+        Runtime::Rp2040 => save(&out.join("memory.x"), &memory_x(table, BOOT2_BYTES)),
+        Runtime::Rp2350 => save(&out.join("memory.x"), &format!("{}{RP2350_BLOCKS}", memory_x(table, 0))),
         Runtime::RiscV => {
             protectable(table)?;
-            save(&out.join("link.x"), &format!("{}{RISCV_X}", memory_x(table)))
+            save(&out.join("link.x"), &format!("{}{RISCV_X}", memory_x(table, 0)))
         }
     }
 }
 
-fn link(out: &Path) {
+fn link(runtime: Runtime, out: &Path) {
     println!("cargo::rustc-link-search={}", out.display());
     println!("cargo::rustc-link-arg=-Tlink.x");
+    if runtime == Runtime::Rp2040 {
+        println!("cargo::rustc-link-arg=-Tlink-rp.x");
+    }
     println!("cargo::rustc-link-arg=--nmagic");
 }
 
@@ -87,14 +111,17 @@ fn save(path: &Path, text: &str) -> Result<(), Mistake> {
 }
 
 /// The linker's memory map. The stack is below everything else, so that one that grows too deep leaves the memory and faults
-/// instead of writing over variables.
-fn memory_x(table: &Table) -> String {
+/// instead of writing over variables. `loader`: bytes at the beginning of the program that a loader's second stage takes.
+fn memory_x(table: &Table, loader: u64) -> String {
     let (ram, budget) = (table.ram.origin, &table.budget);
     let mut text = String::from("/* Made from board.toml; each region is as long as its budget. */\nMEMORY\n{\n");
     let mut region = |name: &str, origin: u64, bytes: u64| {
         let _ = writeln!(text, "  {name} : ORIGIN = {origin:#x}, LENGTH = {bytes:#x}");
     };
-    region("FLASH", table.program.origin, budget.image_bytes);
+    if loader > 0 {
+        region("BOOT2", table.program.origin, loader);
+    }
+    region("FLASH", table.program.origin + loader, budget.image_bytes.saturating_sub(loader));
     region("STACK", ram, budget.stack_bytes);
     region("RAM", ram + budget.stack_bytes, budget.static_bytes + budget.heap_bytes);
     text.push_str("}\n_stack_end = ORIGIN(STACK);\n_stack_start = ORIGIN(STACK) + LENGTH(STACK);\n");
@@ -201,10 +228,13 @@ mod tests {
         table.budget.stack_bytes = 0x1000;
         table.budget.static_bytes = 0x2000;
         table.budget.heap_bytes = 0x300;
-        let text = memory_x(&table);
+        let text = memory_x(&table, 0);
         assert!(text.contains("FLASH : ORIGIN = 0x21100400, LENGTH = 0x8000"), "{text}");
         assert!(text.contains("STACK : ORIGIN = 0x20000000, LENGTH = 0x1000"), "{text}");
         assert!(text.contains("RAM : ORIGIN = 0x20001000, LENGTH = 0x2300"), "{text}");
+        let behind_loader = memory_x(&table, 0x100);
+        assert!(behind_loader.contains("BOOT2 : ORIGIN = 0x21100400, LENGTH = 0x100"), "{behind_loader}");
+        assert!(behind_loader.contains("FLASH : ORIGIN = 0x21100500, LENGTH = 0x7f00"), "{behind_loader}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod cfi;
 pub mod file;
 pub mod psram;
+pub mod window;
 
 use crate::registers::Registers;
 use core::ops::Range;
