@@ -13,7 +13,7 @@ use wire::join::{JoinToken, TOKEN_TEXT_BYTES_MAX};
 
 impl World<'_> {
     pub fn answered(&mut self, ticket: Ticket, result: Result<Answer, Problem>) {
-        if self.hub.is_rival() {
+        if self.rival_asked(ticket) {
             return self.rival_answered(result);
         }
         if self.operator.pending.get(&ticket.0) == Some(&Task::Follow) {

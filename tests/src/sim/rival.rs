@@ -33,6 +33,8 @@ pub struct Contest {
     pub is_asked: bool,
     /// The copy is the one that stays.
     is_copy_kept: bool,
+    /// Questions of the second hub's operator. One may be answered when the copy is the hub that stays.
+    asked: BTreeSet<u64>,
 }
 
 impl HubNode {
@@ -91,7 +93,8 @@ impl World<'_> {
         }
         self.broker.account = is_shared.then_some(Client::Rival);
         let is_copy_kept = self.fate.chance(250);
-        self.contest = Contest { is_copy_kept, signed: mem::take(&mut self.contest.signed), ..Contest::default() };
+        let Contest { signed, asked, .. } = mem::take(&mut self.contest);
+        self.contest = Contest { is_copy_kept, signed, asked, ..Contest::default() };
         self.rival = Some(Box::new(HubNode::new(Client::Rival, copy)));
         self.as_rival(Self::hub_start);
         let ms = self.duration_ms().max(RIVAL_MS_MIN);
@@ -127,9 +130,14 @@ impl World<'_> {
         self.say(|_| format!("operator of the second hub: {request:?}"));
         let ticket = Ticket(self.operator.next_ticket);
         self.operator.next_ticket += 1;
+        self.contest.asked.insert(ticket.0);
         self.hub_tell(Input::Request { ticket, actor: "another".to_owned(), request });
         let pause = self.fate.between(5_000, 90_000);
         self.after(pause, Event::RivalOperator { life });
+    }
+
+    pub fn rival_asked(&mut self, ticket: Ticket) -> bool {
+        self.contest.asked.remove(&ticket.0)
     }
 
     pub fn rival_answered(&mut self, result: Result<Answer, Problem>) {
