@@ -3,7 +3,7 @@
 //! `FULMAR_SIM_SEEDS=5000 cargo test -p fulmar-tests --test sim` runs more; a failure prints the command that shows it again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use tests::sim::suite::run_all;
-use tests::sim::{Allowed, Fault, Options, Plant, Story, run, shrink};
+use tests::sim::{Allowed, Fault, Options, Plant, Story, Window, run, shrink};
 
 /// Seeds of the default run: less than a minute on two cores without optimisation.
 const SEEDS: u64 = 100;
@@ -98,6 +98,17 @@ fn a_device_that_was_paused_goes_on() {
         let outcome = run(Options { allowed, ..Options::of_seed(seed) });
         assert_eq!(outcome.violation, None, "{}", outcome.command());
     }
+}
+
+/// The end of a link woke a process that stood still: it asked its functions for something, and nobody could answer in time.
+#[test]
+fn a_device_that_is_paused_hears_of_the_end_of_its_link_when_it_goes_on() {
+    let allowed = Allowed::NONE.with(Fault::DevicePause).with(Fault::BrokerRestart);
+    let window = Window { from: 16, to: 22, bits: 0xffff_ffff_ffff_ffe1 };
+    let outcome = run(Options { allowed, window, devices: 20, minutes: 51, is_long: true, ..Options::of_seed(174) });
+    assert_eq!(outcome.violation, None, "{}", outcome.command());
+    let hits = [Fault::DevicePause, Fault::BrokerRestart].map(|kind| outcome.counts.of(kind));
+    assert_eq!(hits, [1, 1], "{}", outcome.command());
 }
 
 #[test]

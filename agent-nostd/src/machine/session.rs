@@ -24,7 +24,7 @@ pub const CONNECT_BACK_OFF_BASE: Duration = Duration::from_secs(1);
 pub const CONNECT_BACK_OFF_MAX: Duration = Duration::from_secs(60);
 /// A link that was good for so long was a good one: after it the first time counts again. One that is cut sooner is not, however
 /// well it began, or whatever cuts it would be met again at once, for ever.
-pub const STEADY_AFTER: Duration = Duration::from_secs(30);
+pub const STEADY_AFTER: Duration = Duration::from_secs(3);
 /// A Hello is given at least this long for its answer, then the jitter.
 pub const HELLO_PAUSE: Duration = Duration::from_secs(5);
 /// A Fresh counts only within this of its Hello.

@@ -352,7 +352,14 @@ impl World<'_> {
         }
     }
 
+    /// A process that stands still hears of it when it goes on.
     fn client_lost(&mut self, number: u32, client: Client) {
+        if self.hold(Event::LinkLost { client, connection: number }).is_some() {
+            self.link_lost(number, client);
+        }
+    }
+
+    pub fn link_lost(&mut self, number: u32, client: Client) {
         match client {
             Client::Hub => self.hub_link_lost(number),
             Client::Rival => self.as_rival(|world| world.hub_link_lost(number)),

@@ -173,6 +173,7 @@ pub enum Event {
     PowerOn { device: usize, reset: ResetCause },
     JoinTry { device: usize },
     Arrives { connection: u32, way: Way, packet: Packet },
+    LinkLost { client: Client, connection: u32 },
     Late { client: Client, topic: Topic, payload: Vec<u8> },
     Silence { client: Client, since: u64 },
     FlashDone { device: usize, life: u32, ticket: Ticket, fails: bool },
@@ -426,7 +427,7 @@ impl<'g> World<'g> {
     }
 
     /// What a process that stands still would have been told waits for it.
-    fn hold(&mut self, event: Event) -> Option<Event> {
+    pub fn hold(&mut self, event: Event) -> Option<Event> {
         if self.paused == 0 {
             return Some(event);
         }
@@ -436,6 +437,7 @@ impl<'g> World<'g> {
             | Event::FlashDone { device, .. }
             | Event::Fetched { device, .. }
             | Event::Runtime { device, .. } => Some(Client::Device(*device)),
+            Event::LinkLost { client, .. } => Some(*client),
             Event::Arrives { connection, way: Way::Down, .. } => self.connections.get(connection).map(|c| c.client),
             Event::HubWake { .. }
             | Event::HubStart
@@ -477,6 +479,7 @@ impl<'g> World<'g> {
             Event::PowerOn { device, reset } => self.device_power_on(device, reset),
             Event::JoinTry { device } => self.join_try(device),
             Event::Arrives { connection, way, packet } => self.arrives(connection, way, packet),
+            Event::LinkLost { client, connection } => self.link_lost(connection, client),
             Event::Late { client, topic, payload } => self.arrives_late(client, topic, payload),
             Event::Silence { client, since } => self.silence(client, since),
             Event::FlashDone { device, life, ticket, fails } => self.flash_done(device, life, ticket, fails),
