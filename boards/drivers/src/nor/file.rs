@@ -145,7 +145,7 @@ mod tests {
                     None => -1,
                 },
                 Request::Open(path) => {
-                    if path == b"/tmp/a flash\0" {
+                    if path == b"/a/a flash\0" {
                         HANDLE
                     } else {
                         -1
@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn machine() -> Machine {
-        Machine { arguments: b"/tmp/a flash", file: std::vec![0; 8192], at: 0, requests_left: usize::MAX }
+        Machine { arguments: b"/a/a flash", file: std::vec![0; 8192], at: 0, requests_left: usize::MAX }
     }
 
     fn flash() -> FileFlash<Machine> {
