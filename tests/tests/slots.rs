@@ -4,7 +4,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use tests::harness::slots::{
-    Flash, IMAGE_AT, LAST_PAGE, PC, SLOT_B, SPIN, UNDEFINED, UNUSED, beginning_with, estranged, renumbered,
+    Flash, IMAGE_AT, LAST_PAGE, PC, SLOT_B, SPIN, TIMER_VALUE, UNDEFINED, UNUSED, beginning_with, estranged, renumbered,
 };
 
 #[test]
@@ -47,6 +47,18 @@ fn an_image_that_faults_is_taken_back_and_the_next_one_says_where_it_was() {
     board.wait_line("network: ");
     board.jump(PC, UNUSED, &UNDEFINED);
     board.wait_line("boot: version 1, after one that was not confirmed");
+    board.wait_line("reset: Panic at 0x20200000, 1 since power came");
+    board.wait_line("last words: fault");
+}
+
+/// What says the time to the log is then in the middle of it, as it may be when the watchdog's interrupt or a fault comes.
+#[test]
+fn a_fault_while_the_time_is_read_leaves_its_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let flash = Flash::new(folder.path());
+    let mut board = flash.power_up();
+    board.wait_line("network: ");
+    board.jump_when_it_reads(TIMER_VALUE, PC, UNUSED, &UNDEFINED);
     board.wait_line("reset: Panic at 0x20200000, 1 since power came");
     board.wait_line("last words: fault");
 }

@@ -27,7 +27,8 @@ struct Source {
 struct CounterClock {
     /// `None` until the board has started it: then time stands at zero.
     source: Mutex<Cell<Option<Source>>>,
-    counted: Mutex<RefCell<Extended>>,
+    /// Not borrowed while it is counted: the watchdog's interrupt and faults come in between, and say the time too.
+    counted: Mutex<Cell<Extended>>,
     /// When the next task wants to be woken, in microseconds.
     next: Mutex<Cell<u64>>,
     queue: Mutex<RefCell<Queue>>,
@@ -36,7 +37,9 @@ struct CounterClock {
 impl CounterClock {
     fn now(&self, cs: CriticalSection<'_>) -> u64 {
         let Some(source) = self.source.borrow(cs).get() else { return 0 };
-        microseconds(self.counted.borrow_ref_mut(cs).ticks((source.count)()), source.hz)
+        let (counted, ticks) = self.counted.borrow(cs).get().ticks((source.count)());
+        self.counted.borrow(cs).set(counted);
+        microseconds(ticks, source.hz)
     }
 
     fn wake_due(&self, cs: CriticalSection<'_>) {
@@ -62,7 +65,7 @@ impl Driver for CounterClock {
 
 embassy_time_driver::time_driver_impl!(static CLOCK: CounterClock = CounterClock {
     source: Mutex::new(Cell::new(None)),
-    counted: Mutex::new(RefCell::new(Extended::new())),
+    counted: Mutex::new(Cell::new(Extended::new())),
     next: Mutex::new(Cell::new(u64::MAX)),
     queue: Mutex::new(RefCell::new(Queue::new())),
 });

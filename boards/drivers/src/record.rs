@@ -158,6 +158,7 @@ mod kept {
     static KEPT: Kept<Record> = unsafe { Kept::new() };
     static RESET: Mutex<Cell<Option<fn() -> !>>> = Mutex::new(Cell::new(None));
     static SAFE: Mutex<Cell<Option<fn()>>> = Mutex::new(Cell::new(None));
+    static GIVES_UP: Mutex<Cell<bool>> = Mutex::new(Cell::new(false));
 
     fn with<T>(act: impl FnOnce(&mut Record) -> T) -> T {
         let mut record = KEPT.get();
@@ -203,8 +204,11 @@ mod kept {
 
     /// A board that cannot go on says why, and tries again from the start.
     pub fn give_up(why: fmt::Arguments<'_>) -> ! {
-        mark(Cause::Panic, 0, why);
-        crate::log!("giving up: {why}");
+        // Once: what goes wrong while that is said must not come back here, nor take the place of what is said.
+        if !critical_section::with(|cs| GIVES_UP.borrow(cs).replace(true)) {
+            mark(Cause::Panic, 0, why);
+            crate::log!("giving up: {why}");
+        }
         reset()
     }
 

@@ -156,8 +156,10 @@ pub async fn ethernet(network: Network) -> (Wire, Frames) {
 
 fn say(bytes: &[u8]) {
     critical_section::with(|cs| {
-        if let Some(uart) = LOG.borrow_ref_mut(cs).as_mut() {
-            // A line that cannot be sent is lost: there is nobody to tell it to.
+        // A line that cannot be sent is lost, and so is that of a fault in the middle of another line, of which the record tells.
+        if let Ok(mut uart) = LOG.borrow(cs).try_borrow_mut()
+            && let Some(uart) = uart.as_mut()
+        {
             let _ = uart.blocking_write(bytes);
         }
     });

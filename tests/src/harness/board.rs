@@ -203,15 +203,18 @@ impl Board {
     /// Stops the processor, as a debugger does, and lets it go on at `address`, where it finds `code`. `counter` is
     /// the debugger's number for the program counter.
     pub fn jump(&self, counter: u32, address: u32, code: &[u8]) {
-        let mut debugger = Debugger(UnixStream::connect(&self.debug).expect("QEMU listens for a debugger"));
-        debugger.0.set_read_timeout(Some(PATIENCE)).unwrap();
-        // The processor stands still from here on.
-        assert!(debugger.ask("?").starts_with(['S', 'T']));
-        // QEMU lets single registers be written after it was asked what they are.
-        assert!(debugger.ask("qXfer:features:read:target.xml:0,100").contains("target"));
-        assert_eq!(debugger.ask(&format!("M{address:x},{:x}:{}", code.len(), hex(code))), "OK");
-        assert_eq!(debugger.ask(&format!("P{counter:x}={}", hex(&address.to_le_bytes()))), "OK");
-        assert_eq!(debugger.ask("D"), "OK");
+        Debugger::stop(&self.debug).go_on_at(counter, address, code);
+    }
+
+    /// As `jump`, from the next instruction that reads the word at `watched`.
+    pub fn jump_when_it_reads(&self, watched: u32, counter: u32, address: u32, code: &[u8]) {
+        let mut debugger = Debugger::stop(&self.debug);
+        assert_eq!(debugger.ask(&format!("Z3,{watched:x},4")), "OK");
+        debugger.send("c");
+        let why = debugger.packet();
+        assert!(why.contains("watch"), "{why}");
+        assert_eq!(debugger.ask(&format!("z3,{watched:x},4")), "OK");
+        debugger.go_on_at(counter, address, code);
     }
 
     /// The power goes, at whatever the board is doing.
@@ -232,10 +235,30 @@ impl Drop for Board {
 struct Debugger(UnixStream);
 
 impl Debugger {
-    /// The answer to a command. QEMU also says by itself that the processor stopped, before or after the first command.
-    fn ask(&mut self, text: &str) -> String {
+    /// The processor stands still from here on.
+    fn stop(socket: &Path) -> Self {
+        let mut debugger = Self(UnixStream::connect(socket).expect("QEMU listens for a debugger"));
+        debugger.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert!(debugger.ask("?").starts_with(['S', 'T']));
+        debugger
+    }
+
+    fn go_on_at(mut self, counter: u32, address: u32, code: &[u8]) {
+        // QEMU lets single registers be written after it was asked what they are.
+        assert!(self.ask("qXfer:features:read:target.xml:0,100").contains("target"));
+        assert_eq!(self.ask(&format!("M{address:x},{:x}:{}", code.len(), hex(code))), "OK");
+        assert_eq!(self.ask(&format!("P{counter:x}={}", hex(&address.to_le_bytes()))), "OK");
+        assert_eq!(self.ask("D"), "OK");
+    }
+
+    fn send(&mut self, text: &str) {
         let sum = text.bytes().fold(0u8, u8::wrapping_add);
         write!(self.0, "${text}#{sum:02x}").unwrap();
+    }
+
+    /// The answer to a command. QEMU also says by itself that the processor stopped, before or after the first command.
+    fn ask(&mut self, text: &str) -> String {
+        self.send(text);
         loop {
             let answer = self.packet();
             if text == "?" || !answer.starts_with('T') {

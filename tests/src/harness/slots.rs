@@ -24,6 +24,8 @@ pub const IMAGE_AT: usize = 256;
 pub const SPIN: [u8; 2] = [0xfe, 0xe7];
 /// The number of the program counter in a debugger's view of a Cortex-M, memory that nothing uses, and no instruction.
 pub const PC: u32 = 15;
+/// Where the processor reads how far the chip's timer has counted.
+pub const TIMER_VALUE: u32 = 0x4000_0004;
 pub const UNUSED: u32 = 0x2020_0000;
 pub const UNDEFINED: [u8; 2] = [0x00, 0xde];
 

@@ -2,6 +2,7 @@
 //! starved of its machine drops them, and so does a processor that erases its flash.
 
 /// A 32-bit counter that counts up and passes zero, as one that does not. It has to be asked once per round.
+#[derive(Clone, Copy)]
 pub struct Extended {
     last: u32,
     rounds: u32,
@@ -12,13 +13,10 @@ impl Extended {
         Self { last: 0, rounds: 0 }
     }
 
-    /// Ticks since the counter was 0 for the first time, given where it stands.
-    pub fn ticks(&mut self, counter: u32) -> u64 {
-        if counter < self.last {
-            self.rounds = self.rounds.wrapping_add(1);
-        }
-        self.last = counter;
-        (u64::from(self.rounds) << 32) | u64::from(counter)
+    /// Ticks since the counter was 0 for the first time, given where it stands, and what to count on from.
+    pub fn ticks(self, counter: u32) -> (Self, u64) {
+        let rounds = if counter < self.last { self.rounds.wrapping_add(1) } else { self.rounds };
+        (Self { last: counter, rounds }, (u64::from(rounds) << 32) | u64::from(counter))
     }
 }
 
@@ -47,19 +45,20 @@ mod tests {
 
     #[test]
     fn time_goes_on_when_the_counter_passes_zero() {
-        let mut clock = Extended::new();
-        assert_eq!(clock.ticks(u32::MAX - 1), u64::from(u32::MAX) - 1);
-        assert_eq!(clock.ticks(3), (1 << 32) + 3);
-        assert_eq!(clock.ticks(3), (1 << 32) + 3);
-        assert_eq!(clock.ticks(2), (2 << 32) + 2, "a whole round, as far as anybody knows");
+        let (clock, ticks) = Extended::new().ticks(u32::MAX - 1);
+        assert_eq!(ticks, u64::from(u32::MAX) - 1);
+        let (clock, ticks) = clock.ticks(3);
+        assert_eq!(ticks, (1 << 32) + 3);
+        let (clock, ticks) = clock.ticks(3);
+        assert_eq!(ticks, (1 << 32) + 3);
+        assert_eq!(clock.ticks(2).1, (2 << 32) + 2, "a whole round, as far as anybody knows");
     }
 
     #[test]
     fn a_pause_without_any_interrupt_is_counted() {
-        let mut clock = Extended::new();
-        let before = microseconds(clock.ticks(25_000), 25_000_000);
-        let after = microseconds(clock.ticks(25_000 + 100 * 25_000_000), 25_000_000);
-        assert_eq!((before, after), (1_000, 100_001_000));
+        let (clock, before) = Extended::new().ticks(25_000);
+        let (_, after) = clock.ticks(25_000 + 100 * 25_000_000);
+        assert_eq!((microseconds(before, 25_000_000), microseconds(after, 25_000_000)), (1_000, 100_001_000));
     }
 
     #[test]
