@@ -52,6 +52,12 @@ pub const SERIES: &[Series] = &[
         "1 while nobody is called lost, because a large part of the fleet vanished at once",
     ),
     series("devices_held", "gauge", &[], "Devices that are missing and not called lost meanwhile"),
+    series(
+        "loss_grace_seconds",
+        "gauge",
+        &[],
+        "Time until a device can be called lost again: while it is above 0 the hub has only just reached its broker",
+    ),
     series("workloads", "gauge", &["condition", "status"], "Workloads by condition"),
     series("placements", "gauge", &[], "Workloads on devices, as decided"),
     series("placements_decided", "counter", &["change"], "Placements made and taken back"),
@@ -120,6 +126,7 @@ struct Inner {
     devices: Family<Labels, Gauge>,
     devices_unapproved: Gauge,
     mass_loss: Gauge,
+    loss_grace_seconds: Gauge,
     devices_held: Gauge,
     workloads: Family<Labels, Gauge>,
     placements: Gauge,
@@ -213,6 +220,7 @@ impl Metrics {
             devices: registered!("devices", Family::default()),
             devices_unapproved: registered!("devices_unapproved", Gauge::default()),
             mass_loss: registered!("mass_loss", Gauge::default()),
+            loss_grace_seconds: registered!("loss_grace_seconds", Gauge::default()),
             devices_held: registered!("devices_held", Gauge::default()),
             workloads: registered!("workloads", Family::default()),
             placements: registered!("placements", Gauge::default()),
@@ -310,6 +318,7 @@ impl Metrics {
         gauge(&inner.devices_unapproved, measures.devices_unapproved);
         gauge(&inner.mass_loss, u64::from(measures.guard));
         gauge(&inner.devices_held, measures.devices_held);
+        gauge(&inner.loss_grace_seconds, measures.loss_grace_s);
         for (condition, counts) in [("healthy", measures.workloads_healthy), ("synced", measures.workloads_synced)] {
             for (status, count) in ["true", "false", "unknown"].into_iter().zip(counts) {
                 gauge(&inner.workloads.get_or_create(&vec![("condition", condition), ("status", status)]), count);

@@ -19,6 +19,8 @@ pub struct Measures {
     pub guard: bool,
     /// Devices that are missing while it holds.
     pub devices_held: u64,
+    /// Nobody is called lost for so long yet, because the hub's link came up a short while ago. Seconds, rounded up.
+    pub loss_grace_s: u64,
     pub workloads_healthy: [u64; 3],
     pub workloads_synced: [u64; 3],
     pub placements: u64,
@@ -55,6 +57,7 @@ impl Engine {
             commits_pending: self.pipeline.len() as u64,
             guard: self.watch.guard.is_some(),
             devices_held: self.watch.guard.as_ref().map_or(0, Guard::missing),
+            loss_grace_s: self.watch.grace_until.since(now.monotonic).as_millis().div_ceil(1_000) as u64,
             link: self.link.is_up,
             messages_refused: self.messages_refused,
             samples: self.samples.received,

@@ -116,12 +116,19 @@ fn a_restarted_hub_calls_nobody_lost_before_its_grace_is_over() {
     let mut devices = fleet(&mut world, 2);
     world.run("hello", json!({"labels": {"zone": "a"}})).unwrap();
     world.restart();
+    let left = |world: &mut World| {
+        let Ok(Answer::Measures(measures)) = world.answer(Request::Measure) else { panic!() };
+        Duration::from_secs(measures.loss_grace_s)
+    };
+    assert!(left(&mut world) > GRACE - Duration::from_secs(6));
     world.pass(GRACE - Duration::from_secs(6));
+    assert!((1..=7).contains(&left(&mut world).as_secs()));
     beat(&mut world, &mut devices[..1]);
     devices[0].hello(&mut world, false).unwrap();
     assert!(world.events("Lost").is_empty());
     world.pass(Duration::from_secs(8));
     assert_eq!(world.events("Lost").len(), 1, "it holds work and has not spoken since");
+    assert_eq!(left(&mut world), Duration::ZERO);
     assert_eq!(presence(&mut world, "gw-1").0, "Never");
     devices[1].hello(&mut world, false).unwrap();
     assert_eq!(presence(&mut world, "gw-1").0, "Online");
