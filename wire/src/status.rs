@@ -185,18 +185,23 @@ impl<'a> Status<'a> {
         (0..self.count).map_while(move |_| reader.take().ok())
     }
 
-    /// What heartbeats refer to: revision, digest and entries, without what changes by itself.
+    /// What heartbeats refer to: everything that the hub acts upon, without what changes by itself or is only shown.
     pub fn content_digest(&self) -> DigestPrefix {
         content_digest(&self.fixed, self.entries)
     }
 }
 
+/// Revision 10, prefix 8, count 5, position 1 and three times 5, hash 32, at their longest.
+const CONTENT_BYTES_MAX: usize = 71;
+
+/// What is not in it may reach the hub as late as the next whole status: uptime, free memory and storage, what was lost (which
+/// each Hello says too), and refusals of kinds that change nothing.
 fn content_digest(fixed: &StatusFixed, entries: &[u8]) -> DigestPrefix {
     let entries = Digest::of(entries);
-    let mut buffer = [0; 64];
+    let mut buffer = [0; CONTENT_BYTES_MAX];
     let mut writer = Writer::new(&mut buffer);
-    // Revision 10, prefix 8, hash 32: always fits.
-    let _ = writer.value(&(fixed.revision, fixed.digest, entries));
+    // Always fits.
+    let _ = writer.value(&(fixed.revision, fixed.digest, fixed.refused.equivocation, fixed.position, entries));
     Digest::of(writer.written()).prefix()
 }
 

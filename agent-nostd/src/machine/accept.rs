@@ -105,6 +105,8 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         }
         if header.revision == newest.revision {
             self.refused.equivocation = self.refused.equivocation.saturating_add(1);
+            // The hub stops when it hears of it, so it is to hear at once.
+            self.report.changed();
             let revision = header.revision;
             self.note(
                 now,

@@ -57,6 +57,8 @@ pub(crate) struct Report {
     /// A command that this agent cannot execute.
     pub unsupported: Option<CommandId>,
     position: Option<Position>,
+    /// What statuses say until the next one may be told: heartbeats vouch for it.
+    position_told: Option<Position>,
     position_at: Option<Instant>,
     position_told_at: Option<Instant>,
     pub memory_free_bytes: u32,
@@ -180,6 +182,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
         if report.position_at.is_some_and(|at| at <= now) {
             report.position_at = None;
             report.position_told_at = Some(now);
+            report.position_told = report.position.filter(Position::is_valid);
             report.asked = true;
         }
         if (report.changed || report.asked) && report.status_at.is_none() {
@@ -233,7 +236,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
             uptime_s: u32::try_from(now.since(self.started_at).as_secs()).unwrap_or(u32::MAX),
             memory_free_bytes: self.report.memory_free_bytes,
             storage_free_bytes: self.report.storage_free_bytes,
-            position: self.report.position.filter(Position::is_valid),
+            position: self.report.position_told,
             lost: self.lost(),
             refused: self.refused,
         };

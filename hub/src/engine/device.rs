@@ -130,7 +130,7 @@ pub(super) struct Reported {
     pub entries: Vec<Entry>,
 }
 
-/// What a status says beside its content: it changes by itself.
+/// What a status says beside its entries. Only the equivocations among the refused are of its content.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beside {
     pub uptime_s: u32,

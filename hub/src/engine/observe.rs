@@ -81,9 +81,10 @@ impl Engine {
                 self.tell(now, draft.on(&name));
             }
         }
-        let equivocations = |reported: &Reported| reported.told.map(|told| told.refused.equivocation);
-        let known = before.and_then(equivocations);
-        if equivocations(&after) > Some(known.unwrap_or_default()) {
+        // A device that was recognised had counted none, and a new boot counts anew.
+        let counted = |reported: &Reported| reported.told.map_or(0, |told| told.refused.equivocation);
+        let known = before.map(|before| if before.boot == after.boot { counted(before) } else { 0 });
+        if counted(&after) > known.unwrap_or_default() {
             let text = "saw two different sets with one revision and kept the first";
             self.tell(now, Draft::warning("Equivocation", &ObjectKey::device(&name), text).on(&name));
             // What it counted before this hub heard of it may be settled long since.

@@ -232,10 +232,7 @@ impl World<'_> {
         if self.hub.durable.recovery.as_ref().is_some_and(|row| row.holds_grants) {
             return Some("the hub grants nothing yet".to_owned());
         }
-        // A device that the hub knew again by what it runs tells of two sets under one revision with its next whole status, which
-        // may be as late as the last reconnect. Everything else has to be right then, too.
-        let may_be_late = self.phase == Phase::Reconnect && self.counts.of(Fault::Equivocation) > 0;
-        if self.operator.sees_rival && !may_be_late {
+        if self.operator.sees_rival {
             return Some("the hub speaks of a second one".to_owned());
         }
         if !self.hub.is_linked || !self.hub.queue.waiting.is_empty() {

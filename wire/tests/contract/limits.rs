@@ -4,7 +4,6 @@ use crate::corpus::{
     status_fixed,
 };
 use crate::families::{FLEET, SCRATCH_BYTES, TOKEN, World, body, device_key, hub_key};
-use wire::WireError;
 use wire::clause::{Clause, Name, Schedule, Secret, Topics};
 use wire::codec::Writer;
 use wire::desired::{ClassLimits, Desired, Header};
@@ -17,9 +16,10 @@ use wire::limits::*;
 use wire::position::Position;
 use wire::record::{BodyWriter, encode_clauses};
 use wire::sample::{Class, Sample, SamplesFixed, Value};
-use wire::status::{Entry, Reason, State, StatusWriter};
+use wire::status::{Entry, Reason, Refused, State, StatusFixed, StatusWriter};
 use wire::topic::Topic;
 use wire::transfer::{Chunk, CommandOutcome, CommandResult, Need, Want};
+use wire::{DigestPrefix, WireError};
 
 /// One limit: what it is called, its value, and a message that has exactly so many of what is limited. The message is built
 /// past our own encoders, because those refuse it.
@@ -276,6 +276,30 @@ fn coordinates_that_are_not_on_earth_are_malformed() {
         let mut writer = Writer::new(&mut buffer);
         assert_eq!(StatusWriter::new(&mut writer, status_fixed(position), 0).map(|_| ()), expected);
     }
+}
+
+/// What finds no room in the buffer that is hashed would be the same for all entries.
+#[test]
+fn the_content_of_a_status_at_its_longest_is_hashed_whole() {
+    let position = Position {
+        longitude_e7: -Position::LONGITUDE_E7_MAX,
+        latitude_e7: -Position::LATITUDE_E7_MAX,
+        uncertainty_m: u32::MAX,
+    };
+    let fixed = StatusFixed {
+        revision: Revision(Order::new(Order::INCARNATION_MAX, Order::COUNTER_MAX).unwrap()),
+        digest: DigestPrefix([0xff; 8]),
+        refused: Refused { equivocation: u32::MAX, ..Refused::default() },
+        ..status_fixed(Some(position))
+    };
+    let content = |generation| {
+        let mut buffer = [0; 512];
+        let mut writer = Writer::new(&mut buffer);
+        let mut status = StatusWriter::new(&mut writer, fixed, 1).unwrap();
+        status.entry(&Entry { generation, ..entry(1, 0, State::Running, Reason::NONE, "") }).unwrap();
+        status.finish()
+    };
+    assert_ne!(content(1), content(2));
 }
 
 #[test]

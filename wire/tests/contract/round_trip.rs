@@ -489,6 +489,26 @@ proptest! {
         prop_assert_eq!(back.content_digest(), digest);
     }
 
+    /// What the hub acts upon is another content, and what changes by itself is not.
+    #[test]
+    fn the_content_of_a_status_is_what_the_hub_acts_upon(fixed in status_fixed(), other in status_fixed()) {
+        let content = |fixed: StatusFixed| {
+            let mut buffer = [0; 1024];
+            let mut writer = Writer::new(&mut buffer);
+            StatusWriter::new(&mut writer, fixed, 0).unwrap().finish()
+        };
+        let acted = |fixed: &StatusFixed| (fixed.revision, fixed.digest, fixed.refused.equivocation, fixed.position);
+        let only = |fixed: StatusFixed, (revision, digest, equivocation, position)| {
+            StatusFixed { revision, digest, position, refused: Refused { equivocation, ..fixed.refused }, ..fixed }
+        };
+        prop_assert_eq!(content(only(other, acted(&fixed))), content(fixed));
+        let (revision, digest, equivocation, position) = acted(&fixed);
+        let (_, _, counted, moved) = acted(&other);
+        for changed in [(revision, digest, counted, position), (revision, digest, equivocation, moved)] {
+            prop_assert_eq!(content(only(fixed, changed)) == content(fixed), changed == acted(&fixed));
+        }
+    }
+
     #[test]
     fn logs_survive(
         (session, sequence, uptime_ms) in any::<(u32, u32, u64)>(),

@@ -63,6 +63,24 @@ fn an_equal_revision_with_another_digest_is_equivocation_and_the_first_stays() {
     assert!(rig.logs.iter().any(|(_, text)| text.contains("equivocation")));
 }
 
+/// Found by seed 52 of the simulator: a hub that had known the device again by what it runs heard of it with the next whole
+/// status, twenty minutes later.
+#[test]
+fn an_equivocation_is_reported_unasked_and_again_if_the_report_is_lost() {
+    let mut rig = joined();
+    rig.run(secs(60));
+    rig.acknowledges = false;
+    let before = rig.count(|done| *done == Done::Status);
+    rig.down(Down::Desired, set(1, &[service(1, 0, "evil twin")]).frame);
+    rig.run(secs(3));
+    assert_eq!(rig.count(|done| *done == Done::Status), before + 1);
+    rig.status = None;
+    rig.acknowledges = true;
+    rig.cut();
+    rig.run(secs(30));
+    assert_eq!(rig.status.as_ref().unwrap().0.refused.equivocation, 1);
+}
+
 #[test]
 fn the_same_set_again_changes_nothing() {
     let mut rig = joined();

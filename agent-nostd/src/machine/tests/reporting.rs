@@ -80,6 +80,28 @@ fn positions_and_resources_are_reported() {
     assert_eq!((fixed.position, fixed.memory_free_bytes, fixed.storage_free_bytes), (Some(position), 77, 88));
 }
 
+/// Its heartbeats went on to vouch for a position that the hub had never heard of.
+#[test]
+fn a_position_lost_with_the_link_is_sent_again() {
+    let mut rig = joined();
+    let move_to = |rig: &mut Rig, longitude_e7| {
+        let position = wire::position::Position { longitude_e7, latitude_e7: 0, uncertainty_m: 5 };
+        let now = rig.now;
+        rig.agent.handle(now, Input::Position(Some(position)));
+        rig.run(secs(3));
+        position
+    };
+    move_to(&mut rig, 10);
+    rig.run(secs(60));
+    rig.acknowledges = false;
+    let position = move_to(&mut rig, 20);
+    rig.status = None;
+    rig.acknowledges = true;
+    rig.cut();
+    rig.run(secs(30));
+    assert_eq!(rig.status.as_ref().unwrap().0.position, Some(position));
+}
+
 #[test]
 fn a_device_that_moves_all_the_time_says_so_now_and_then() {
     let mut rig = joined();

@@ -72,6 +72,11 @@ fn whatever_is_not_as_expected_is_told_whole() {
         device.status(&mut world, &[wrong]);
         assert!(asks(&mut device, &mut world), "{wrong:?}");
     }
+    // That it was given two sets with one revision.
+    device.equivocations = 1;
+    device.run_all(&mut world);
+    assert!(asks(&mut device, &mut world));
+    device.equivocations = 0;
     device.run_all(&mut world);
     assert!(!asks(&mut device, &mut world));
     // Another set than the hub's.

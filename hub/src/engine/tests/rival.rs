@@ -230,6 +230,26 @@ fn c12_a_device_that_counts_an_equivocation_stops_the_hub_once() {
     assert!(!is_stopped(&mut world), "what it counted before is settled");
 }
 
+/// A new boot counts anew: its first one was taken for the one of the boot before.
+#[test]
+fn c12_an_equivocation_of_a_new_boot_stops_the_hub_again() {
+    let mut world = World::new();
+    let mut device = Double::online(&mut world, 1, "gw-1");
+    world.run("one", json!({"on": ["gw-1"]})).unwrap();
+    device.equivocations = 1;
+    device.run_all(&mut world);
+    world.answer(Request::HubTakeover).unwrap();
+    // Given anew, so that what it holds is of no gap.
+    device.hello_and_prove(&mut world).unwrap();
+    world.run("two", json!({"on": ["gw-1"]})).unwrap();
+    device.run_all(&mut world);
+    assert!(!is_stopped(&mut world), "settled");
+    device.boot = wire::BootId([9; 8]);
+    device.hello_and_prove(&mut world).unwrap();
+    device.run_all(&mut world);
+    assert!(is_stopped(&mut world));
+}
+
 #[test]
 fn c12_an_account_that_was_taken_is_given_back_by_an_operator_alone() {
     let mut world = World::new();
