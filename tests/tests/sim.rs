@@ -90,6 +90,16 @@ fn c12_two_hubs_on_copies_of_one_database_harm_nobody() {
     assert!(hits >= 10, "only {hits} times there were two hubs");
 }
 
+/// After a second hub had been there, the hub's clock was in doubt: it answered no Hello, took its unsent questions for
+/// unanswered ones, and kept two devices apart for ever that could have proven what they held.
+#[test]
+fn c12_a_device_that_was_never_asked_for_its_proof_is_not_kept_apart() {
+    let outcome = run(Options { devices: 3, minutes: 41, ..Options::of_seed(923) });
+    assert_eq!(outcome.violation, None, "{}", outcome.command());
+    let hits = [Fault::SecondHub, Fault::HubClockJump].map(|kind| outcome.counts.of(kind));
+    assert_eq!(hits, [1, 2], "{}", outcome.command());
+}
+
 /// A process that stood still was never woken again: its alarm had passed meanwhile and was taken for another one's.
 #[test]
 fn a_device_that_was_paused_goes_on() {

@@ -555,6 +555,10 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             self.session.connection.hello_at = now.after(hint).after(self.random.up_to(BUSY_JITTER));
             return;
         }
+        if refusal.reason == RefusalReason::Quarantined {
+            // Whoever is taken for one that proves nothing may never have heard that it was asked.
+            self.session.asks = self.session.asks.union(Asks::PROOF);
+        }
         let is_waiting = refusal.reason == RefusalReason::NotApproved;
         if is_waiting {
             // A person decides, which is no fault of ours: it never leads to the long pause, and an approval that comes soon

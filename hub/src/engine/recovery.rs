@@ -156,12 +156,9 @@ impl Engine {
                 _ if is_other => (true, true),
                 Some(Ahead::Unproven) => (false, false),
                 Some(Ahead::Claimed { asked }) if asked >= PROOF_ASKED_MAX => self.unproven(now, index, claim),
-                Some(Ahead::Claimed { asked }) => {
-                    self.ahead_set(now, index, Some(Ahead::Claimed { asked: asked + 1 }));
-                    (true, true)
-                }
+                Some(Ahead::Claimed { .. }) => (true, true),
                 Some(Ahead::Proven { .. }) | None => {
-                    self.ahead_set(now, index, Some(Ahead::Claimed { asked: 1 }));
+                    self.ahead_set(now, index, Some(Ahead::Claimed { asked: 0 }));
                     (true, true)
                 }
             };
@@ -202,6 +199,15 @@ impl Engine {
         let Some(device) = self.state.devices.get_mut(index) else { return };
         if std::mem::replace(&mut device.observed.ahead, ahead) != ahead {
             self.held_changed(now, index);
+        }
+    }
+
+    /// A Fresh asks it for the signed header. Only that counts: a Hello that is not answered, while the clock is in doubt or
+    /// before the device is approved, asks nobody for anything.
+    pub(super) fn proof_asked(&mut self, index: u32) {
+        let ahead = self.state.devices.get_mut(index).and_then(|device| device.observed.ahead.as_mut());
+        if let Some(Ahead::Claimed { asked }) = ahead {
+            *asked = asked.saturating_add(1);
         }
     }
 

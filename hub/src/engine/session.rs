@@ -36,6 +36,7 @@ const FRESH_WITHIN: Duration = Duration::from_secs(30);
 pub(super) struct Waiting {
     fixed: HelloFixed,
     at: Instant,
+    is_to_prove: bool,
 }
 
 impl Engine {
@@ -191,7 +192,7 @@ impl Engine {
         if is_approved {
             self.welcome(now, index, &fixed, is_to_prove);
         } else {
-            self.waiting.insert(index, Waiting { fixed, at: now.monotonic });
+            self.waiting.insert(index, Waiting { fixed, at: now.monotonic, is_to_prove });
             self.refuse(index, &fixed, RefusalReason::NotApproved, NOT_APPROVED_RETRY_S);
         }
     }
@@ -222,6 +223,9 @@ impl Engine {
             return;
         }
         self.waiting.remove(&index);
+        if is_to_prove {
+            self.proof_asked(index);
+        }
         let heartbeat_s = self.heartbeat_s();
         let wants_health = self.wants_health(now, index, fixed.boot);
         let Some(device) = self.state.devices.get_mut(index) else { return };
@@ -303,7 +307,7 @@ impl Engine {
         if let Some(waiting) = self.waiting.remove(&index)
             && now.monotonic.since(waiting.at) < FRESH_WITHIN
         {
-            self.welcome(now, index, &waiting.fixed, false);
+            self.welcome(now, index, &waiting.fixed, waiting.is_to_prove);
         }
     }
 

@@ -290,6 +290,24 @@ fn capabilities_and_proof_are_sent_when_asked_for() {
     assert_eq!(fixed.capabilities, rig.agent.capabilities().digest().prefix());
 }
 
+/// Found by seed 923 of the simulator: a device whose hub had asked in vain for its proof was kept apart for ever.
+#[test]
+fn a_device_that_is_kept_apart_shows_its_header_unasked() {
+    let mut rig = joined();
+    rig.refuses = Some((RefusalReason::Quarantined, 60));
+    let shows = |rig: &Rig| hellos(rig).last().unwrap().3;
+    rig.cut();
+    rig.run(secs(30));
+    assert!(!shows(&rig), "nobody has doubted it yet");
+    rig.run(secs(60));
+    assert!(shows(&rig));
+    rig.refuses = None;
+    rig.run(secs(120));
+    rig.cut();
+    rig.run(secs(60));
+    assert_eq!((rig.agent.link(), shows(&rig)), (LinkState::Fresh, false), "once is enough");
+}
+
 #[test]
 fn a_new_hub_incarnation_is_answered_within_the_spread_at_most_every_five_minutes() {
     let mut rig = joined();

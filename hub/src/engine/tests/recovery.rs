@@ -228,6 +228,41 @@ fn c13_a_claim_without_a_proof_concerns_one_device_and_is_no_reason_for_a_number
     assert_eq!(world.answer(release()).unwrap_err().code.as_str(), "NOT_NEEDED");
 }
 
+/// Found by seed 923 of the simulator: the clock of the hub was in doubt, so that its questions were never sent.
+#[test]
+fn c13_a_question_that_was_not_sent_is_not_one_that_was_not_answered() {
+    let Restored { mut world, mut ahead, .. } = Restored::new();
+    let before = world.now.wall_ms;
+    world.now.wall_ms += 6 * 60_000;
+    world.pass(Duration::from_secs(1));
+    for _ in 0..=PROOF_ASKED_MAX {
+        assert!(ahead.try_hello(&mut world, true).is_none(), "a clock in doubt answers nobody");
+    }
+    assert!(world.events("Unproven").is_empty());
+    world.now.wall_ms = before;
+    world.pass(Duration::from_secs(1));
+    ahead.hello_and_prove(&mut world).unwrap();
+    assert_eq!(status(&mut world).recovery.unwrap().ahead[0].state, "Held");
+}
+
+/// A device that waits for its approval is asked nothing, however often it comes, and is asked once it is approved.
+#[test]
+fn c13_a_device_that_waits_for_its_approval_is_asked_for_its_proof_when_it_has_it() {
+    let mut world = World::new();
+    let token = world.token(false);
+    let mut device = Double::new(1);
+    device.join(&mut world, &token, "gw-1").unwrap().unwrap();
+    device.accepted = (Revision(Order::new(9, 9).unwrap()), DigestPrefix([1; 8]));
+    for _ in 0..=PROOF_ASKED_MAX {
+        assert_eq!(device.hello(&mut world, true).unwrap_err().reason, RefusalReason::NotApproved);
+    }
+    let from = world.sent.len();
+    let approve = Request::DeviceChange { name: "gw-1".to_owned(), change: DeviceChange::Approve };
+    assert!(world.answer(approve).is_ok());
+    let fresh = device.take_fresh(&world, from).unwrap().unwrap();
+    assert!(fresh.asks.contains(Asks::PROOF));
+}
+
 #[test]
 fn c13_a_proof_of_something_else_is_none() {
     let Restored { mut world, mut ahead, equal } = Restored::new();
