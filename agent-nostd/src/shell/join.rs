@@ -2,7 +2,7 @@
 //!
 //! Must never believe an answer whose hub keys are not the ones that the token names, nor report success before the identity is
 //! in flash.
-use super::identity::{Identity, Seeds, hex};
+use super::identity::{Identity, Provisioning, Seeds, hex};
 use super::limits::{JOIN_PAUSE_MAX, JOIN_PAUSE_MIN, JOIN_REQUEST_BYTES, JOIN_TIMEOUT};
 use super::mqtt::{Client, Connect, End, Event};
 use super::port::{Board, Clock, Crypto, Enrolment, Network, Parts, Platform, Socket, StoreError};
@@ -93,6 +93,7 @@ impl core::fmt::Display for JoinError {
 /// Asks until there is an identity; it is in flash on return.
 pub async fn join<P: Platform>(
     parts: &mut Parts<'_, P>,
+    provisioning: &Provisioning,
     random: &mut Random,
     receive: &mut [u8],
     send: &mut [u8],
@@ -100,7 +101,7 @@ pub async fn join<P: Platform>(
     let mut pulse = Pulse::new(parts.board);
     let mut pause = JOIN_PAUSE_MIN;
     loop {
-        let error = match attempt(parts, &mut pulse, random, receive, send).await {
+        let error = match attempt(parts, provisioning, &mut pulse, random, receive, send).await {
             Ok(identity) => return identity,
             Err(error) => error,
         };
@@ -114,13 +115,14 @@ pub async fn join<P: Platform>(
 
 async fn attempt<P: Platform>(
     parts: &mut Parts<'_, P>,
+    provisioning: &Provisioning,
     pulse: &mut Pulse,
     random: &mut Random,
     receive: &mut [u8],
     send: &mut [u8],
 ) -> Result<Identity, JoinError> {
     let enrolment = parts.enrolment;
-    let seeds = Seeds::of(&enrolment);
+    let seeds = provisioning.seeds(&enrolment);
     let (host, port) = address(enrolment.token.broker).ok_or(WireError::Malformed)?;
     let (clock, board, crypto) = (parts.clock, parts.board, parts.crypto);
     let deadline = clock.now().after(JOIN_TIMEOUT);
@@ -136,7 +138,7 @@ async fn attempt<P: Platform>(
     };
     let asking = question.ask(clock, crypto, &mut socket, receive, send);
     let identity = by(clock, board, pulse, deadline, asking).await.ok_or(JoinError::NoAnswer)??;
-    identity.save(parts.store).map_err(JoinError::Store)?;
+    provisioning.save(parts.store, Some(&identity)).map_err(JoinError::Store)?;
     Ok(identity)
 }
 
@@ -258,8 +260,7 @@ impl<'a> Question<'a> {
             .open(&self.seeds.exchange, &accepted.hub_exchange, &covered, accepted.sealed)
             .ok_or(JoinError::WrongHub)?;
         let (signing, exchange) = (accepted.hub_signing, accepted.hub_exchange);
-        Identity::new(token.id, credential, signing, exchange, accepted.name)
-            .ok_or(WireError::TooLarge { limit: 0 }.into())
+        Identity::new(credential, signing, exchange, accepted.name).ok_or(WireError::TooLarge { limit: 0 }.into())
     }
 }
 

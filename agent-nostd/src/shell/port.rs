@@ -178,7 +178,7 @@ pub struct Enrolment<'a> {
     /// Empty: the hub makes one.
     pub name: &'a str,
     pub position: Option<Position>,
-    /// The keys of the device come from it.
+    /// The keys of the device come from it, and from what its chip draws.
     pub seed: &'a [u8; 32],
 }
 
@@ -189,6 +189,8 @@ pub struct BootSeed {
     pub bytes: [u8; 32],
     /// False: the flash could not make sure of that. Such a device runs what it has and does not connect.
     pub is_unique: bool,
+    /// A random source of the chip's own is in it: whoever knows the provisioning record does not know it.
+    pub is_own: bool,
 }
 
 impl fmt::Debug for BootSeed {

@@ -4,7 +4,7 @@
 use super::firmware::Firmware;
 use super::functions::Functions;
 use super::hands::{Hands, Wish};
-use super::identity::{Identity, Seeds, hex};
+use super::identity::{Identity, Provisioning, Seeds, hex};
 use super::join::join;
 use super::limits::{Borrowed, CONNECT_TIMEOUT, STOP_LATENCY};
 use super::mqtt::{Client, Connect, End, Event};
@@ -68,9 +68,8 @@ pub async fn run<P: Platform, const SLOTS: usize>(mut parts: Parts<'_, P>, mut m
     tell_panic(parts.board);
     let firmware = Firmware::new(parts.clock.now(), parts.updates, parts.store, parts.board.reset_cause());
     parts.board.alive_until(firmware.fed_until());
-    let identity = identify(&mut parts, &mut random, &mut memory).await;
+    let (identity, seeds) = identify(&mut parts, &mut random, &mut memory).await;
     let (clock, board, crypto, enrolment) = (parts.clock, parts.board, parts.crypto, parts.enrolment);
-    let seeds = Seeds::of(&enrolment);
     let device = DeviceId::of_key(&crypto.signer(&seeds.identity).public_key().0);
     let token = &enrolment.token;
     // A hub whose key agrees to nothing was refused at the join; a pair key of zeros would be refused by every hub.
@@ -140,15 +139,23 @@ fn tell_panic<B: Board>(board: &B) {
 }
 
 /// The identity of this provisioning, from flash or from the hub.
-async fn identify<P: Platform>(parts: &mut Parts<'_, P>, random: &mut Random, memory: &mut Borrowed<'_>) -> Identity {
+async fn identify<P: Platform>(
+    parts: &mut Parts<'_, P>,
+    random: &mut Random,
+    memory: &mut Borrowed<'_>,
+) -> (Identity, Seeds) {
     let mut pulse = Pulse::new(parts.board);
     loop {
-        let error = match Identity::load(parts.store, parts.enrolment.token.id) {
-            Ok(Some(identity)) => return identity,
-            Ok(None) => match Identity::forget(parts.store) {
-                Ok(()) => return join(parts, random, memory.receive, memory.send).await,
-                Err(error) => error,
-            },
+        let is_own = parts.seed.is_own;
+        let error = match Provisioning::open(parts.store, parts.enrolment.token.id, || is_own.then(|| random.array())) {
+            Ok(mut provisioning) => {
+                let seeds = provisioning.seeds(&parts.enrolment);
+                let identity = match provisioning.identity.take() {
+                    Some(identity) => identity,
+                    None => join(parts, &provisioning, random, memory.receive, memory.send).await,
+                };
+                return (identity, seeds);
+            }
             Err(error) => error,
         };
         // Joining anew would make another device of it.

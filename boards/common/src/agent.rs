@@ -56,7 +56,7 @@ pub fn seed<F: NorFlash>(
 ) -> (BootSeed, u64) {
     let Seed { bytes, is_unique } = Seed::draw(store.journal(), kept, &provision.seed.0, entropy);
     let [a, b, c, d, e, f, g, h, ..] = Digest::of_parts(&[b"network", &bytes]).0;
-    (BootSeed { bytes, is_unique }, u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+    (BootSeed { bytes, is_unique, is_own: !entropy.is_empty() }, u64::from_le_bytes([a, b, c, d, e, f, g, h]))
 }
 
 /// Runs the agent for ever. Once.

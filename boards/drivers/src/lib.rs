@@ -34,6 +34,8 @@ pub mod semihosting;
 pub mod sifive_test;
 pub mod stack;
 pub mod stellaris;
+#[cfg(all(feature = "stm32h7", target_arch = "arm"))]
+pub mod stm32h7;
 pub mod uart;
 pub mod virtio;
 pub mod watchdog;

@@ -315,7 +315,7 @@ impl Mcu {
                 peripherals: &mut peripherals,
                 updates: &mut NoUpdates,
                 enrolment: Enrolment { token, name: &name, position: Some(position), seed: &seed },
-                seed: BootSeed { bytes: boot.bytes, is_unique: boot.is_unique },
+                seed: BootSeed { bytes: boot.bytes, is_unique: boot.is_unique, is_own: true },
                 function_bytes: FUNCTION_BYTES,
             };
             let running = async { match run::<Host, { standard::SLOTS }>(parts, memory.borrow()).await {} };
