@@ -9,15 +9,8 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
-use tests::harness::board::{Board, provision_for_as};
-use tests::harness::{Agent, Hub, Workload, wait_until};
-use wire::position::Position;
-
-const FRANKFURT: (f64, f64) = (8.6821, 50.1109);
-const FRANKFURT_E7: Position = Position { longitude_e7: 86_821_000, latitude_e7: 501_109_000, uncertainty_m: 0 };
-const LINUX: &str = "linux";
-/// Device and board.
-const BOARDS: [(&str, &str); 2] = [("cortex", "qemu-mps2-an386"), ("riscv", "qemu-riscv32-virt")];
+use tests::harness::mixed::{Mixed, all_devices};
+use tests::harness::{Workload, wait_until};
 
 /// What every function is given that asked for it, in this order.
 const SCRIPT: [(&str, &str); 20] = [
@@ -232,11 +225,8 @@ fn stage() -> Vec<u8> {
 }
 
 struct Site {
-    hub: Hub,
+    mixed: Mixed,
     plays: u32,
-    _agent: Agent,
-    _boards: Vec<Board>,
-    _folder: tempfile::TempDir,
 }
 
 /// What was heard and said on one device, by what it is.
@@ -244,19 +234,7 @@ type Transcript = BTreeMap<String, Vec<String>>;
 
 impl Site {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let hub = Hub::start(folder.path());
-        let agent = Agent::join(folder.path(), &hub, LINUX, FRANKFURT);
-        let start = |(device, board): (&str, &str)| {
-            let flash = folder.path().join(device);
-            provision_for_as(device, &hub, &flash, board, Some(FRANKFURT_E7));
-            let mut started = Board::start(board, &flash);
-            started.wait_line("connected to the broker");
-            hub.wait_online(device);
-            started
-        };
-        let boards = BOARDS.map(start).into();
-        Self { hub, plays: 0, _agent: agent, _boards: boards, _folder: folder }
+        Self { mixed: Mixed::new(), plays: 0 }
     }
 
     /// Plays the script to the samples on these devices, and leaves nothing behind. The transcripts, in the order of the devices.
@@ -271,15 +249,15 @@ impl Site {
         for sample in samples {
             let made = workload(sample.name).config(sample.config);
             let made = if sample.timed.is_some() { made.every("200ms") } else { made.topics(sample.topics) };
-            self.hub.deploy(&made, sample.module);
+            self.mixed.hub.deploy(&made, sample.module);
         }
         for sample in samples {
-            self.wait_running(sample.name, devices.len());
+            self.mixed.wait_running(sample.name, devices.len());
         }
         // Whoever listens is there: let it begin.
         let made = workload(&stage_name).every("250ms").topics(&["local/out/#", "answers"]);
-        self.hub.deploy(&made, &stage());
-        self.wait_running(&stage_name, devices.len());
+        self.mixed.hub.deploy(&made, &stage());
+        self.mixed.wait_running(&stage_name, devices.len());
         let transcripts = wait_until("all devices have said all of it, and the same", || {
             let of = |device: &&str| self.transcript(samples, &stage_name, device);
             let transcripts: Vec<Transcript> = devices.iter().map(of).collect();
@@ -289,29 +267,19 @@ impl Site {
             let is_alike = transcripts.windows(2).all(|pair| pair[0] == pair[1]);
             if is_alike && transcripts.iter().all(is_whole) { Ok(transcripts) } else { Err(transcripts) }
         });
-        for name in samples.iter().map(|sample| sample.name).chain([stage_name.as_str()]) {
-            self.hub.remove(name);
-        }
-        wait_until("nothing is left of the play", || {
-            let placements = self.hub.get("/v1/namespaces/default/placements");
-            if placements["items"].as_array().unwrap().is_empty() { Ok(()) } else { Err(placements) }
-        });
+        let names: Vec<&str> = samples.iter().map(|sample| sample.name).chain([stage_name.as_str()]).collect();
+        self.mixed.remove(&names);
         transcripts
     }
 
-    fn wait_running(&self, name: &str, devices: usize) {
-        let workload = self.hub.wait_running(name);
-        assert_eq!(workload["status"]["desired"], devices, "{workload:#}");
-    }
-
     fn transcript(&self, samples: &[&Sample], stage: &str, device: &str) -> Transcript {
-        let heard = self.hub.lines_of(stage, device);
+        let heard = self.mixed.hub.lines_of(stage, device);
         let mut transcript = Transcript::new();
         for sample in samples {
             let topic = format!("local/out/{} ", sample.name);
             let mut answers: Vec<_> =
                 heard.iter().filter_map(|line| line.strip_prefix(&topic)).map(str::to_owned).collect();
-            let mut said = self.hub.lines_of(sample.name, device);
+            let mut said = self.mixed.hub.lines_of(sample.name, device);
             if let Some(count) = sample.timed {
                 // Its timer has its own beginning.
                 let begin = answers.iter().position(|word| word == "on").unwrap_or(answers.len());
@@ -334,13 +302,9 @@ impl Site {
 
     /// What a device measured or raised under a key, oldest first.
     fn told(&self, device: &str, key: &str) -> Vec<String> {
-        let told = self.hub.get(&format!("/v1/devices/{device}/samples?tail=1000&key={key}"));
+        let told = self.mixed.hub.get(&format!("/v1/devices/{device}/samples?tail=1000&key={key}"));
         told["items"].as_array().unwrap().iter().map(|item| item["value"].as_str().unwrap().to_owned()).collect()
     }
-}
-
-fn all_devices() -> Vec<&'static str> {
-    [LINUX].into_iter().chain(BOARDS.map(|(device, _)| device)).collect()
 }
 
 #[test]

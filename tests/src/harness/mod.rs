@@ -9,6 +9,7 @@ mod crowd;
 pub mod guide;
 mod hub;
 mod mcu;
+pub mod mixed;
 mod mosquitto;
 pub mod narrow;
 pub mod netns;
