@@ -19,6 +19,7 @@ pub enum Code {
     Config,
     Data,
     DirectoryExists,
+    DoesNotFit,
     Editor,
     Empty,
     Emulator,
@@ -99,7 +100,7 @@ const fn row(text: &'static str, exit: Exit, meaning: &'static str, next: &'stat
 
 impl Code {
     /// By name.
-    pub const ALL: [Self; 65] = [
+    pub const ALL: [Self; 66] = [
         Self::Address,
         Self::Artifact,
         Self::Board,
@@ -111,6 +112,7 @@ impl Code {
         Self::Config,
         Self::Data,
         Self::DirectoryExists,
+        Self::DoesNotFit,
         Self::Editor,
         Self::Empty,
         Self::Emulator,
@@ -232,6 +234,12 @@ impl Code {
                 Exit::Conflict,
                 "A new function would be written into a directory that is there already.",
                 "take another name",
+            ),
+            Self::DoesNotFit => row(
+                "DOES_NOT_FIT",
+                Exit::Failure,
+                "A function takes more than its target has.",
+                "make what `why` names smaller, or name another target",
             ),
             Self::Editor => row(
                 "EDITOR",

@@ -94,7 +94,7 @@ const fn narrow_header(kind: Kind) -> &'static [&'static str] {
 const fn wide_header(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Namespace | Kind::Region => &["LABELS"],
-        Kind::Device => &["ID", "ARCHITECTURE", "AGENT", "REVISION", "LABELS"],
+        Kind::Device => &["ID", "ARCHITECTURE", "AGENT", "REVISION", "WEAR", "LABELS"],
         Kind::Artifact => &["REFERENCE"],
         Kind::Workload => &["ARTIFACT", "SHORTFALL", "LABELS"],
         Kind::Placement => &["DETAIL", "LABELS"],
@@ -148,10 +148,17 @@ fn device(item: &Value, is_wide: bool) -> Vec<String> {
             text(item, "/status/architecture"),
             text(item, "/status/agentVersion"),
             text(item, "/status/revision/desired"),
+            wear(item),
             labels(item),
         ]);
     }
     cells
+}
+
+/// How often the sector was erased that was erased most, for each partition of a flash that wears: `journal:12,artifacts:3`.
+fn wear(item: &Value) -> String {
+    let of = |wear: &Value| format!("{}:{}", text(wear, "/partition"), number(wear, "/erases"));
+    list(item, "/status/wear").iter().map(of).collect::<Vec<_>>().join(",")
 }
 
 fn artifact(item: &Value, is_wide: bool) -> Vec<String> {
@@ -261,10 +268,13 @@ new         Never,NotApproved   -      -         -                0/0         - 
     fn devices_in_a_wide_table() {
         let text = table(Kind::Device, &devices()[..1], look(Output::Wide, true)).text();
         let expected = "\
-NAME        STATE    SEEN   CLASS     POSITION         WORKLOADS   SYNCED   AGE   ID    ARCHITECTURE   AGENT   REVISION   LABELS
-gw-fra-01   Online   2s     gateway   8.6821,50.1109   1/2         true     60m   abc   x86_64         0.1.0   3.7        demo=true
+NAME        STATE    SEEN   CLASS     POSITION         WORKLOADS   SYNCED   AGE   ID    ARCHITECTURE   AGENT   REVISION   WEAR   LABELS
+gw-fra-01   Online   2s     gateway   8.6821,50.1109   1/2         true     60m   abc   x86_64         0.1.0   3.7        -      demo=true
 ";
         assert_eq!(text, expected);
+        let worn = json!({"status": {"wear": [{"partition": "journal", "erases": 12}, {"partition": "artifacts", "erases": 3}]}});
+        let text = table(Kind::Device, &[worn], look(Output::Wide, true)).text();
+        assert!(text.contains("   journal:12,artifacts:3   "), "{text}");
     }
 
     #[test]

@@ -126,6 +126,11 @@ pub fn boards(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(board::known().unwrap_or_default().into_iter().map(|table| table.name), current)
 }
 
+/// What a function can be built for.
+pub fn destinations(current: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(crate::function::destinations(), current)
+}
+
 /// Emulated boards of this machine.
 pub fn emulated(current: &OsStr) -> Vec<CompletionCandidate> {
     output::silence();

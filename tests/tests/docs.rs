@@ -36,6 +36,7 @@ guides! {
     draw_a_region: "docs/howto/draw-a-region.md",
     exclusive_work: "docs/howto/exclusive-work.md",
     external_broker: "docs/howto/external-broker.md",
+    write_a_function_for_a_board: "docs/howto/function-for-a-board.md",
     join_a_linux_device: "docs/howto/join-linux-device.md",
     lose_a_device: "docs/howto/lose-a-device.md",
     own_ca: "docs/howto/own-ca.md",

@@ -107,6 +107,37 @@ fn a_new_function_in_rust_is_built_checked_and_played() {
     is_alive(&project);
 }
 
+/// What a new function takes of a board, in either language: a sector, a kibibyte or two, and a part of its heap and fuel.
+fn fits_a_board(language: &str) {
+    let place = tempfile::tempdir().unwrap();
+    let target = "mcu-qemu-mps2-an386";
+    run(place.path(), &["new", "visits", "--lang", language, "--target", target]).good();
+    let project = place.path().join("visits");
+    // The project says where it is to run.
+    let built = run(&project, &["build", "-o", "json"]).json();
+    let report = &built["report"];
+    assert_eq!((&report["target"], &report["fits"]), (&json!(target), &json!(true)), "{report:#}");
+    let takes = |what: &str| report["figures"][what]["takes"].as_u64().unwrap();
+    assert_eq!((takes("module"), takes("flash")), (built["bytes"].as_u64().unwrap(), 4096), "{report:#}");
+    assert!((100..=1024).contains(&takes("stack")) && takes("memory") == 1024 + takes("data"), "{report:#}");
+    assert!(report["runs"].as_u64() >= Some(4) && takes("fuel") > 100, "its inputs are played: {report:#}");
+    assert!(takes("heap") < report["figures"]["heap"]["of"].as_u64().unwrap(), "{report:#}");
+    // A grant that its stack alone fills, and a board that has no engine.
+    replace(&project.join("workload.yaml"), "memory: 4KiB", "memory: 1KiB");
+    let refused = run(&project, &["check", "--target", target, "-o", "json"]);
+    let failure: Value = serde_json::from_str(&refused.err).unwrap();
+    assert_eq!((refused.code, &failure["error"]["code"]), (1, &json!("DOES_NOT_FIT")), "{refused:?}");
+    let report: Value = serde_json::from_str(&refused.out).unwrap();
+    assert_eq!((&report["fits"], &report["why"][0]["code"]), (&json!(false), &json!("MEMORY_TOO_LARGE")));
+    assert_eq!(run(&project, &["build", "--target", "mcu-qemu-lm3s6965"]).code, 2);
+}
+
+#[test]
+fn a_new_function_for_a_board_is_measured_and_held_to_it() {
+    fits_a_board("c");
+    fits_a_board("rust");
+}
+
 #[test]
 fn a_sample_is_played_with_its_own_configuration_and_a_failure_has_its_code() {
     let place = tempfile::tempdir().unwrap();

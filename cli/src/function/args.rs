@@ -1,6 +1,9 @@
 //! The command line of `fulmar fn` as types.
 
+use super::destination::Destination;
+use crate::complete;
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use std::path::PathBuf;
 use std::time::Duration;
 use wire::id::Order;
@@ -10,7 +13,7 @@ pub enum Function {
     /// Begin a function: a complete project in a new directory
     New(New),
     /// Build the function of a directory, the same bytes everywhere with the same compiler
-    Build(Project),
+    Build(Build),
     /// Ask the engine of the devices whether they would take a module
     Check(Check),
     /// Run a module here, in the engine of the devices, and show what it does
@@ -28,6 +31,9 @@ pub struct New {
     /// Language of the source
     #[arg(long, value_enum, default_value = "rust")]
     pub lang: Language,
+    /// Where it is to run: linux, mcu, or mcu- and the name of a board. Builds of it then say what it takes there
+    #[arg(long, value_name = "TARGET", value_parser = Destination::parse, add = ArgValueCompleter::new(complete::destinations))]
+    pub target: Option<Destination>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,10 +52,13 @@ impl Language {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct Project {
+pub struct Build {
     /// Directory of the function
     #[arg(value_name = "DIR", default_value = ".")]
     pub directory: PathBuf,
+    /// Say what it takes there, and fail if it does not fit: linux, mcu, or mcu- and the name of a board; otherwise that of function.toml
+    #[arg(long, value_name = "TARGET", value_parser = Destination::parse, add = ArgValueCompleter::new(complete::destinations))]
+    pub target: Option<Destination>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -60,6 +69,9 @@ pub struct Check {
     /// It must run on this class; otherwise any class will do. May be repeated
     #[arg(long = "class", value_enum, value_name = "CLASS")]
     pub classes: Vec<Class>,
+    /// Say what it takes there, measured, and fail if it does not fit: linux, mcu, or mcu- and the name of a board
+    #[arg(long, value_name = "TARGET", conflicts_with = "classes", value_parser = Destination::parse, add = ArgValueCompleter::new(complete::destinations))]
+    pub target: Option<Destination>,
 }
 
 /// A class of devices, which have the same limits.

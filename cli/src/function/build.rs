@@ -4,6 +4,7 @@
 
 use super::args;
 use super::check::{self, Facts};
+use super::destination::Report;
 use super::fit;
 use super::project::Project;
 use super::tool::{TARGET, Tools};
@@ -168,19 +169,32 @@ pub fn build(project: &Project, watched: Watched<'_>) -> Result<Built, Failure> 
     Ok(Built { path, facts, tools })
 }
 
-pub fn run(global: &Global, args: &args::Project) -> Result<(), Failure> {
+pub fn run(global: &Global, args: &args::Build) -> Result<(), Failure> {
     let project = Project::open(&args.directory)?;
     say(&format!("building {} ...", project.name));
     let built = build(&project, None)?;
+    let destination = args.target.as_ref().or(project.target.as_ref());
+    let report = destination.map(|to| Report::of_project(&project, to, &global.namespace)).transpose()?;
     let mut document = check::json(&built.path, &built.facts);
     if let Some(map) = document.as_object_mut() {
         map.insert("builtBy".to_owned(), json!(built.tools));
+        if let Some(report) = &report {
+            map.insert("report".to_owned(), report.json());
+        }
     }
     if !whole(global.output, &document)? {
         match global.output {
             Output::Name => line(&built.path.display().to_string())?,
-            _ => print(&format!("{}  built by       {}\n", check::text(&built.path, &built.facts), built.tools))?,
+            _ => {
+                print(&format!("{}  built by       {}\n", check::text(&built.path, &built.facts), built.tools))?;
+                if let Some(report) = &report {
+                    print(&format!("\n{}", report.text()))?;
+                }
+            }
         }
+    }
+    if let Some(report) = &report {
+        report.demand(&built.path)?;
     }
     say("Next:  fulmar fn invoke, fulmar fn push, or fulmar apply -f workload.yaml");
     Ok(())

@@ -3,7 +3,8 @@
 //! The limits are those of a class. A manifest may lower them, and then the device has the last word.
 
 use super::args::{Check, Class};
-use super::project;
+use super::destination::{Destination, Report};
+use super::project::{self, Project};
 use crate::args::{Global, Output};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -30,6 +31,17 @@ impl Class {
         match self {
             Self::Linux => "linux",
             Self::Mcu => "mcu",
+        }
+    }
+
+    /// All that a manifest can grant on some device of it.
+    pub fn grantable(self) -> Capabilities {
+        match self {
+            Self::Linux => Capabilities::DEFAULT,
+            Self::Mcu => {
+                let pins = Capabilities::GPIO | Capabilities::ADC | Capabilities::I2C | Capabilities::PWM;
+                Capabilities::DEFAULT | pins
+            }
         }
     }
 
@@ -62,7 +74,7 @@ pub fn facts(bytes: &[u8]) -> Facts {
     for byte in Sha256::digest(bytes) {
         let _ = write!(digest, "{byte:02x}");
     }
-    let verdicts = Class::ALL.map(|class| (class, Module::check(bytes, &class.limits(), Capabilities::DEFAULT)));
+    let verdicts = Class::ALL.map(|class| (class, Module::check(bytes, &class.limits(), class.grantable())));
     Facts { bytes: bytes.len() as u64, digest, verdicts: verdicts.into() }
 }
 
@@ -78,7 +90,9 @@ fn next(error: &LoadError) -> &'static str {
         LoadError::UnknownImport { .. } | LoadError::ImportSignature { .. } => {
             "import from module fulmar what docs/functions.md lists, and nothing else (no WASI)"
         }
-        LoadError::CapabilityMissing { .. } => "grant it in the manifest: function.capabilities",
+        LoadError::CapabilityMissing { .. } => {
+            "grant it in the manifest: function.capabilities; pins and buses are those of boards"
+        }
         LoadError::MemoryTooLarge { .. } => {
             "link it with a smaller stack (function.toml: stack-bytes) and smaller static data"
         }
@@ -203,7 +217,28 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// What it takes of one destination, for which the inputs of its project are played.
+fn report(global: &Global, args: &Check, destination: &Destination) -> Result<(), Failure> {
+    let (path, report) = match &args.file {
+        Some(file) => (file.clone(), Report::of_module(file, destination, &global.namespace)?),
+        None => {
+            let project = Project::open(Path::new("."))?;
+            (project.module(), Report::of_project(&project, destination, &global.namespace)?)
+        }
+    };
+    if !whole(global.output, &report.json())? {
+        match global.output {
+            Output::Name => line(&path.display().to_string())?,
+            _ => print(&report.text())?,
+        }
+    }
+    report.demand(&path)
+}
+
 pub fn run(global: &Global, args: &Check) -> Result<(), Failure> {
+    if let Some(destination) = &args.target {
+        return report(global, args, destination);
+    }
     let path = project::module(args.file.as_deref())?;
     let facts = facts(&read(&path)?);
     if !whole(global.output, &json(&path, &facts))? {

@@ -5,6 +5,7 @@
 mod args;
 mod build;
 mod check;
+mod destination;
 mod dev;
 #[path = "../../../functions/fit/src/module.rs"]
 mod fit;
@@ -15,6 +16,7 @@ mod template;
 mod tool;
 
 pub use args::Function;
+pub use destination::names as destinations;
 
 use crate::args::Global;
 use crate::failure::Failure;

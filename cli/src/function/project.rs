@@ -1,6 +1,7 @@
 //! The directory of a function: what `function.toml` says about it, and where its module is.
 
 use super::args::Language;
+use super::destination::Destination;
 use crate::code::Code;
 use crate::failure::Failure;
 use serde::Deserialize;
@@ -22,6 +23,7 @@ struct Stated {
     name: String,
     language: String,
     stack_bytes: u32,
+    target: Option<String>,
 }
 
 /// A function's directory.
@@ -31,6 +33,8 @@ pub struct Project {
     pub name: String,
     pub language: Language,
     pub stack_bytes: u32,
+    /// Where it is to run, if that was said.
+    pub target: Option<Destination>,
 }
 
 /// Whether this can name a function, an artifact and a Rust package alike.
@@ -42,8 +46,8 @@ pub fn name_is_good(name: &str) -> bool {
         && name != NAME_TAKEN
 }
 
-fn parse(text: &str) -> Result<(String, Language, u32), String> {
-    let Stated { name, language, stack_bytes } = toml::from_str(text).map_err(|error| error.to_string())?;
+fn parse(text: &str) -> Result<(String, Language, u32, Option<Destination>), String> {
+    let Stated { name, language, stack_bytes, target } = toml::from_str(text).map_err(|error| error.to_string())?;
     if !name_is_good(&name) {
         return Err(format!("name = {name:?}: a name has small letters, digits and -, and begins with a letter"));
     }
@@ -55,7 +59,8 @@ fn parse(text: &str) -> Result<(String, Language, u32), String> {
     if stack_bytes == 0 || !stack_bytes.is_multiple_of(16) || stack_bytes > STACK_BYTES_MAX {
         return Err(format!("stack-bytes = {stack_bytes}: a multiple of 16, at most {STACK_BYTES_MAX}"));
     }
-    Ok((name, language, stack_bytes))
+    let target = target.map(|target| Destination::parse(&target).map_err(|why| format!("target = {target:?}: {why}")));
+    Ok((name, language, stack_bytes, target.transpose()?))
 }
 
 impl Project {
@@ -71,12 +76,12 @@ impl Project {
             return Err(crate::manifest::file_failure(&path, &format!("it has more than {FILE_BYTES_MAX} bytes")));
         }
         let text = std::fs::read_to_string(&path).map_err(none)?;
-        let (name, language, stack_bytes) = parse(&text).map_err(|why| {
+        let (name, language, stack_bytes, target) = parse(&text).map_err(|why| {
             Failure::new(Code::Function, format!("{} is not valid", path.display()))
                 .why(why.trim_end())
                 .next("name = \"hello\", language = \"rust\" or \"c\", stack-bytes = 2048")
         })?;
-        Ok(Self { directory: directory.to_owned(), name, language, stack_bytes })
+        Ok(Self { directory: directory.to_owned(), name, language, stack_bytes, target })
     }
 
     pub fn module(&self) -> PathBuf {
@@ -101,7 +106,10 @@ mod tests {
     #[test]
     fn a_function_says_name_language_and_stack_and_nothing_else() {
         let good = "name = \"a-1\"\nlanguage = \"c\"\nstack-bytes = 2048\n";
-        assert_eq!(parse(good), Ok(("a-1".to_owned(), Language::C, 2048)));
+        assert_eq!(parse(good), Ok(("a-1".to_owned(), Language::C, 2048, None)));
+        let (.., target) = parse(&format!("{good}target = \"mcu\"\n")).unwrap();
+        assert_eq!(target.unwrap().name, "mcu");
+        assert!(parse(&format!("{good}target = \"moon\"\n")).unwrap_err().contains("there is no target"));
         for (wrong, right, why) in [
             ("a-1", "A", "small letters"),
             ("a-1", "fulmar-function", "small letters"),

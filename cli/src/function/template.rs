@@ -2,7 +2,8 @@
 //!
 //! So it builds with and without a checkout of Fulmar, and without a network. It must never write over anything.
 
-use super::args::{Language, New};
+use super::args::{Class, Language, New};
+use super::destination::Destination;
 use super::dev::INPUTS;
 use super::invoke::MANIFEST;
 use super::project::{FILE, name_is_good};
@@ -71,8 +72,39 @@ fn filled(text: &str, name: &str, language: Language) -> String {
         .replace("COMPILER", compiler)
 }
 
+/// A word of a template, and what stands there for a microcontroller: a small stack and small memory, and a device of that class.
+const OF_MCU: [(&str, &str, &str); 3] = [
+    (FILE, "stack-bytes = 2048", "stack-bytes = 1024"),
+    (MANIFEST, "limits: {memory: 8KiB}", "limits: {memory: 4KiB}"),
+    (MANIFEST, "  placement:\n", "  placement:\n    class: [mcu]\n"),
+];
+
+/// The text of a file for where the function is to run.
+fn aimed(file: &str, text: String, destination: &Destination) -> String {
+    let text = match destination.class {
+        Class::Linux => text,
+        Class::Mcu => OF_MCU
+            .iter()
+            .filter(|(of, ..)| *of == file)
+            .fold(text, |text, (_, general, small)| text.replacen(general, small, 1)),
+    };
+    if file == FILE {
+        format!(
+            "{text}# What `fulmar fn build` reports for, and holds the function to.\ntarget = \"{}\"\n",
+            destination.name
+        )
+    } else {
+        text
+    }
+}
+
 /// Writes all files into a directory that does not exist yet, or is empty.
-fn write(directory: &Path, name: &str, language: Language) -> Result<Vec<&'static str>, Failure> {
+fn write(
+    directory: &Path,
+    name: &str,
+    language: Language,
+    destination: Option<&Destination>,
+) -> Result<Vec<&'static str>, Failure> {
     let cannot = |path: &Path| {
         let what = format!("cannot write {}", path.display());
         move |error: std::io::Error| system(what, &error)
@@ -95,7 +127,11 @@ fn write(directory: &Path, name: &str, language: Language) -> Result<Vec<&'stati
         let text = if file.starts_with("sdk/") || *file == "fulmar.h" {
             (*text).to_owned()
         } else {
-            filled(text, name, language)
+            let text = filled(text, name, language);
+            match destination {
+                Some(destination) => aimed(file, text, destination),
+                None => text,
+            }
         };
         let mut made = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(cannot(&path))?;
         made.write_all(text.as_bytes()).map_err(cannot(&path))?;
@@ -106,13 +142,13 @@ fn write(directory: &Path, name: &str, language: Language) -> Result<Vec<&'stati
 }
 
 pub fn run(global: &Global, args: &New) -> Result<(), Failure> {
-    let New { name, lang } = args;
+    let New { name, lang, target } = args;
     if !name_is_good(name) {
         return Err(Failure::usage(format!("{name:?} cannot name a function"))
             .why("small letters, digits and -, beginning with a letter, at most 63, and not the SDK's own name")
             .next("fulmar fn new hello"));
     }
-    let written = write(Path::new(name), name, *lang)?;
+    let written = write(Path::new(name), name, *lang, target.as_ref())?;
     match global.output {
         Output::Json | Output::Yaml | Output::JsonPath(_) => {
             crate::output::whole(global.output, &json!({"name": name, "language": lang.name(), "files": written}))?;
@@ -151,7 +187,7 @@ mod tests {
         for language in [Language::Rust, Language::C] {
             let folder = tempfile::tempdir().unwrap();
             let directory = folder.path().join("hot-house");
-            let written = write(&directory, "hot-house", language).unwrap();
+            let written = write(&directory, "hot-house", language, None).unwrap();
             for file in &written {
                 let text = std::fs::read_to_string(directory.join(file)).unwrap();
                 let is_filled = !["NAME", "LANGUAGE", "COMPILER"].iter().any(|mark| text.contains(mark));
@@ -159,16 +195,30 @@ mod tests {
             }
             let project = super::super::project::Project::open(&directory).unwrap();
             assert_eq!((project.name.as_str(), project.language), ("hot-house", language));
-            assert_eq!(write(&directory, "hot-house", language).unwrap_err().exit, Exit::Conflict);
+            assert_eq!(write(&directory, "hot-house", language, None).unwrap_err().exit, Exit::Conflict);
         }
     }
 
     #[test]
     fn the_manifest_of_a_new_project_is_valid() {
         let folder = tempfile::tempdir().unwrap();
-        let directory = folder.path().join("a");
-        write(&directory, "a", Language::C).unwrap();
-        let files = crate::args::Files::of(&directory.join("workload.yaml"));
-        assert_eq!(crate::manifest::read_judged(&files, "default").unwrap().len(), 1);
+        let mcu = Destination::parse("mcu").unwrap();
+        for (name, destination) in [("a", None), ("b", Some(&mcu))] {
+            let directory = folder.path().join(name);
+            write(&directory, name, Language::C, destination).unwrap();
+            let files = crate::args::Files::of(&directory.join("workload.yaml"));
+            assert_eq!(crate::manifest::read_judged(&files, "default").unwrap().len(), 1);
+            let project = super::super::project::Project::open(&directory).unwrap();
+            assert_eq!(
+                (project.target.as_ref(), project.stack_bytes),
+                (destination, if destination.is_some() { 1024 } else { 2048 })
+            );
+            let manifest = std::fs::read_to_string(directory.join(MANIFEST)).unwrap();
+            assert_eq!(
+                manifest.contains("class: [mcu]") && manifest.contains("4KiB"),
+                destination.is_some(),
+                "{manifest}"
+            );
+        }
     }
 }

@@ -154,6 +154,37 @@ pub fn rehearse(
     play(setup, &bytes, &lines, output, has_left)
 }
 
+/// What a play took, and the first failure in it: its reason and its words.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    pub sum: Sum,
+    pub failure: Option<(String, String)>,
+}
+
+/// Hears what fails, and says nothing.
+#[derive(Default)]
+struct Silent(Option<(String, String)>);
+
+impl player::Audience for Silent {
+    fn step(&mut self, step: &Step) -> Result<(), Failure> {
+        if let End::Failed { reason, detail } = &step.end {
+            self.0.get_or_insert_with(|| (reason.reason().code().to_owned(), detail.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Plays a script, or one run, for what that takes.
+pub fn measure(setup: &Setup, bytes: &[u8], script: Option<&Path>) -> Result<Measured, Failure> {
+    let lines = match script {
+        Some(path) => from_file(path, setup)?,
+        None => once(setup, bytes),
+    };
+    let mut silent = Silent::default();
+    let sum = Player::new(setup, bytes, &mut silent).play(&lines)?;
+    Ok(Measured { sum, failure: silent.0 })
+}
+
 pub fn run(global: &Global, args: &Invoke) -> Result<(), Failure> {
     judge(global.output)?;
     let setup = Setup::of(&args.subject, &args.place, &global.namespace)?;

@@ -252,7 +252,7 @@ mod tests {
     fn project(folder: &Path, name: &str) -> Project {
         std::fs::write(folder.join(MANIFEST), TWO).unwrap();
         let language = super::super::super::args::Language::C;
-        Project { directory: folder.to_owned(), name: name.to_owned(), language, stack_bytes: 1024 }
+        Project { directory: folder.to_owned(), name: name.to_owned(), language, stack_bytes: 1024, target: None }
     }
 
     #[test]
