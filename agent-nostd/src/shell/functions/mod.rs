@@ -3,6 +3,7 @@
 //! The same phases as on Linux, without its threads. Must never decide what runs or when to try again, keep the processor for
 //! longer than a slice of fuel, nor answer an order twice.
 mod host;
+mod pace;
 mod run;
 mod state;
 

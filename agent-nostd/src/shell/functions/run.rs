@@ -3,12 +3,13 @@
 //! Must never report more than one end, and after it never anything else.
 use super::World;
 use super::host::{Driven, FunctionHost, are_over};
+use super::pace::{Pace, timed};
 use super::state::State;
 use crate::function::{Activation, Configuration, Instance, LoadError, Module, Outcome, Refusal, Spec};
 use crate::machine::port::{Exit, Failure, Input, LaunchId, Terms, Trigger};
 use crate::machine::time::Instant;
 use crate::shell::limits::CONFIGURATION_BYTES;
-use crate::shell::port::{Platform, Store};
+use crate::shell::port::{Board, Clock, Platform, Store};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -16,6 +17,7 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use wire::Digest;
+use wire::event::Level;
 use wire::record::Role;
 
 /// A message, shared by all instances that get it.
@@ -74,6 +76,8 @@ enum Body {
 struct Cell {
     events: VecDeque<Rc<Event>>,
     timer: bool,
+    /// Of the activation that is not finished.
+    spent_us: u64,
     body: Body,
 }
 
@@ -114,6 +118,7 @@ pub struct Run {
     loaded: Option<Loaded>,
     cells: Vec<Cell>,
     driven: Driven,
+    pace: Pace,
 }
 
 fn load_blow(error: &LoadError) -> Blow {
@@ -147,6 +152,7 @@ impl Run {
             loaded: None,
             cells: Vec::new(),
             driven: Driven::new(),
+            pace: Pace::default(),
         }
     }
 
@@ -266,10 +272,10 @@ impl Run {
         if self.cut_at.is_some() {
             return self.end(Verdict::Stopped, world);
         }
-        match self.prepare(world.store) {
+        match self.prepare(world.store, world.clock) {
             Ok(loaded) => {
                 self.loaded = Some(loaded);
-                let cell = || Cell { events: VecDeque::new(), timer: false, body: Body::New };
+                let cell = || Cell { events: VecDeque::new(), timer: false, spent_us: 0, body: Body::New };
                 self.cells = core::iter::repeat_with(cell).take(usize::from(self.spec.instances)).collect();
                 self.phase = Phase::Starting { left: self.spec.instances };
             }
@@ -277,10 +283,13 @@ impl Run {
         }
     }
 
-    fn prepare<S: Store>(&self, store: &mut S) -> Result<Loaded, Blow> {
+    fn prepare<S: Store, C: Clock>(&mut self, store: &mut S, clock: &C) -> Result<Loaded, Blow> {
         let Spec { artifact, artifact_bytes, limits, granted, .. } = &self.spec;
-        let bytes = read(store, artifact, *artifact_bytes, limits.module_bytes)?;
-        let module = Module::load(&bytes, limits, *granted).map_err(|error| load_blow(&error))?;
+        let (bytes, read_us) = timed(clock, || read(store, artifact, *artifact_bytes, limits.module_bytes));
+        let bytes = bytes?;
+        let (module, load_us) = timed(clock, || Module::load(&bytes, limits, *granted));
+        (self.pace.read_us, self.pace.load_us) = (read_us, load_us);
+        let module = module.map_err(|error| load_blow(&error))?;
         let configuration = match &self.spec.configuration {
             Configuration::Inline(bytes) => bytes.clone(),
             Configuration::Stored(reference) => read(store, &reference.digest, reference.bytes, CONFIGURATION_BYTES)?,
@@ -296,6 +305,7 @@ impl Run {
         world: &mut World<'_, '_, P, SLOTS>,
     ) {
         let (Some(loaded), Some(cell)) = (&self.loaded, self.cells.get_mut(number)) else { return };
+        let (clock, begin) = (world.clock, world.clock.now_us());
         if matches!(cell.body, Body::New) {
             match instantiate(loaded, &self.spec, number, world.store) {
                 Ok((instance, state)) => cell.body = Body::Alive { instance, state, doing: None },
@@ -328,10 +338,17 @@ impl Run {
                 None => Outcome::Ignored,
             },
         };
+        cell.spent_us = cell.spent_us.saturating_add(clock.now_us().saturating_sub(begin));
         match outcome {
             Outcome::Yielded { .. } => *doing = Some(next),
             Outcome::Done { .. } | Outcome::Ignored | Outcome::Refused(Refusal::InputTooLong) => {
                 *doing = None;
+                let spent_us = core::mem::take(&mut cell.spent_us);
+                match next {
+                    Doing::Start => self.pace.started(spent_us),
+                    Doing::Timer | Doing::Event => self.pace.called(spent_us),
+                    Doing::Stop => {}
+                }
                 self.returned(number, next, world);
             }
             Outcome::Ended { .. } => self.end_of_terms(world),
@@ -371,6 +388,7 @@ impl Run {
         if *left > 0 {
             return;
         }
+        world.board.log(Level::Info, format_args!("{} runs: {}", self.launch.0, self.pace.beginning()));
         world.tell(Input::Started { launch: self.launch });
         self.phase = match self.spec.role {
             Role::Service => Phase::Running,
@@ -422,6 +440,9 @@ impl Run {
         self.loaded = None;
         self.phase = Phase::Over;
         let launch = self.launch;
+        if let Some(calls) = self.pace.calls() {
+            world.board.log(Level::Info, format_args!("{} ended after {calls}", launch.0));
+        }
         match verdict {
             Verdict::Stopped => world.tell(Input::Stopped { launch }),
             Verdict::StartFailed(failure, detail) => {

@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use tests::harness::{Hub, program, wait_until};
 
 /// With what they are built for.
-const BOARDS: [(&str, &str); 2] =
-    [("qemu-mps2-an386", "thumbv7em-none-eabihf"), ("qemu-riscv32-virt", "riscv32imac-unknown-none-elf")];
+const BOARDS: [(&str, &str); 3] = [
+    ("qemu-mps2-an386", "thumbv7em-none-eabihf"),
+    ("qemu-lm3s6965", "thumbv7m-none-eabi"),
+    ("qemu-riscv32-virt", "riscv32imac-unknown-none-elf"),
+];
 const NAME: &str = "bench-1";
 /// Long against the ticks in which the system counts.
 const COUNTED: Duration = Duration::from_secs(20);

@@ -9,6 +9,7 @@ mod boards;
 mod chunks;
 mod crowd;
 mod fleet;
+mod mcu;
 mod process;
 mod schedule;
 mod simulator;
@@ -31,7 +32,7 @@ Usage: bench [--json] [--agents N] [--only PART,...]
   --agents N   simulated agents of the parts `fleet` and `storm` (default 10000)
   --only       parts: schedule (P1-P3), single (P11, P14, P15), chunks, swarm (P11's anchor), fleet (P8, P9, P12),
                mosquitto (P9 with the broker beside the hub), site (P19), simulator (P23),
-               boards (an emulated board that idles), storm (P13, P22: all agents come back at once)
+               mcu (P17, P18 and idle boards, emulated), storm (P13, P22: all agents come back at once)
 ";
 
 struct Options {
@@ -71,7 +72,7 @@ const PARTS: [Part; 10] = [
     ("mosquitto", |directory, _| beside::measure(directory)),
     ("site", |directory, _| site::measure(directory)),
     ("simulator", |_, _| simulator::measure()),
-    ("boards", |directory, _| boards::measure(directory)),
+    ("mcu", |directory, _| mcu::measure(directory)),
     ("storm", |directory, options| storm::measure(directory, options.agents)),
 ];
 
