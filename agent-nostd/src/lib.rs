@@ -11,6 +11,7 @@ extern crate std;
 #[cfg(feature = "wasm")]
 pub mod function;
 pub mod journal;
+pub mod line;
 pub mod machine;
 #[cfg(feature = "mcu")]
 pub mod shell;

@@ -10,6 +10,7 @@ use crate::journal::Journal;
 use crate::link::{Endpoint, EndpointError, Security};
 use crate::lock::{DataLock, LastRun, LockError};
 use crate::notify::Notifier;
+use crate::relay::LineAddress;
 use crate::runtime::REPORTS_MAX;
 use crate::runtime::{Pool, Runtime};
 use crate::shell::{self, Ending, Order, Parts};
@@ -49,6 +50,8 @@ pub struct AgentConfig {
     pub notifier: Option<Notifier>,
     pub gpsd: SocketAddr,
     pub position_rules: Rules,
+    /// Lines of leaf devices behind this one.
+    pub leaves: Vec<LineAddress>,
     /// Whether `fulmar-agent status` is answered.
     pub is_visible: bool,
     /// What whoever runs the agent in its own process can make go wrong; `fulmar-agent` has none.
@@ -71,6 +74,7 @@ impl AgentConfig {
                 pause: Duration::from_secs(10),
                 stale_after: Duration::from_secs(300),
             },
+            leaves: Vec::new(),
             is_visible: false,
             faults: None,
         }
@@ -90,6 +94,7 @@ impl AgentConfig {
                 pause: config.position_pause,
                 stale_after: config.position_stale_after,
             },
+            leaves: config.leaves.clone(),
             is_visible: true,
             ..Self::new(config.data.clone())
         }
@@ -220,6 +225,7 @@ pub fn open(
         position_source: config.position.clone(),
         gpsd: config.gpsd,
         position_rules: config.position_rules,
+        leaves: config.leaves.clone(),
         data: config.is_visible.then(|| data.clone()),
         stop_timeout: config.stop_timeout,
         notifier: config.notifier.clone(),

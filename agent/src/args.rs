@@ -25,6 +25,7 @@ Usage:
   --log LEVEL    error, warn, info (default), debug or trace; also FULMAR_LOG
   --broker URL   the broker, if it is another one than when the device joined
   --position     joined (default), none, gpsd, or LAT,LON[,UNCERTAINTY_M]
+  --leaves LINES serial lines of leaf devices behind this one, such as /dev/ttyUSB0 or unix:PATH
   --gpsd ADDR    where gpsd listens (default 127.0.0.1:2947)
   --at           join: where it stands, in degrees; the uncertainty in metres (default 10)
   --root DIR     install: below this directory; writes the systemd unit and a first configuration

@@ -15,6 +15,7 @@ use crate::identity::Membership;
 use crate::journal::{Journal, Values};
 use crate::link::{Endpoint, Link, Numbered, Settings};
 use crate::notify::Notifier;
+use crate::relay::{LEAVES_MAX, LeafView, LineAddress, Notice, Relay};
 use crate::runtime::{Losses, Report, Runtime, WallClock};
 use crate::store::Store;
 use agent_nostd::machine::Agent as Machine;
@@ -29,6 +30,7 @@ use manager::Manager;
 use rustls::ClientConfig;
 use smol::LocalExecutor;
 use smol::lock::Semaphore;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -74,6 +76,8 @@ const WRITES_MAX: usize = 4;
 const QUESTIONS_MAX: usize = 4;
 /// Fixes that wait for the loop; further ones are dropped.
 const FIXES_MAX: usize = 4;
+/// What relays say that waits for the loop; further ones are dropped.
+const NOTICES_MAX: usize = 4 * LEAVES_MAX;
 /// Inputs of one kind before the other kinds are looked at.
 const BATCH_MAX: usize = 32;
 
@@ -118,6 +122,7 @@ pub struct Parts {
     pub position_source: PositionSource,
     pub gpsd: SocketAddr,
     pub position_rules: Rules,
+    pub leaves: Vec<LineAddress>,
     /// Where questions of `fulmar-agent status` are heard.
     pub data: Option<PathBuf>,
     pub stop_timeout: Duration,
@@ -163,6 +168,7 @@ enum Wake {
     Order(Order),
     Fix(Position),
     Question(Question),
+    Notice(Notice),
     Timer,
 }
 
@@ -199,6 +205,7 @@ struct Shell {
     position: Option<Position>,
     position_source: PositionSource,
     track: Option<Track>,
+    leaves: Vec<Rc<RefCell<LeafView>>>,
     stop_timeout: Duration,
     manager: Manager,
     /// People were told that there is no connection.
@@ -363,6 +370,8 @@ impl Shell {
         let gpsd = matches!(parts.position_source, PositionSource::Gpsd)
             .then(|| commons.executor.spawn(listen(parts.gpsd, fixes)));
         let track = gpsd.is_some().then(|| Track::new(parts.position_rules));
+        let (notices, notices_of_others) = async_channel::bounded(NOTICES_MAX);
+        let (leaves, relays) = relays(&parts, &commons, &notices);
         let shell = Self {
             link: Link::new(Rc::clone(&commons.executor), settings(&parts), link_events),
             accepted: parts.values.accepted.as_deref().map(effects::listed).unwrap_or_default(),
@@ -390,6 +399,7 @@ impl Shell {
             link_last: "",
             position: parts.position,
             track,
+            leaves,
             position_source: parts.position_source,
             stop_timeout: parts.stop_timeout,
             manager: Manager::new(parts.notifier),
@@ -403,11 +413,34 @@ impl Shell {
             timer,
             questions: questions_of_others,
             fixes: fixes_of_others,
+            notices: notices_of_others,
             _window: window,
             _gpsd: gpsd,
+            _relays: relays,
         };
         (shell, ears)
     }
+}
+
+/// Starts a relay for each line of a leaf.
+fn relays(
+    parts: &Parts,
+    commons: &Commons,
+    notices: &Sender<Notice>,
+) -> (Vec<Rc<RefCell<LeafView>>>, Vec<smol::Task<()>>) {
+    let start = |address: &LineAddress| {
+        let view = Relay::view_of(address);
+        let relay = Relay {
+            address: address.clone(),
+            device: parts.device,
+            endpoint: parts.endpoint.clone(),
+            tls: parts.tls.clone(),
+            notices: notices.clone(),
+            view: Rc::clone(&view),
+        };
+        (view, commons.executor.spawn(relay.serve()))
+    };
+    parts.leaves.iter().take(LEAVES_MAX).map(start).unzip()
 }
 
 /// Everything that can wake the loop.
@@ -418,15 +451,17 @@ struct Ears {
     orders: Receiver<Order>,
     questions: Receiver<Question>,
     fixes: Receiver<Position>,
+    notices: Receiver<Notice>,
     timer: BootTimer,
     _window: Option<Window>,
     _gpsd: Option<smol::Task<()>>,
+    _relays: Vec<smol::Task<()>>,
 }
 
 impl Ears {
     /// The next thing that happens. Every part of it can be dropped without a loss.
     async fn next(&mut self, due: Option<Instant>) -> Result<Wake, AgentError> {
-        let Self { link, answers, reports, orders, timer, questions, fixes, .. } = self;
+        let Self { link, answers, reports, orders, timer, questions, fixes, notices, .. } = self;
         let due = due.map(|instant| Duration::from_millis(instant.as_ms()));
         let timer = async { timer.until(due).await.map(|()| Wake::Timer).map_err(AgentError::System) };
         // A closed channel has nothing to say any more: whoever closed it is the loop's own or the process.
@@ -434,10 +469,11 @@ impl Ears {
         let answers = async { next_of(answers).await.map(Wake::Answer) };
         let questions = async { next_of(questions).await.map(Wake::Question) };
         let fixes = async { next_of(fixes).await.map(Wake::Fix) };
+        let notices = async { next_of(notices).await.map(Wake::Notice) };
         let reports = async { next_of(reports).await.map(Wake::Report) };
         let orders =
             async { orders.recv().await.map_or(Ok(Wake::Order(Order::Abandon)), |order| Ok(Wake::Order(order))) };
-        orders.or(link).or(answers).or(timer).or(questions).or(fixes).or(reports).await
+        orders.or(link).or(answers).or(timer).or(questions).or(fixes).or(notices).or(reports).await
     }
 
     /// What is there already, of each kind at most a batch, so that no kind keeps the others waiting.
@@ -512,6 +548,7 @@ async fn turn(machine: &mut Machine<'_, SLOTS>, shell: &mut Shell, ears: &mut Ea
                 Wake::Order(Order::Stop) => {}
                 Wake::Question(reply) => shell.answer(machine, &reply),
                 Wake::Fix(position) => shell.hear_fix(position),
+                Wake::Notice(Notice { level, text }) => machine.handle(now(), Input::AgentLog { level, text: &text }),
             }
             shell.tell_position(machine);
             shell.settle(machine);

@@ -34,6 +34,28 @@ pub struct Snapshot {
     pub position: Option<Place>,
     pub workloads: Vec<Component>,
     pub losses: Lost,
+    /// Lines of leaf devices behind this one.
+    #[serde(default)]
+    pub leaves: Vec<Leaf>,
+}
+
+/// One line of a leaf.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leaf {
+    pub line: String,
+    /// `closed`, `idle`, `connecting` or `open`.
+    pub state: String,
+    pub since_s: u64,
+    /// As whom the leaf connected last; empty: not yet.
+    pub client: String,
+    /// To the broker, since the start.
+    pub connections: u64,
+    pub frames_received: u32,
+    pub frames_sent: u32,
+    pub frames_resent: u32,
+    /// What was no frame: noise, or cut or bent ones.
+    pub frames_spoilt: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,6 +239,15 @@ pub fn text(snapshot: &Snapshot) -> String {
     let About { version, class, architecture, kernel, features } = agent;
     line("agent", format!("{version}, {class}, {architecture}, Linux {kernel}, up {}", span(snapshot.uptime_s)));
     line("features", features.join(", "));
+    for leaf in &snapshot.leaves {
+        let who = if leaf.client.is_empty() { "nobody yet" } else { &leaf.client };
+        let (state, since) = (&leaf.state, span(leaf.since_s));
+        let counts = format!(
+            "{} frames in, {} out, {} again, {} spoilt",
+            leaf.frames_received, leaf.frames_sent, leaf.frames_resent, leaf.frames_spoilt
+        );
+        line("leaf", format!("{} {state} for {since}, {who}, {counts}", leaf.line));
+    }
     line("workloads", snapshot.workloads.len().to_string());
     for component in &snapshot.workloads {
         let Component { workload, component: part, running, generation, state, reason, restarts, detail, .. } =

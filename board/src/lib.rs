@@ -111,6 +111,8 @@ pub enum Network {
     #[default]
     Ethernet,
     Wifi,
+    /// A line to a gateway, which has the connection to the broker.
+    Serial,
 }
 
 /// As the processor addresses it.

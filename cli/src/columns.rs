@@ -94,7 +94,7 @@ const fn narrow_header(kind: Kind) -> &'static [&'static str] {
 const fn wide_header(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Namespace | Kind::Region => &["LABELS"],
-        Kind::Device => &["ID", "ARCHITECTURE", "AGENT", "REVISION", "WEAR", "LABELS"],
+        Kind::Device => &["ID", "ARCHITECTURE", "AGENT", "REVISION", "WEAR", "BEHIND", "LABELS"],
         Kind::Artifact => &["REFERENCE"],
         Kind::Workload => &["ARTIFACT", "SHORTFALL", "LABELS"],
         Kind::Placement => &["DETAIL", "LABELS"],
@@ -149,6 +149,7 @@ fn device(item: &Value, is_wide: bool) -> Vec<String> {
             text(item, "/status/agentVersion"),
             text(item, "/status/revision/desired"),
             wear(item),
+            text(item, "/status/behind"),
             labels(item),
         ]);
     }
@@ -268,8 +269,8 @@ new         Never,NotApproved   -      -         -                0/0         - 
     fn devices_in_a_wide_table() {
         let text = table(Kind::Device, &devices()[..1], look(Output::Wide, true)).text();
         let expected = "\
-NAME        STATE    SEEN   CLASS     POSITION         WORKLOADS   SYNCED   AGE   ID    ARCHITECTURE   AGENT   REVISION   WEAR   LABELS
-gw-fra-01   Online   2s     gateway   8.6821,50.1109   1/2         true     60m   abc   x86_64         0.1.0   3.7        -      demo=true
+NAME        STATE    SEEN   CLASS     POSITION         WORKLOADS   SYNCED   AGE   ID    ARCHITECTURE   AGENT   REVISION   WEAR   BEHIND   LABELS
+gw-fra-01   Online   2s     gateway   8.6821,50.1109   1/2         true     60m   abc   x86_64         0.1.0   3.7        -      -        demo=true
 ";
         assert_eq!(text, expected);
         let worn = json!({"status": {"wear": [{"partition": "journal", "erases": 12}, {"partition": "artifacts", "erases": 3}]}});

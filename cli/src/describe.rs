@@ -201,6 +201,10 @@ fn device(out: &mut String, object: &Value) {
     if !wear.is_empty() {
         entry(out, "Flash", &wear.join("   "));
     }
+    let behind = field("/status/behind");
+    if !behind.is_empty() {
+        entry(out, "Behind", &behind);
+    }
     conditions(out, object);
     samples(out, object);
     let mut table =

@@ -38,6 +38,7 @@ guides! {
     external_broker: "docs/howto/external-broker.md",
     write_a_function_for_a_board: "docs/howto/function-for-a-board.md",
     join_a_linux_device: "docs/howto/join-linux-device.md",
+    leaf_devices: "docs/howto/leaf-devices.md",
     lose_a_device: "docs/howto/lose-a-device.md",
     own_ca: "docs/howto/own-ca.md",
     namespaces: "docs/howto/namespaces.md",

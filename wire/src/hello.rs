@@ -3,7 +3,7 @@ use crate::codec::{Reader, WireError, Writer, bounded_text};
 use crate::desired::SignedHeader;
 use crate::digest::{Digest, DigestPrefix};
 use crate::frame::{Body, Kind};
-use crate::id::{BootId, CommandId, Fence, Instance, Nonce, Order, Revision, Session};
+use crate::id::{BootId, CommandId, DeviceId, Fence, Instance, Nonce, Order, Revision, Session};
 use crate::limits::{AGENT_VERSION_BYTES_MAX, END_TEXT_BYTES_MAX};
 use crate::version::VersionRange;
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,7 @@ pub struct Wear {
     pub artifacts: Erases,
 }
 
-/// How a microcontroller fares. It says so until the first Fresh of a boot, and when it is asked.
+/// How a microcontroller fares. It says so until the first Fresh of a boot, after a change of its gateway, and when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health<'a> {
     /// Fresh has not come in this boot: all of it is news.
@@ -137,6 +137,8 @@ pub struct Health<'a> {
     #[serde(borrow)]
     pub end: Option<LastEnd<'a>>,
     pub wear: Option<Wear>,
+    /// The gateway that relays for it, as that says itself.
+    pub behind: Option<DeviceId>,
 }
 
 /// The first message of a connection, repeated with a new nonce until Fresh comes.

@@ -24,6 +24,7 @@ pub mod id;
 pub mod join;
 pub mod lease;
 pub mod limits;
+pub mod line;
 pub mod position;
 pub mod provision;
 pub mod record;

@@ -82,6 +82,10 @@ pub const PROVISION_BYTES_MAX: usize = 640;
 pub const WIFI_NAME_BYTES_MAX: usize = 32;
 /// Bytes of a WPA passphrase, or 64 hexadecimal digits of a key.
 pub const WIFI_SECRET_BYTES_MAX: usize = 64;
+/// Bytes of one frame on a serial line, checksum included and before it is stuffed: COBS then adds one byte to each.
+pub const LINE_FRAME_BYTES_MAX: usize = 254;
+/// Bytes of a connection that one frame on a serial line carries.
+pub const LINE_PAYLOAD_BYTES_MAX: usize = 232;
 /// Bytes of one frame of any kind. Above this nothing is sent; a device may announce less.
 pub const FRAME_BYTES_MAX: usize = 128 * 1024;
 

@@ -256,6 +256,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
                 self.report.storage_free_bytes = storage_free_bytes;
             }
             Input::Wear(wear) => self.session.wear = Some(wear),
+            Input::Behind(gateway) => self.session.set_behind(gateway),
             Input::Shutdown => {
                 self.is_shutting_down = true;
                 self.telemetry.hurry(now);

@@ -302,6 +302,8 @@ pub enum Input<'a> {
     },
     /// How worn the flash is. Sent at the start and when it changed.
     Wear(Wear),
+    /// Which gateway relays the connection that comes next; `None`: there is none.
+    Behind(Option<DeviceId>),
     /// Stop everything, then disconnect. `Agent::is_finished` tells when that is done.
     Shutdown,
 }

@@ -13,7 +13,7 @@ use wire::hello::{
 };
 use wire::topic::Up;
 use wire::version::VersionRange;
-use wire::{CommandId, Digest, DigestPrefix, Kind, LiveContext, Nonce, Revision, Session as SessionId};
+use wire::{CommandId, DeviceId, Digest, DigestPrefix, Kind, LiveContext, Nonce, Revision, Session as SessionId};
 
 /// `Connect` must be answered within this.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
@@ -123,6 +123,9 @@ pub(crate) struct Session {
     is_desired_suppressed: bool,
     /// As the shell told it last.
     pub wear: Option<Wear>,
+    /// The gateway that relays, and whether the hub has not been told of a change.
+    behind: Option<DeviceId>,
+    is_behind_news: bool,
     incarnation: Option<u32>,
     reannounce_at: Option<Instant>,
     /// What is planned is an answer to a change of incarnation, of which there are few.
@@ -133,6 +136,12 @@ pub(crate) struct Session {
 impl Session {
     pub fn new(first_connect_at: Instant) -> Self {
         Self { link: Link::Offline { retry_at: first_connect_at }, ..Self::default() }
+    }
+
+    /// Cables are plugged elsewhere without a reset.
+    pub fn set_behind(&mut self, gateway: Option<DeviceId>) {
+        self.is_behind_news |= self.behind != gateway;
+        self.behind = gateway;
     }
 
     /// When the question was sent that was answered last in this boot.
@@ -511,6 +520,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         self.session.id = Some(fresh.session);
         self.session.fresh = Some((fresh, sent_at));
         self.session.refusals = 0;
+        self.session.is_behind_news = false;
         self.session.asks = Asks::default();
         // A fifth more is possible, and still within the time.
         let again = self.random.about(self.fresh_every * 5 / 6);
@@ -616,13 +626,14 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
     /// How a microcontroller fares, while that is news or when it is asked for.
     fn health(&self, now: Instant, asks: Asks) -> Option<Health<'b>> {
         let is_new = !self.session.is_fresh_this_boot();
-        let is_due = is_new || asks.contains(Asks::HEALTH);
+        let is_due = is_new || self.session.is_behind_news || asks.contains(Asks::HEALTH);
         let uptime_s = u32::try_from(now.since(self.started_at).as_secs()).unwrap_or(u32::MAX);
         (is_due && self.capabilities.class == DeviceClass::Mcu).then_some(Health {
             is_new,
             uptime_s,
             end: self.config.last_end,
             wear: self.session.wear,
+            behind: self.session.behind,
         })
     }
 }

@@ -7,7 +7,7 @@ use super::limits::{JOIN_PAUSE_MAX, JOIN_PAUSE_MIN, JOIN_REQUEST_BYTES, JOIN_TIM
 use super::mqtt::{Client, Connect, End, Event};
 use super::port::{Board, Clock, Crypto, Enrolment, Network, Parts, Platform, Socket, StoreError};
 use super::random::Random;
-use super::transport::{Pulse, Pumped, address, by, pump, rest};
+use super::transport::{Pulse, Pumped, address_for, by, pump, rest};
 use crate::machine::port::{KEEP_ALIVE, Quality, RetainHandling, Subscription, Ticket};
 use crate::machine::time::{Duration, Instant};
 use core::fmt::Write as _;
@@ -123,7 +123,7 @@ async fn attempt<P: Platform>(
 ) -> Result<Identity, JoinError> {
     let enrolment = parts.enrolment;
     let seeds = provisioning.seeds(&enrolment);
-    let (host, port) = address(enrolment.token.broker).ok_or(WireError::Malformed)?;
+    let (host, port) = address_for::<P::Network>(enrolment.token.broker).ok_or(WireError::Malformed)?;
     let (clock, board, crypto) = (parts.clock, parts.board, parts.crypto);
     let deadline = clock.now().after(JOIN_TIMEOUT);
     let question = Question::new(crypto, &seeds, &enrolment, random)?;

@@ -19,6 +19,7 @@ pub mod mqtt;
 pub mod port;
 mod random;
 mod run;
+pub mod serial;
 mod transport;
 mod world;
 

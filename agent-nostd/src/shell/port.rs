@@ -33,6 +33,8 @@ pub trait Clock {
 
 /// Opens connections; at most one at a time, which the borrow makes sure of.
 pub trait Network {
+    /// Somebody else has the connection to the broker, and knows where that is: the address of a token does not matter.
+    const IS_RELAYED: bool = false;
     type Error: fmt::Debug;
     type Socket<'s>: Socket
     where
@@ -54,6 +56,11 @@ pub trait Socket {
 
     /// Both directions, to be used at the same time. What was written goes out without a flush.
     fn split(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>);
+
+    /// The gateway that relays it, as that says itself; `None`: it goes to the broker without one.
+    fn behind(&self) -> Option<DeviceId> {
+        None
+    }
 }
 
 /// What ended the last boot, if it was the firmware itself.

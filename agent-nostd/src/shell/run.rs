@@ -10,7 +10,7 @@ use super::limits::{Borrowed, CONNECT_TIMEOUT, STOP_LATENCY};
 use super::mqtt::{Client, Connect, End, Event};
 use super::port::{Board, Clock, Crypto, Key, Network, Parts, Platform, Socket, Store};
 use super::random::Random;
-use super::transport::{Pulse, Pumped, address, pump, rest};
+use super::transport::{Pulse, Pumped, address_for, pump, rest};
 use crate::machine::Agent as Machine;
 use crate::machine::port::{Buffers, Config, Inbound, Input, JournalKey, KEEP_ALIVE, Restored};
 use crate::machine::time::{Duration, Instant, earliest};
@@ -364,7 +364,7 @@ impl<P: Platform, const SLOTS: usize> Core<'_, '_, P, SLOTS> {
         send: &mut [u8],
     ) -> Lost {
         let deadline = self.now().after(CONNECT_TIMEOUT);
-        let address = address(login.broker).filter(|_| login.may_connect);
+        let address = address_for::<P::Network>(login.broker).filter(|_| login.may_connect);
         let Some((host, port)) = address else {
             self.hands
                 .board
@@ -391,6 +391,7 @@ impl<P: Platform, const SLOTS: usize> Core<'_, '_, P, SLOTS> {
                 }
             }
         };
+        self.machine.handle(self.now(), Input::Behind(socket.behind()));
         let will = core::mem::take(&mut self.hands.will);
         let Ok(mut client) = self.client(login, &will, receive, send) else { return Lost::Unreachable };
         let (mut reader, mut writer) = socket.split();

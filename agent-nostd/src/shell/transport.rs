@@ -2,7 +2,7 @@
 //!
 //! Must never wait without a bound that the caller named.
 use super::mqtt::Client;
-use super::port::{Board, Clock};
+use super::port::{Board, Clock, Network};
 use crate::machine::time::{Duration, Instant};
 use core::future::{Future, pending};
 use core::pin::pin;
@@ -108,7 +108,7 @@ const PORT: u16 = 1883;
 
 /// Host and port of `mqtt://host[:port]`, as a token has it; `None` for anything else, encryption included. A host in brackets
 /// is an address of version 6.
-pub fn address(broker: &str) -> Option<(&str, u16)> {
+fn address(broker: &str) -> Option<(&str, u16)> {
     let authority = broker.strip_prefix("mqtt://")?;
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     let (host, port) = match authority.rsplit_once(':') {
@@ -118,6 +118,11 @@ pub fn address(broker: &str) -> Option<(&str, u16)> {
     };
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     (!host.is_empty()).then_some((host, port))
+}
+
+/// The address that a network needs to connect; `None`: it cannot. One that is relayed needs none.
+pub fn address_for<N: Network>(broker: &str) -> Option<(&str, u16)> {
+    if N::IS_RELAYED { Some(("", 0)) } else { address(broker) }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Must never take a value that it would round or cut silently.
 use super::{Config, PositionSource};
 use crate::link::Endpoint;
+use crate::relay::LineAddress;
 use crate::store::STORE_BYTES_MAX;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -194,6 +195,17 @@ pub const KEYS: &[Key] = &[
             number(text, 1, SECONDS_MAX).map(|value| config.position_pause = Duration::from_secs(value))
         },
     },
+    Key {
+        name: "leaves.lines",
+        form: "up to 16 of PATH[@BAUD], unix:PATH and tcp:HOST:PORT, with commas between",
+        default: None,
+        flags: &["--leaves"],
+        variable: None,
+        meaning: "Serial lines of leaf devices: this device then is their gateway, and relays for each under the leaf's own \
+                  identity (docs/howto/leaf-devices.md). A port runs at 115200 baud unless told otherwise.",
+        is_number: false,
+        set: |config, text| LineAddress::parse_all(text).map(|value| config.leaves = value),
+    },
 ];
 
 /// What the readers of the keys fill in.
@@ -210,6 +222,7 @@ pub fn empty() -> Config {
         position_stale_after: Duration::ZERO,
         position_moved_m: 0,
         position_pause: Duration::ZERO,
+        leaves: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@ mod read;
 
 pub use key::{KEYS, Key, position_parse};
 
+use crate::relay::LineAddress;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -48,6 +49,8 @@ pub struct Config {
     pub position_stale_after: Duration,
     pub position_moved_m: u32,
     pub position_pause: Duration,
+    /// Lines of leaf devices behind this one.
+    pub leaves: Vec<LineAddress>,
 }
 
 /// One mistake: what, where, and what to do.

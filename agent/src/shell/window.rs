@@ -4,11 +4,13 @@
 use super::{Question, SLOTS, Shell, now};
 use crate::config::PositionSource;
 use crate::identity::class_text;
+use crate::relay::LeafView;
 use crate::status::{
-    About, Cache, Component, Connection, Lease, Lost, Place, Room, STATUS_BYTES_MAX, STATUS_SOCKET, Snapshot,
+    About, Cache, Component, Connection, Leaf, Lease, Lost, Place, Room, STATUS_BYTES_MAX, STATUS_SOCKET, Snapshot,
 };
 use agent_nostd::machine::Agent as Machine;
 use agent_nostd::machine::port::{LinkState, Right};
+use agent_nostd::machine::time::Instant;
 use async_channel::Sender;
 use futures_lite::{AsyncWriteExt, FutureExt};
 use smol::LocalExecutor;
@@ -221,7 +223,22 @@ impl Shell {
                 lines: u64::from(lost.logs).saturating_add(dropped.lines),
                 inputs: u64::from(machine.inputs_dropped()).saturating_add(dropped.inputs),
             },
+            leaves: self.leaves.iter().map(|view| leaf(&view.borrow(), now)).collect(),
         }
+    }
+}
+
+fn leaf(view: &LeafView, now: Instant) -> Leaf {
+    Leaf {
+        line: view.line.clone(),
+        state: view.state.to_owned(),
+        since_s: now.since(view.since).as_secs(),
+        client: view.client.clone(),
+        connections: view.connections,
+        frames_received: view.counters.received,
+        frames_sent: view.counters.sent,
+        frames_resent: view.counters.resent,
+        frames_spoilt: view.counters.spoilt,
     }
 }
 

@@ -1,16 +1,15 @@
 //! The agent on a board: its flash, its seed and its memory, put together for the shell's loop.
 
-use crate::port::{BoardClock, Buffers, Console, Tcp};
+use crate::port::{BoardClock, Console};
 use crate::update::Update;
 use agent_nostd::shell::dalek::Dalek;
-use agent_nostd::shell::port::{BootSeed, Enrolment, Parts, Peripherals, Platform};
+use agent_nostd::shell::port::{BootSeed, Enrolment, Network, Parts, Peripherals, Platform};
 use agent_nostd::shell::{self, limits};
 use agent_nostd::store::{Flash, Partition as Part, Retained, Seed};
 use core::cell::RefCell;
 use core::marker::PhantomData;
 use drivers::nor::Partition;
 use drivers::watchdog::Watchdog;
-use embassy_net::Stack;
 use embedded_storage::nor_flash::NorFlash;
 use static_cell::ConstStaticCell;
 use wire::Digest;
@@ -24,11 +23,11 @@ use limits::{StandardMemory as Memory, standard::SLOTS};
 /// Journal and artifacts of a board.
 pub type Store<'a, F> = Flash<Part<'a, F>, Part<'a, F>>;
 
-struct On<'a, F, W, P>(PhantomData<(&'a F, W, P)>);
+struct On<'a, N, F, W, P>(PhantomData<(N, &'a F, W, P)>);
 
-impl<'a, F: NorFlash, W: Watchdog + 'a, P: Peripherals> Platform for On<'a, F, W, P> {
+impl<'a, N: Network, F: NorFlash, W: Watchdog + 'a, P: Peripherals> Platform for On<'a, N, F, W, P> {
     type Clock = BoardClock;
-    type Network = Tcp<'a>;
+    type Network = N;
     type Board = Console<W>;
     type Store = Store<'a, F>;
     type Crypto = Dalek;
@@ -60,8 +59,8 @@ pub fn seed<F: NorFlash>(
 }
 
 /// Runs the agent for ever. Once.
-pub async fn run<'a, F: NorFlash, W: Watchdog, P: Peripherals>(
-    stack: Stack<'a>,
+pub async fn run<'a, N: Network, F: NorFlash, W: Watchdog, P: Peripherals>(
+    network: &mut N,
     console: &Console<W>,
     store: &mut Store<'a, F>,
     (peripherals, updates): (&mut P, &mut Update<'a, F, W>),
@@ -70,17 +69,15 @@ pub async fn run<'a, F: NorFlash, W: Watchdog, P: Peripherals>(
     function_bytes: u32,
 ) -> shell::Never {
     static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
-    static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
-    let mut network = Tcp { stack, buffers: BUFFERS.take() };
     let enrolment = Enrolment {
         token: provision.token,
         name: provision.name,
         position: provision.position,
         seed: &provision.seed.0,
     };
-    let parts: Parts<'_, On<'a, F, W, P>> = Parts {
+    let parts: Parts<'_, On<'a, N, F, W, P>> = Parts {
         clock: &BoardClock,
-        network: &mut network,
+        network,
         board: console,
         store,
         crypto: &Dalek,

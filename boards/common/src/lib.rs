@@ -8,6 +8,7 @@ mod config;
 #[cfg(feature = "functions")]
 pub mod heap;
 mod kept;
+pub mod leaf;
 pub mod pins;
 pub mod port;
 #[cfg(feature = "updates")]
@@ -15,8 +16,12 @@ mod update;
 #[cfg(not(feature = "updates"))]
 #[path = "update_absent.rs"]
 mod update;
+mod wired;
 
-use agent_nostd::shell::port::{NoPeripherals, Peripherals, Updates as _};
+use agent_nostd::shell::Never;
+use agent_nostd::shell::port as shell;
+pub use agent_nostd::shell::port::NoPeripherals;
+use agent_nostd::shell::port::{Peripherals, Updates as _};
 use core::cell::RefCell;
 use core::pin::pin;
 use drivers::log;
@@ -24,28 +29,28 @@ use drivers::nor::Partition;
 use drivers::record::Boot;
 use drivers::watchdog::Watchdog;
 use embassy_futures::join::join;
+use embassy_net::Runner;
 use embassy_net::driver::Driver;
-use embassy_net::{Runner, Stack, StackResources};
 use embassy_time::{Duration, Timer};
+use embedded_io_async::{Read, Write};
 use embedded_storage::nor_flash::NorFlash;
 use port::Console;
-use static_cell::{ConstStaticCell, StaticCell};
+use static_cell::ConstStaticCell;
 use update::Update;
 pub use wire::hello::Architecture;
 use wire::limits::PROVISION_BYTES_MAX;
 use wire::provision::Network;
 
-/// Sockets at the same time: DHCP, names, the broker, and one to spare while a lost connection goes.
-const SOCKETS: usize = 4;
 /// How often a board without an agent feeds its watchdog, and how often the stack is looked at.
 const IDLE_PERIOD: Duration = Duration::from_secs(1);
 const STACK_PERIOD: Duration = Duration::from_secs(5);
 
 /// A board whose chip is set up.
-pub struct Board<D: Driver + 'static, F: NorFlash, W: Watchdog> {
+pub struct Board<L, F: NorFlash, W: Watchdog> {
     pub name: &'static str,
     pub architecture: Architecture,
-    pub ethernet: D,
+    /// What reaches out: a driver for Ethernet, or the port of a serial line.
+    pub link: L,
     /// The storage of `board.toml`; offsets of partitions count from its start.
     pub flash: F,
     pub partitions: &'static [Partition],
@@ -70,11 +75,41 @@ pub async fn run<D: Driver + 'static, F: NorFlash, W: Watchdog>(
 /// the agent, who looks whenever it is woken, neither would ever sleep.
 pub async fn run_with<D: Driver + 'static, F: NorFlash, W: Watchdog, P: Peripherals>(
     board: Board<D, F, W>,
-    mut peripherals: P,
+    peripherals: P,
     start: impl FnOnce(Runner<'static, D>),
 ) -> ! {
+    operate(board, peripherals, |ethernet, network, seed| {
+        let (stack, runner) = wired::connect(ethernet, network, seed);
+        start(runner);
+        (wired::network(stack), wired::watch(stack))
+    })
+    .await
+}
+
+/// As `run_with`, for a board without a network of its own: a serial line leads to its gateway. `start` makes a task of its own of
+/// the line, for the same reason, and so that the gateway hears of the board whatever the agent does.
+pub async fn run_leaf<R: Read + 'static, T: Write + 'static, F: NorFlash, W: Watchdog, P: Peripherals>(
+    board: Board<(R, T), F, W>,
+    peripherals: P,
+    start: impl FnOnce(leaf::Pump<R, T>),
+) -> ! {
+    operate(board, peripherals, |port, _, seed| {
+        let (network, pump) = leaf::connect(port, seed);
+        start(pump);
+        (network, watch_stack())
+    })
+    .await
+}
+
+/// What every board does, whatever reaches out. `connect` is called once, with the network that the flasher wrote and a number of
+/// this boot; it gives the network and what watches it.
+async fn operate<L, N: shell::Network, F: NorFlash, W: Watchdog, P: Peripherals, V: Future<Output = Never>>(
+    board: Board<L, F, W>,
+    mut peripherals: P,
+    connect: impl FnOnce(L, &Network, u64) -> (N, V),
+) -> ! {
     static CONFIG: ConstStaticCell<[u8; PROVISION_BYTES_MAX]> = ConstStaticCell::new([0; PROVISION_BYTES_MAX]);
-    let Board { name, architecture, ethernet, mut flash, partitions, boot, entropy, watchdog, function_bytes } = board;
+    let Board { name, architecture, link, mut flash, partitions, boot, entropy, watchdog, function_bytes } = board;
     // Whatever a reset left behind.
     peripherals.rest();
     say_hello(name, &boot);
@@ -105,14 +140,13 @@ pub async fn run_with<D: Driver + 'static, F: NorFlash, W: Watchdog, P: Peripher
         (None, _) | (_, None) => None,
     };
     let network = ready.as_ref().map_or(Network::Dhcp, |(provision, ..)| provision.network);
-    let (stack, runner) = connect(ethernet, &network, network_seed);
-    start(runner);
+    let (mut network, watching) = connect(link, &network, network_seed);
     // Pinned where they are: handed over as values, both would pass through the stack, with room for the agent at its largest.
     let work = pin!(async {
         match ready {
             Some((provision, store, seed)) => {
                 match agent::run(
-                    stack,
+                    &mut network,
                     &console,
                     store,
                     (&mut peripherals, &mut updates),
@@ -126,14 +160,7 @@ pub async fn run_with<D: Driver + 'static, F: NorFlash, W: Watchdog, P: Peripher
             None => wait_for_flasher(&console, is_on_trial).await,
         }
     });
-    join(pin!(watch(stack)), work).await.0
-}
-
-/// The network of a board. Once. A call of its own, as above: its sockets pass through the stack.
-#[inline(never)]
-fn connect<D: Driver>(ethernet: D, network: &Network, seed: u64) -> (Stack<'static>, Runner<'static, D>) {
-    static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
-    embassy_net::new(ethernet, config::of(network), RESOURCES.init(StackResources::new()), seed)
+    match join(pin!(watching), work).await.0 {}
 }
 
 fn say_hello(name: &str, boot: &Boot) {
@@ -157,24 +184,22 @@ async fn wait_for_flasher<W: Watchdog>(console: &Console<W>, is_on_trial: bool) 
     }
 }
 
-/// Says when the network came and went, and how deep the stack was.
-async fn watch(stack: Stack<'_>) -> ! {
+/// Says how deep the stack was.
+async fn watch_stack() -> Never {
     let mut deepest = 0;
     loop {
-        stack.wait_config_up().await;
-        if let Some(config) = stack.config_v4() {
-            log!("network: {}, router {:?}", config.address, config.gateway);
-        }
-        while stack.is_config_up() {
-            let (used, of) = measure();
-            if used > deepest {
-                deepest = used;
-                log!("stack: {used} of {of} bytes used");
-            }
-            Timer::after(STACK_PERIOD).await;
-        }
-        log!("network: down");
+        deepest = tell_stack(deepest);
+        Timer::after(STACK_PERIOD).await;
     }
+}
+
+/// Says how deep the stack was if that is deeper than before, and how deep that was.
+fn tell_stack(deepest: usize) -> usize {
+    let (used, of) = measure();
+    if used > deepest {
+        log!("stack: {used} of {of} bytes used");
+    }
+    used.max(deepest)
 }
 
 #[cfg(target_os = "none")]

@@ -1,9 +1,11 @@
 //! The UART of ARM's CMSDK (Cortex-M System Design Kit, TRM section 4.3), for the log: it sends, and waits while it is full.
 
 mod pl011;
+mod port;
 
 use crate::registers::Registers;
 pub use pl011::Pl011;
+pub use port::{CmsdkPort, PortMemory, PortReader, PortWriter};
 
 const DATA: usize = 0x00;
 const STATE: usize = 0x04;

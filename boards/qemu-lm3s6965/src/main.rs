@@ -60,7 +60,7 @@ fn main() -> ! {
         let board = Board {
             name: table::NAME,
             architecture: table::ARCHITECTURE,
-            ethernet: Ethernet::new(chip, &ETHERNET_WAKER, FRAMES.take()),
+            link: Ethernet::new(chip, &ETHERNET_WAKER, FRAMES.take()),
             flash,
             partitions: &table::PARTITIONS,
             boot,

@@ -64,7 +64,7 @@ fn main() -> ! {
         let board = Board {
             name: table::NAME,
             architecture: table::ARCHITECTURE,
-            ethernet: Ethernet::new(chip, &ETHERNET_WAKER, FRAMES.take()),
+            link: Ethernet::new(chip, &ETHERNET_WAKER, FRAMES.take()),
             flash: Psram::new(PSRAM, table::STORAGE_BYTES),
             partitions: &table::PARTITIONS,
             boot,

@@ -59,7 +59,7 @@ extern "C" fn main() -> ! {
         let board = Board {
             name: table::NAME,
             architecture: table::ARCHITECTURE,
-            ethernet: Ethernet::new(network, &NETWORK_WAKER, FRAMES.take()),
+            link: Ethernet::new(network, &NETWORK_WAKER, FRAMES.take()),
             flash,
             partitions: &table::PARTITIONS,
             boot: boot.bitten(watchdog.has_bitten()),

@@ -36,7 +36,7 @@ async fn agent(spawner: Spawner, set: Set) {
     let board: Board<Wire, Storage, Dog> = Board {
         name: table::NAME,
         architecture: table::ARCHITECTURE,
-        ethernet,
+        link: ethernet,
         flash,
         partitions: &table::PARTITIONS,
         boot,

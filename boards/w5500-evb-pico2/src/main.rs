@@ -39,7 +39,7 @@ async fn agent(spawner: Spawner, set: Set, function_bytes: u32) {
     let board: Board<Wire, Storage, Dog> = Board {
         name: table::NAME,
         architecture: table::ARCHITECTURE,
-        ethernet,
+        link: ethernet,
         flash,
         partitions: &table::PARTITIONS,
         boot,

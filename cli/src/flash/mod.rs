@@ -125,7 +125,7 @@ fn document(table: &Table) -> Value {
         "target": table.triple,
         "clockHz": table.clock_hz,
         "shown": match table.shown { Shown::Run => "run", Shown::Built => "built" },
-        "network": match table.network { Network::Ethernet => "ethernet", Network::Wifi => "wifi" },
+        "network": match table.network { Network::Ethernet => "ethernet", Network::Wifi => "wifi", Network::Serial => "serial" },
         "functions": table.functions,
         "tls": table.tls,
         "random": table.random,

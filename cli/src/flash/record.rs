@@ -89,10 +89,14 @@ pub fn check(args: &Flash, table: &Table) -> Result<(), Failure> {
         (Link::Wifi, None) => Err(Failure::usage(format!("{} needs a wireless network", table.name))
             .why("it has no other way to the hub")
             .next("--wifi NAME --wifi-secret-file FILE")),
-        (Link::Ethernet, Some(_)) => {
+        (Link::Ethernet | Link::Serial, Some(_)) => {
             Err(Failure::usage(format!("{} has no radio", table.name)).next("leave --wifi and its secret away"))
         }
-        (Link::Wifi, Some(_)) | (Link::Ethernet, None) => Ok(()),
+        (Link::Serial, None) if args.static_ip.is_some() => {
+            Err(Failure::usage(format!("{} has no address: a serial line leads to its gateway", table.name))
+                .next("leave --static-ip, --gateway and --dns away"))
+        }
+        (Link::Wifi, Some(_)) | (Link::Ethernet | Link::Serial, None) => Ok(()),
     }
 }
 
@@ -135,6 +139,10 @@ fn broker(args: &Flash, table: &Table, told: &str) -> Result<String, Failure> {
     let Some((scheme, place)) = url.split_once("://") else {
         return Err(Failure::usage(format!("{url} is not the URL of a broker")).next("--broker mqtt://192.0.2.1:1883"));
     };
+    // Its gateway has the connection, and connects where it does for itself.
+    if table.network == Link::Serial {
+        return Ok(url.to_owned());
+    }
     if scheme != "mqtt" && !table.tls {
         return Err(Failure::new(
             Code::NeedsPlain,
@@ -267,6 +275,16 @@ mod tests {
         }
         assert_eq!(broker(&flash(&[]), &silicon, "mqtt://10.0.0.7:1883").unwrap(), "mqtt://10.0.0.7:1883");
         assert_eq!(broker(&flash(&[]), &table(), "mqtt://localhost:1883").unwrap(), "mqtt://192.0.2.2:1883");
+    }
+
+    #[test]
+    fn a_leaf_takes_any_broker_because_its_gateway_connects_and_has_no_address() {
+        let leaf = Table::parse(&EXAMPLE.replace("network = \"ethernet\"", "network = \"serial\"")).unwrap();
+        for url in ["mqtts://hub.example:8883", "mqtt://127.0.0.1:1883"] {
+            assert_eq!(broker(&flash(&[]), &leaf, url).unwrap(), url);
+        }
+        assert!(check(&flash(&[]), &leaf).is_ok() && check(&flash(&["--wifi", "garden"]), &leaf).is_err());
+        assert!(check(&flash(&["--static-ip", "192.0.2.9/24"]), &leaf).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How microcontrollers fare: how the last run of their firmware ended, and how worn their flash is.
+//! How microcontrollers fare: how the last run of their firmware ended, how worn their flash is, and which gateway relays for them.
 //!
 //! It is what devices say, kept in memory alone: a hub that starts again asks for it. Nothing is decided by it.
 use super::Engine;
@@ -6,8 +6,8 @@ use super::event::Draft;
 use super::port::{Instant, Now};
 use crate::model::{FlashWear, LastReset, ObjectKey};
 use std::time::Duration;
-use wire::BootId;
 use wire::hello::{DeviceClass, Health, LastEnd, ResetCause, Wear};
+use wire::{BootId, DeviceId};
 
 /// What is older is asked for again.
 const HEALTH_AGE_MAX: Duration = Duration::from_secs(6 * 3600);
@@ -24,6 +24,8 @@ pub(super) struct Fare {
     end: Option<(u32, String)>,
     uptime_s: u32,
     wear: Option<Wear>,
+    /// As the gateway says itself: for people, and nothing rests on it.
+    pub(super) behind: Option<DeviceId>,
 }
 
 const fn cause(reset: ResetCause) -> &'static str {
@@ -70,8 +72,8 @@ impl Engine {
         let Some(device) = self.state.devices.get_mut(index) else { return };
         let is_told = device.observed.fare.as_ref().is_some_and(|fare| fare.boot == boot);
         let end = health.end.map(|LastEnd { address, text }| (address, text.to_owned()));
-        let Health { uptime_s, wear, .. } = *health;
-        device.observed.fare = Some(Fare { boot, at: now.monotonic, reset, end, uptime_s, wear });
+        let Health { uptime_s, wear, behind, .. } = *health;
+        device.observed.fare = Some(Fare { boot, at: now.monotonic, reset, end, uptime_s, wear, behind });
         let name = device.keys.name.clone();
         if let Some(end) = health.end.filter(|_| health.is_new && !is_told) {
             let place = place(end.address);

@@ -127,6 +127,7 @@ impl Engine {
             interfaces: known.map_or_else(Vec::new, |known| known.interfaces.names().map(str::to_owned).collect()),
             last_reset: observed.fare.as_ref().map(Fare::last_reset),
             wear: observed.fare.as_ref().map(Fare::wear).unwrap_or_default(),
+            behind: self.gateway(device).map_or_else(String::new, |(name, _)| name),
             workloads: self.device_workloads(now, device),
             firmware: observed.firmware.as_ref().map(super::firmware::shown),
             samples,
@@ -152,6 +153,13 @@ impl Engine {
                 Presence::Lost => Some(Silence::Lost),
             },
         }
+    }
+
+    /// The gateway of a leaf, by name, and whether it is online.
+    fn gateway(&self, device: &Device) -> Option<(String, bool)> {
+        let id = device.observed.fare.as_ref()?.behind?;
+        let gateway = self.state.devices.index_of(id).and_then(|index| self.state.devices.get(index));
+        Some(gateway.map_or_else(|| (id.to_string(), false), |found| (found.keys.name.clone(), is_online(found))))
     }
 
     fn device_workloads(&self, now: Now, device: &Device) -> Vec<DeviceWorkload> {
@@ -194,6 +202,17 @@ impl Engine {
         if body.spec.decommissioning {
             let text = "is deleted when it has given up what it runs; while it is not heard of, only force deletes it";
             out.push(condition("Decommissioning", ConditionStatus::True, "WaitsForDevice", text));
+        }
+        if let Some((gateway, is_there)) = self.gateway(device).filter(|_| !is_online(device)) {
+            out.push(if is_there {
+                let text = format!(
+                    "{gateway} is online and does not hear it: look at the board, its line and the log of {gateway}"
+                );
+                condition("Relayed", ConditionStatus::False, "LineLost", text)
+            } else {
+                let text = format!("its gateway {gateway} is not heard of either; what the leaf runs goes on");
+                condition("Relayed", ConditionStatus::Unknown, "GatewayLost", text)
+            });
         }
         if device.dispatch.too_large {
             let limit = device.observed.packet_bytes_max.unwrap_or_default();

@@ -101,6 +101,9 @@ pub struct DeviceStatus {
     /// Of a microcontroller: its flash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wear: Vec<FlashWear>,
+    /// Of a leaf: the gateway that relays for it, as that says itself. Its name, or its id if this fleet has no such device.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub behind: String,
     pub workloads: Vec<DeviceWorkload>,
     /// Of a board that takes updates; nothing until it has said it since this hub's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,9 @@
 //!
 //! A board without its hardware: the clock is this machine's, power goes when it is told to, and the flash stays.
 
+use super::leaf::{Port, PortReader, PortWriter};
 use super::{Hub, wait_until};
+use agent_nostd::line::Line;
 use agent_nostd::machine::time::Instant as BootInstant;
 use agent_nostd::shell::dalek::Dalek;
 use agent_nostd::shell::limits::{StandardMemory, standard};
@@ -10,6 +12,7 @@ use agent_nostd::shell::port::{
     Board, BootSeed, Clock, Crypto, Enrolment, Network, NoPeripherals, NoUpdates, PanicRecord, Parts, Platform, Socket,
 };
 use agent_nostd::shell::run;
+use agent_nostd::shell::serial::{Connection, Half, Serial, SerialLine};
 use agent_nostd::store::{Flash, RamFlash, Retained, Seed};
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use embedded_storage::nor_flash::{self, NorFlash, NorFlashErrorKind, ReadNorFlash};
@@ -17,7 +20,9 @@ use smol::Async;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -54,51 +59,90 @@ impl Clock for HostClock {
     }
 }
 
+/// TCP, or a serial line.
 #[derive(Debug)]
-struct HostNetwork;
+enum HostNetwork<'l> {
+    Tcp,
+    Line(Serial<'l, HostClock>),
+}
 
-struct HostSocket(Async<TcpStream>);
-struct HostReader<'h>(&'h Async<TcpStream>);
-struct HostWriter<'h>(&'h Async<TcpStream>);
+enum HostSocket<'l> {
+    Tcp(Async<TcpStream>),
+    Line(Connection<'l, HostClock>),
+}
 
-impl Network for HostNetwork {
+/// One direction.
+enum HostHalf<'h> {
+    Tcp(&'h Async<TcpStream>),
+    Line(Half<'h, HostClock>),
+}
+
+impl<'l> Network for HostNetwork<'l> {
     type Error = io::Error;
-    type Socket<'s> = HostSocket;
+    type Socket<'s>
+        = HostSocket<'l>
+    where
+        Self: 's;
 
-    async fn connect(&mut self, host: &str, port: u16) -> io::Result<HostSocket> {
+    async fn connect(&mut self, host: &str, port: u16) -> io::Result<HostSocket<'l>> {
+        if let Self::Line(line) = self {
+            let connection = line.connect(host, port).await;
+            return connection.map(HostSocket::Line).map_err(|end| io::Error::other(end.to_string()));
+        }
         let address: SocketAddr = (host, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
         let stream = Async::<TcpStream>::connect(address).await?;
         stream.get_ref().set_nodelay(true)?;
-        Ok(HostSocket(stream))
+        Ok(HostSocket::Tcp(stream))
     }
 }
 
-impl Socket for HostSocket {
-    type Reader<'h> = HostReader<'h>;
-    type Writer<'h> = HostWriter<'h>;
+impl Socket for HostSocket<'_> {
+    type Reader<'h>
+        = HostHalf<'h>
+    where
+        Self: 'h;
+    type Writer<'h>
+        = HostHalf<'h>
+    where
+        Self: 'h;
 
-    fn split(&mut self) -> (HostReader<'_>, HostWriter<'_>) {
-        (HostReader(&self.0), HostWriter(&self.0))
+    fn split(&mut self) -> (HostHalf<'_>, HostHalf<'_>) {
+        match self {
+            Self::Tcp(stream) => (HostHalf::Tcp(stream), HostHalf::Tcp(stream)),
+            Self::Line(connection) => {
+                let (reader, writer) = connection.split();
+                (HostHalf::Line(reader), HostHalf::Line(writer))
+            }
+        }
+    }
+
+    fn behind(&self) -> Option<DeviceId> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Line(connection) => connection.behind(),
+        }
     }
 }
 
-impl ErrorType for HostReader<'_> {
+impl ErrorType for HostHalf<'_> {
     type Error = ErrorKind;
 }
 
-impl Read for HostReader<'_> {
+impl Read for HostHalf<'_> {
     async fn read(&mut self, into: &mut [u8]) -> Result<usize, ErrorKind> {
-        self.0.read(into).await.map_err(|_| ErrorKind::Other)
+        match self {
+            Self::Tcp(stream) => stream.read(into).await.map_err(|_| ErrorKind::Other),
+            Self::Line(half) => half.read(into).await,
+        }
     }
 }
 
-impl ErrorType for HostWriter<'_> {
-    type Error = ErrorKind;
-}
-
-impl Write for HostWriter<'_> {
+impl Write for HostHalf<'_> {
     async fn write(&mut self, out: &[u8]) -> Result<usize, ErrorKind> {
-        self.0.write(out).await.map_err(|_| ErrorKind::Other)
+        match self {
+            Self::Tcp(stream) => stream.write(out).await.map_err(|_| ErrorKind::Other),
+            Self::Line(half) => half.write(out).await,
+        }
     }
 
     async fn flush(&mut self) -> Result<(), ErrorKind> {
@@ -219,11 +263,11 @@ impl Crypto for HostCrypto {
     }
 }
 
-enum Host {}
+struct Host<'l>(PhantomData<&'l ()>);
 
-impl Platform for Host {
+impl<'l> Platform for Host<'l> {
     type Clock = HostClock;
-    type Network = HostNetwork;
+    type Network = HostNetwork<'l>;
     type Board = HostBoard;
     type Store = Flash<Nor, Nor>;
     type Crypto = HostCrypto;
@@ -243,6 +287,8 @@ pub struct Mcu {
     log: Arc<Mutex<Vec<String>>>,
     waits: Arc<AtomicU64>,
     is_foreign: bool,
+    /// Where its serial line ends, if it has no network.
+    line: Option<PathBuf>,
     power: Option<(async_channel::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -253,7 +299,7 @@ impl Mcu {
         let flash = [Nor::erased(), Nor::erased()];
         let (name, token) = (name.to_owned(), token.to_owned());
         let (log, waits) = (Arc::default(), Arc::default());
-        Self { name, token, place, seed, flash, log, waits, is_foreign: false, power: None }
+        Self { name, token, place, seed, flash, log, waits, is_foreign: false, line: None, power: None }
     }
 
     pub fn name(&self) -> &str {
@@ -271,6 +317,13 @@ impl Mcu {
         mcu.wait_connected(1);
         hub.wait_online(name);
         mcu
+    }
+
+    /// A board without a network, whose serial line ends at `line`. Not switched on yet.
+    pub fn leaf(token: &str, name: &str, place: (f64, f64), line: &Path) -> Self {
+        let mut leaf = Self::flash(token, name, place);
+        leaf.line = Some(line.to_owned());
+        leaf
     }
 
     /// Waits until it was connected to the broker so many times since it was flashed.
@@ -296,17 +349,25 @@ impl Mcu {
         let ([journal, artifacts], log, seed) = (self.flash.clone(), Arc::clone(&self.log), self.seed);
         let (name, token, (longitude, latitude)) = (self.name.clone(), self.token.clone(), self.place);
         let (waits, crypto) = (Arc::clone(&self.waits), HostCrypto { is_foreign: self.is_foreign });
+        let port = self.line.clone();
         let degrees = |degrees: f64| (degrees * 1e7) as i32;
         let position = Position { longitude_e7: degrees(longitude), latitude_e7: degrees(latitude), uncertainty_m: 0 };
         let work = move || {
             let mut decoded = [0; TOKEN_TEXT_BYTES_MAX];
             let token = JoinToken::parse(&token, &mut decoded).unwrap();
             let (clock, board) = (HostClock(Instant::now(), waits), HostBoard { log, reset });
-            let (mut network, mut peripherals) = (HostNetwork, NoPeripherals);
+            let mut peripherals = NoPeripherals;
             let mut store = Flash::open(journal, artifacts);
             let boot = Seed::draw(store.journal(), &mut Retained::EMPTY.clone(), &seed, &[]);
+            let number = u32::from_le_bytes(*Digest::of(&boot.bytes).0.first_chunk().unwrap());
+            let line = SerialLine::new(clock.now(), number);
+            let port = port.as_deref().map(Port::listen);
+            let mut network = match port {
+                Some(_) => HostNetwork::Line(Serial { line: &line, clock: &clock }),
+                None => HostNetwork::Tcp,
+            };
             let mut memory = Box::new(StandardMemory::new());
-            let parts = Parts::<Host> {
+            let parts = Parts::<Host<'_>> {
                 clock: &clock,
                 network: &mut network,
                 board: &board,
@@ -318,7 +379,13 @@ impl Mcu {
                 seed: BootSeed { bytes: boot.bytes, is_unique: boot.is_unique, is_own: true },
                 function_bytes: FUNCTION_BYTES,
             };
-            let running = async { match run::<Host, { standard::SLOTS }>(parts, memory.borrow()).await {} };
+            let running = async { match run::<Host<'_>, { standard::SLOTS }>(parts, memory.borrow()).await {} };
+            let pump = async {
+                let Some(port) = &port else { return std::future::pending().await };
+                let told = |line: &Line| board.log(Level::Info, format_args!("line: {:?}", line.state()));
+                match line.pump(&clock, &mut PortReader(port), &mut PortWriter(port), told).await {}
+            };
+            let running = smol::future::or(running, pump);
             let dark = async {
                 let _ = cut.recv().await;
             };

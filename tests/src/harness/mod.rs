@@ -8,6 +8,7 @@ pub mod board;
 mod crowd;
 pub mod guide;
 mod hub;
+pub mod leaf;
 mod mcu;
 pub mod mixed;
 mod mosquitto;

@@ -18,6 +18,8 @@ use wire::hello::{
 };
 use wire::id::{CommandId, Fence, Instance, Nonce, Order, Revision, WorkloadId};
 use wire::join::{Accepted, JoinAnswer, JoinClaim, JoinRefusal, JoinRequest, JoinToken, hub_fingerprint};
+use wire::limits::LINE_PAYLOAD_BYTES_MAX;
+use wire::line::{LINE_WIRE_BYTES_MAX, LineBody, LineEnd, LineFrame, LineId};
 use wire::position::Position;
 use wire::provision::{EntropySeed, MacAddress, Network, Provision, StaticAddress, Wifi};
 use wire::record::{BodyWriter, CapabilitySet, Core, Role, Runtime, encode_clauses};
@@ -28,7 +30,7 @@ use wire::topic::{Down, Topic, Up};
 use wire::transfer::{Action, Chunk, Command, CommandOutcome, CommandResult, Need, Want};
 use wire::trust::Link;
 use wire::version::VersionRange;
-use wire::{Digest, DigestPrefix};
+use wire::{DeviceId, Digest, DigestPrefix};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -125,6 +127,7 @@ pub fn health() -> Health<'static> {
         uptime_s: 7,
         end: Some(LastEnd { address: 0x2000_1234, text: "src/main.rs:17: out of range" }),
         wear: Some(Wear { journal: Erases { all: 300, boot: 2 }, artifacts: Erases { all: 12, boot: 0 } }),
+        behind: Some(DeviceId([7; 16])),
     }
 }
 
@@ -261,6 +264,21 @@ pub fn provision_static() -> Provision<'static> {
     });
     let wifi = Some(Wifi { name: "greenhouse", secret: "tomatoes and basil" });
     Provision { board: "esp32-c6", name: "", position: None, token: join_token(), network, wifi, ..provision() }
+}
+
+/// Every frame of a serial line.
+pub fn line_frames() -> Vec<LineFrame<'static>> {
+    let frame = |body| LineFrame { id: LineId { leaf: 0x0102_0304, gateway: 0xa0b0_00d0 }, body };
+    let mut frames = vec![
+        frame(LineBody::Open),
+        frame(LineBody::Waiting),
+        frame(LineBody::Opened { gateway: DeviceId([0; 16]) }),
+        frame(LineBody::Data { sequence: 0, taken: 0, bytes: &[0] }),
+        frame(LineBody::Data { sequence: 0xfffe, taken: 0x0100, bytes: &[0x5a; LINE_PAYLOAD_BYTES_MAX] }),
+        frame(LineBody::Pulse { taken: 0xffff }),
+    ];
+    frames.extend(LineEnd::ALL.map(|end| frame(LineBody::Closed { end })));
+    frames
 }
 
 pub fn link() -> Link {
@@ -627,6 +645,14 @@ impl Corpus {
         }
     }
 
+    fn line(&mut self) {
+        for (at, frame) in line_frames().into_iter().enumerate() {
+            let mut buffer = [0; LINE_WIRE_BYTES_MAX];
+            let length = frame.encode(&mut buffer);
+            self.push("line", &format!("{at}"), format!("{frame:?}"), buffer[..length].to_vec(), Family::Bytes);
+        }
+    }
+
     fn derived(&mut self) {
         let device = ExchangeSecret::from_seed([4; 32]);
         let hub = ExchangeSecret::from_seed([5; 32]).public_key();
@@ -647,6 +673,7 @@ pub fn corpus() -> Vec<Item> {
     corpus.plain_messages();
     corpus.texts();
     corpus.flashed();
+    corpus.line();
     corpus.derived();
     corpus.items
 }

@@ -508,6 +508,7 @@ fn no_limit_is_forgotten() {
         include_str!("sizes.rs"),
         include_str!("cryptography.rs"),
         include_str!("provision.rs"),
+        include_str!("line.rs"),
     ];
     let source = include_str!("../../src/limits.rs");
     let names = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());

@@ -9,6 +9,7 @@ mod cryptography;
 mod golden;
 mod hostile;
 mod limits;
+mod line;
 mod mutation;
 mod numbers;
 mod provision;

@@ -456,6 +456,7 @@ proptest! {
             health: with_health.then_some(Health {
                 end: with_proof.then_some(LastEnd { address: features, text: &said }),
                 wear: with_capabilities.then_some(Wear::default()),
+                behind: with_proof.then_some(World::new().device),
                 ..health()
             }),
         };

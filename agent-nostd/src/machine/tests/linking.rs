@@ -4,6 +4,7 @@ use crate::machine::port::*;
 use crate::machine::session::{BUSY_JITTER, CONNECT_BACK_OFF_BASE, REFUSALS_MAX, STEADY_AFTER};
 use crate::machine::time::{Duration, Instant};
 use std::vec::Vec;
+use wire::DeviceId;
 use wire::hello::{Asks, HelloFixed, RefusalReason};
 use wire::topic::Down;
 
@@ -420,4 +421,24 @@ fn who_was_greeted_by_the_incarnation_that_it_hears_of_does_not_announce_itself_
     rig.hub_state(10, 1000);
     rig.run(secs(20));
     assert_eq!(hellos(&rig).len(), before + 1);
+}
+
+#[test]
+fn a_gateway_is_told_in_the_first_hello_and_again_when_it_is_another_one() {
+    let mut rig = Rig::of_microcontroller();
+    let (first, second) = (DeviceId([1; 16]), DeviceId([2; 16]));
+    let connected_behind = |rig: &mut Rig, gateway| {
+        let now = rig.now;
+        rig.agent.handle(now, Input::Behind(Some(gateway)));
+        rig.run(secs(60));
+        assert_eq!(rig.agent.link(), LinkState::Fresh);
+        let told = rig.gateways.clone();
+        rig.gateways.clear();
+        rig.cut();
+        told
+    };
+    assert_eq!(connected_behind(&mut rig, first), [Some(first)]);
+    // The same one is no news.
+    assert_eq!(connected_behind(&mut rig, first), [None]);
+    assert_eq!(connected_behind(&mut rig, second), [Some(second)]);
 }

@@ -296,6 +296,8 @@ pub struct Rig {
     /// What each launch was told last.
     pub terms: BTreeMap<LaunchId, Terms>,
     pub done: Vec<(Instant, Done)>,
+    /// What each Hello said of a gateway.
+    pub gateways: Vec<Option<DeviceId>>,
     /// Each start: the revision that was accepted then, workload, component.
     pub starts: Vec<(u64, u32, u8)>,
     pub collects: bool,
@@ -399,6 +401,16 @@ impl Rig {
         Self::with_store(Store::default(), BTreeSet::new())
     }
 
+    /// A microcontroller without anything in its flash.
+    pub fn of_microcontroller() -> Self {
+        let mut rig = Self::new();
+        let (mut config, buffers) = parts(1, ResetCause::PowerOn);
+        config.capabilities.class = DeviceClass::Mcu;
+        rig.agent = Agent::new(rig.now, config, buffers, Restored::default());
+        rig.boot = rig.agent.boot();
+        rig
+    }
+
     pub fn with_store(store: Store, artifacts: BTreeSet<Digest>) -> Self {
         let now = Instant::from_ms(1000);
         let agent = machine(now, 1, ResetCause::PowerOn, store.restored());
@@ -418,6 +430,7 @@ impl Rig {
             behaviours: BTreeMap::new(),
             running: BTreeMap::new(),
             terms: BTreeMap::new(),
+            gateways: Vec::new(),
             done: Vec::new(),
             starts: Vec::new(),
             collects: true,
@@ -816,6 +829,7 @@ impl Rig {
                 let body = open_live(payload, Kind::Hello, &PAIR_KEY, &self.outside()).unwrap();
                 let hello = Hello::decode(body).unwrap();
                 self.done.push((now, Done::Hello(hello.fixed, hello.capabilities.is_some(), hello.proof.is_some())));
+                self.gateways.push(hello.health.and_then(|health| health.behind));
                 if !self.hub_up {
                     return;
                 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use wire::hello::{Asks, DeviceClass, Erases, Health, LastEnd, ResetCause, Wear};
 use wire::status::{Reason, State};
 use wire::topic::{Down, Topic, Up};
-use wire::{BootId, Session};
+use wire::{BootId, DeviceId, Session};
 
 fn state(world: &mut World) -> String {
     world.get(&ObjectKey::device("gw-1"))["status"]["online"]["state"].as_str().unwrap().to_owned()
@@ -327,6 +327,7 @@ fn how_a_microcontrollers_firmware_ended_is_told_once_and_asked_for_after_a_rest
         uptime_s: 1,
         end: Some(LastEnd { address: 0x2000_1234, text: "src/main.rs:17: out of range" }),
         wear: Some(Wear { journal: erases(300, 1), artifacts: erases(12, 0) }),
+        behind: None,
     };
     device.health = Some(fares);
     let token = world.token(true);
@@ -352,4 +353,37 @@ fn how_a_microcontrollers_firmware_ended_is_told_once_and_asked_for_after_a_rest
     device.health = None;
     world.pass(Duration::from_secs(7 * 3600));
     assert!(device.hello(&mut world, false).unwrap().asks.contains(Asks::HEALTH));
+}
+
+#[test]
+fn a_leaf_is_shown_behind_its_gateway_and_a_lost_line_is_told_from_a_lost_gateway() {
+    let mut world = World::new();
+    let gateway = Double::online(&mut world, 1, "gw-1");
+    let mut leaf = Double::new(2);
+    leaf.class = DeviceClass::Mcu;
+    let behind = |id| Some(Health { is_new: true, uptime_s: 1, end: None, wear: None, behind: Some(id) });
+    leaf.health = behind(gateway.id);
+    let token = world.token(true);
+    leaf.join(&mut world, &token, "leaf-1").unwrap().unwrap();
+    leaf.hello(&mut world, true).unwrap();
+    let status = |world: &mut World| world.get(&ObjectKey::device("leaf-1"))["status"].clone();
+    let reason = |status: &serde_json::Value| {
+        let all = status["conditions"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|one| one["type"] == "Relayed").map(|one| one["reason"].clone())
+    };
+    let shown = status(&mut world);
+    assert_eq!((&shown["behind"], reason(&shown)), (&json!("gw-1"), None), "{shown}");
+    // The leaf alone: its line.
+    leaf.will(&mut world, leaf.boot);
+    let shown = status(&mut world);
+    assert_eq!(reason(&shown), Some(json!("LineLost")), "{shown}");
+    gateway.will(&mut world, gateway.boot);
+    let shown = status(&mut world);
+    assert_eq!(reason(&shown), Some(json!("GatewayLost")), "{shown}");
+    // A gateway that this fleet has not is shown by its id, and believed in nothing.
+    let stranger = DeviceId([9; 16]);
+    leaf.health = behind(stranger);
+    leaf.hello(&mut world, true).unwrap();
+    let shown = status(&mut world);
+    assert_eq!((&shown["behind"], reason(&shown)), (&json!(stranger.to_string()), None), "{shown}");
 }
