@@ -136,3 +136,33 @@ fn a_function_reads_and_drives_the_pins_of_its_board_and_outputs_rest_after_it()
     assert!(shown.contains("panic at 0x203ffff0: fault, status 0x"), "{shown}");
     assert!(shown.contains("journal") && shown.contains(" erases"), "{shown}");
 }
+
+#[test]
+fn the_frost_guard_heats_by_the_thermometer_of_its_board_as_its_manifest_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let _linux = Agent::join(folder.path(), &hub, "gw-1", FRANKFURT);
+    let flash = folder.path().join("flash");
+    provision_for(&hub, &flash, AN386, None);
+    let mut board = Board::start(AN386, &flash);
+    board.wait_line("connected to the broker");
+    hub.wait_online("porch");
+    let thermometer = |degrees: f64| {
+        let to = json!({"path": "/machine/peripheral/thermometer", "property": "temperature", "value": (degrees * 1000.0) as i32});
+        board.ask("qom-set", &to);
+    };
+    thermometer(1.5);
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions/c/frost/workload.yaml");
+    let (code, out, err) = hub.cli(&["apply", "-f", manifest, "--wait"]);
+    assert_eq!(code, 0, "{out}{err}");
+    // LED 1 rests on and is nobody's.
+    wait_outputs(&board, &flash, "it heats below three degrees", (LED_0 | LED_1, 0));
+    thermometer(4.0);
+    wait_until("it has read four degrees", || {
+        let told = hub.get("/v1/devices/porch/samples?tail=10&key=temperature");
+        if told.to_string().contains("\"4\"") { Ok(()) } else { Err(told) }
+    });
+    assert_eq!(outputs(&board, &flash).0, LED_0 | LED_1, "between both it stays as it was");
+    thermometer(5.0);
+    wait_outputs(&board, &flash, "two degrees above it stops", (LED_1, 0));
+}

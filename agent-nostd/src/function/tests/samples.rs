@@ -4,7 +4,7 @@
 
 use super::super::abi::ERR_NOT_FOUND;
 use super::super::{Activation, Capabilities, EmitError, Instance, Level, Limits, Module, Outcome};
-use super::common::{World, run};
+use super::common::{ALL, World, run};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloc::{format, vec};
@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 const BLINK: &[u8] = include_bytes!("../../../../functions/c/blink/blink.wasm");
 const COUNTER: &[u8] = include_bytes!("../../../../functions/counter/counter.wasm");
+const FROST: &[u8] = include_bytes!("../../../../functions/c/frost/frost.wasm");
 const GAUGE: &[u8] = include_bytes!("../../../../functions/c/gauge/gauge.wasm");
 const GEOFENCE: &[u8] = include_bytes!("../../../../functions/geofence/geofence.wasm");
 const PROBE: &[u8] = include_bytes!("../../../../functions/c/probe/probe.wasm");
@@ -97,15 +98,17 @@ fn one(text: &str) -> Vec<String> {
 fn samples_are_small_and_ask_for_no_more_than_they_use() {
     let both = Capabilities::EMIT | Capabilities::STATE;
     let told = Capabilities::TELEMETRY | Capabilities::STATE;
+    let guarded = Capabilities::TELEMETRY | Capabilities::GPIO | Capabilities::I2C;
     for (name, bytes, needs, memory_bytes_max, entries) in [
         ("blink", BLINK, both, 2048, [false, false, true, false]),
         ("counter", COUNTER, both, 2048, [true, true, false, false]),
+        ("frost", FROST, guarded, 2048, [false, false, true, false]),
         ("gauge", GAUGE, told, 2048, [false, true, false, false]),
         ("geofence", GEOFENCE, both, 6144, [true, true, false, false]),
         ("rolling", ROLLING, Capabilities::EMIT, 4096, [true, true, false, false]),
         ("threshold", THRESHOLD, both, 3072, [true, true, false, false]),
     ] {
-        let info = Module::check(bytes, &Limits::MCU, granted()).unwrap();
+        let info = Module::check(bytes, &Limits::MCU, ALL).unwrap();
         assert_eq!((info.needs, info.page_bytes), (needs, 1), "{name}");
         assert_eq!([info.entries[0], info.entries[1], info.entries[2], info.entries[3]], entries, "{name}");
         assert!(info.memory_bytes <= memory_bytes_max, "{name}: {info:?}");
@@ -558,5 +561,47 @@ fn gauge_measures_all_and_raises_an_alarm_once_until_it_was_normal_again() {
             feed(&mut device, payload);
         }
         assert_eq!((device.world.told.len(), device.world.lines().len()), (before, 7));
+    }
+}
+
+#[test]
+fn frost_heats_between_its_degrees_and_never_by_a_thermometer_that_does_not_answer() {
+    let module = Module::load(FROST, &Limits::MCU, ALL).unwrap();
+    let mut instance = Instance::load(&module).unwrap();
+    // The bus, and the output at a handle of its own.
+    let pins = [(5, 0), (7, 0)].into_iter().collect();
+    let mut world = World { config: b"5 72 7 3".to_vec(), pins, ..World::default() };
+    let mut tick = |world: &mut World| {
+        assert!(matches!(run(&mut instance, Activation::Timer, world), Outcome::Done { .. }));
+        world.pins[&7]
+    };
+    // The answer of the bus here is 1 and 2 parts of 256: one degree and a bit.
+    assert_eq!(tick(&mut world), 1);
+    assert_eq!(world.transfers, [(5, 72, alloc::vec![0])]);
+    let told = [("metric", "temperature", "1007e-3"), ("state", "heating", "on")];
+    assert_eq!(world.told, told.map(|(class, key, value)| (class, key.to_string(), value.to_string())));
+    // Between both: as it was. Two degrees above: off.
+    for (least, level) in [("0", 1), ("-1", 0), ("0", 0), ("2", 1)] {
+        world.config = format!("5 72 7 {least}").into_bytes();
+        assert_eq!(tick(&mut world), level, "{least}");
+    }
+    // No bus under this handle, which is no thermometer either.
+    world.config = b"9 72 7 3".to_vec();
+    assert_eq!(tick(&mut world), 0);
+    assert_eq!(world.lines(), ["the thermometer does not answer"]);
+    for wrong in [
+        "",
+        "5",
+        "5 72 7",
+        "5 72 7 3 ",
+        "5 72 7 x",
+        "5  72 7 3",
+        "5 72 7 100001",
+        "5 72 7 3 00000000000000000000000000",
+    ] {
+        world.config = wrong.as_bytes().to_vec();
+        let before = (world.transfers.len(), world.lines().len());
+        tick(&mut world);
+        assert_eq!((world.transfers.len(), world.lines().len()), (before.0, before.1 + 1), "{wrong}");
     }
 }

@@ -1,7 +1,7 @@
 //! How much stack the samples need: what the default of a new function rests on, and the page says.
 
-use super::super::{Activation, Capabilities, EmitError, Instance, Limits, Module, Outcome};
-use super::common::{World, run};
+use super::super::{Activation, EmitError, Instance, Limits, Module, Outcome};
+use super::common::{ALL, World, run};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ const PAGE: &str = include_str!("../../../../docs/functions.md");
 const MARK: u8 = 0xa5;
 
 /// Name on the page, module, and configurations that take it everywhere.
-const SAMPLES: [(&str, &[u8], &[&str]); 8] = [
+const SAMPLES: [(&str, &[u8], &[&str]); 9] = [
     ("hello", include_bytes!("../../../../functions/hello/hello.wasm"), &["", "a place"]),
     (
         "threshold",
@@ -35,6 +35,7 @@ const SAMPLES: [(&str, &[u8], &[&str]); 8] = [
         &["", "high=1;low=2", "high=30;low=28;field=c;topic=house/hot", "high=30"],
     ),
     ("blink (C)", include_bytes!("../../../../functions/c/blink/blink.wasm"), &["", "lamp/1"]),
+    ("frost (C)", include_bytes!("../../../../functions/c/frost/frost.wasm"), &["", "5 72 0 3", "9 72 0 3"]),
     ("gauge (C)", include_bytes!("../../../../functions/c/gauge/gauge.wasm"), &["", "21.5", "x"]),
 ];
 
@@ -51,11 +52,12 @@ fn given(name: &str) -> usize {
 
 /// The deepest that its stack has been over everything that takes it to its ends.
 fn deepest(bytes: &[u8], config: &str, stack: usize) -> usize {
-    let module = Module::load(bytes, &Limits::MCU, Capabilities::DEFAULT).unwrap();
+    let module = Module::load(bytes, &Limits::MCU, ALL).unwrap();
     let mut instance = Instance::load(&module).unwrap();
     assert!(instance.memory()[..stack].iter().all(|byte| *byte == 0), "the stack lies first");
     instance.memory_mut()[..stack].fill(MARK);
-    let mut world = World { config: config.as_bytes().to_vec(), ..World::default() };
+    let mut world =
+        World { config: config.as_bytes().to_vec(), pins: [(0, 0), (5, 0)].into_iter().collect(), ..World::default() };
     let readings =
         ["", "warm", "31", "27.9999999e0", "-1e-9", "{\"c\":31.5,\"x\":[{}]}", "{\"c\":27}", "48.5,11.2", "0,0"];
     let mut activations = Vec::from([Activation::Start]);
