@@ -139,3 +139,13 @@ fn each_end_of_a_connection_has_words() {
     let words: std::collections::BTreeSet<_> = LineEnd::ALL.iter().map(ToString::to_string).collect();
     assert_eq!(words.len(), LineEnd::ALL.len());
 }
+
+#[test]
+fn each_kind_is_in_the_reference() {
+    let page = include_str!("../../../docs/reference/wire.md");
+    for frame in line_frames() {
+        // Behind the zero and the first distance.
+        let row = format!("| `{:#04x}` |", encoded(&frame)[2]);
+        assert!(page.contains(&row), "{frame:?}: {row}");
+    }
+}
