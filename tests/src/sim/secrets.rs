@@ -19,7 +19,25 @@ const PART_BYTES: usize = 16;
 /// Of these, so many as numbers, as `{:?}` prints them.
 const PRINTED_BYTES: usize = 8;
 const HEAD_BYTES: usize = 8;
-const SIEVE_WORDS: usize = 64;
+const SIEVE_WORDS: usize = 256;
+
+/// The last two characters of the alphabets of base64: for mail, and for addresses.
+const BASE64: [[u8; 2]; 2] = [*b"+/", *b"-_"];
+
+/// The characters of base64 that stand for these bytes and nothing beside them, when so many bytes stand before them in a group
+/// of three.
+fn base64_inside(bytes: &[u8], before: usize, last: &[u8; 2]) -> Vec<u8> {
+    let bit = |at: usize| bytes.get(at / 8).is_some_and(|byte| byte >> (7 - at % 8) & 1 == 1);
+    let first = (6 - before * 8 % 6) % 6;
+    let sextet = |from: usize| (from..from + 6).fold(0, |value: u8, at| value << 1 | u8::from(bit(at)));
+    let character = |sextet: u8| match sextet {
+        0..26 => b'A' + sextet,
+        26..52 => b'a' + (sextet - 26),
+        52..62 => b'0' + (sextet - 52),
+        _ => last[usize::from(sextet & 1)],
+    };
+    (first..=(bytes.len() * 8).saturating_sub(6)).step_by(6).map(|from| character(sextet(from))).collect()
+}
 
 /// What is looked for, by its first bytes.
 #[derive(Default)]
@@ -34,7 +52,7 @@ pub struct Secrets {
 pub type Heard = Arc<Mutex<String>>;
 
 fn bit(head: u64) -> (usize, u64) {
-    let number = head.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+    let number = head.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50;
     ((number / 64) as usize, 1 << (number % 64))
 }
 
@@ -68,11 +86,13 @@ impl Secrets {
         !self.sieve.is_empty()
     }
 
-    /// As bytes, as hexadecimal digits and as numbers.
+    /// As bytes, as hexadecimal digits, as numbers and in base64.
     pub fn add(&mut self, secret: &[u8], what: &str) {
         let part = &secret[..secret.len().min(PART_BYTES)];
         let numbers: Vec<String> = part.iter().take(PRINTED_BYTES).map(u8::to_string).collect();
-        for needle in [part.to_vec(), hexadecimal(part).into_bytes(), numbers.join(", ").into_bytes()] {
+        let plain = [part.to_vec(), hexadecimal(part).into_bytes(), numbers.join(", ").into_bytes()];
+        let coded = BASE64.iter().flat_map(|last| (0..3).map(move |before| base64_inside(part, before, last)));
+        for needle in plain.into_iter().chain(coded) {
             let Some(head) = needle.first_chunk::<HEAD_BYTES>().map(|head| u64::from_le_bytes(*head)) else { continue };
             self.sieve.resize(SIEVE_WORDS, 0);
             let (word, bit) = bit(head);
@@ -209,12 +229,22 @@ mod tests {
 
     #[test]
     fn a_secret_is_found_in_each_form_and_at_each_place_and_nothing_else_is() {
-        let secret: Vec<u8> = (0..32).map(|n| n * 7 + 3).collect();
+        let secret: Vec<u8> = (0..32u8).map(|n| n.wrapping_mul(37).wrapping_add(251)).collect();
         let mut secrets = Secrets::default();
         assert_eq!(secrets.find(&secret), None);
         secrets.add(&secret, "it");
-        let forms = [secret.clone(), hexadecimal(&secret).into_bytes(), format!("{secret:?}").into_bytes()];
-        for form in forms {
+        let plain = [secret.clone(), hexadecimal(&secret).into_bytes(), format!("{secret:?}").into_bytes()];
+        // After none, one and two other bytes, as another encoder wrote them.
+        let coded = [
+            "+yBFao+02f4jSG2St9wBJktwlbrfBClOc5i94gcsUXY=",
+            "-yBFao-02f4jSG2St9wBJktwlbrfBClOc5i94gcsUXY=",
+            "ePsgRWqPtNn+I0htkrfcASZLcJW63wQpTnOYveIHLFF2",
+            "ePsgRWqPtNn-I0htkrfcASZLcJW63wQpTnOYveIHLFF2",
+            "eHn7IEVqj7TZ/iNIbZK33AEmS3CVut8EKU5zmL3iByxRdg==",
+            "eHn7IEVqj7TZ_iNIbZK33AEmS3CVut8EKU5zmL3iByxRdg==",
+        ];
+        let coded = coded.map(|text| text.as_bytes().to_vec());
+        for form in plain.into_iter().chain(coded) {
             for before in [0, 1, 9] {
                 let text = [vec![b'x'; before], form.clone(), b"after".to_vec()].concat();
                 assert_eq!(secrets.find(&text), Some("it"));
