@@ -9,6 +9,8 @@ const NAME_BYTES_MAX: usize = 63;
 const ADDRESSES: u64 = 1 << 32;
 /// Pages of UF2, which the loaders write whole.
 const UF2_PAGE_BYTES: u64 = 256;
+/// More than any sector takes, and less than a watchdog waits for.
+const ERASE_MS_MAX: u64 = 5_000;
 /// Stacks of all parts are aligned to so much.
 const STACK_ALIGNMENT: u64 = 8;
 
@@ -49,6 +51,7 @@ fn partitions(table: &Table) -> Result<(), String> {
     ensure(erase.is_power_of_two() && write.is_power_of_two() && write <= erase, || {
         "storage.erase_bytes and storage.write_bytes are powers of two, and the former is not the smaller".to_owned()
     })?;
+    ensure(storage.erase_ms <= ERASE_MS_MAX, || format!("storage.erase_ms is above {ERASE_MS_MAX}"))?;
     let mut end = 0;
     for partition in &storage.partitions {
         let name = &partition.name;

@@ -134,6 +134,9 @@ pub struct Storage {
     pub erase_bytes: u64,
     /// How often a sector can be erased.
     pub cycles: u64,
+    /// How long the erasure of a sector takes at most, during which the processor does nothing else. Work that has to stop in time,
+    /// because its lease ends, is stopped earlier by as much.
+    pub erase_ms: u64,
     pub partitions: Vec<Partition>,
 }
 

@@ -68,6 +68,7 @@ fn a_table_that_contradicts_itself_is_refused_in_its_own_words() {
         ("origin = 0x2100_0000", "origin = 0x7fff_ffff_ffff_ffff", "[storage] is empty, or ends behind"),
         ("erase_bytes = 4096", "erase_bytes = 4098", "are powers of two"),
         ("write_bytes = 4 ", "write_bytes = 0 ", "are powers of two"),
+        ("erase_ms = 400 ", "erase_ms = 5001 ", "erase_ms is above"),
         ("write_bytes = 4 ", "write_bytes = 8192 ", "is not the smaller"),
         ("name = \"config\"", "name = \"configuration\"", "partition configuration is unknown; there are config,"),
         ("name = \"config\"", "name = \"slot-a\"", "there must be one partition config"),

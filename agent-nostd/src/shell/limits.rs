@@ -35,7 +35,7 @@ pub const JOIN_PAUSE_MAX: Duration = Duration::from_secs(600);
 pub const JOIN_REQUEST_BYTES: usize = 512;
 /// What the broker says for a device that is gone: a frame with the boot.
 pub const WILL_BYTES: usize = 64;
-/// A slice of fuel and one call to the outside, or the erase of a sector.
+/// A slice of fuel and one call to the outside; the erasure of a sector comes on top, as long as it takes on the board.
 pub const STOP_LATENCY: Duration = Duration::from_millis(500);
 /// Messages that wait for one instance of a function. Above this a new one is dropped and counted.
 pub const INBOX_MAX: usize = 8;

@@ -375,6 +375,8 @@ pub struct Parts<'a, P: Platform> {
     pub seed: BootSeed,
     /// Heap that functions may take together with their engine (`function::heap_bytes` each); zero without the feature `wasm`.
     pub function_bytes: u32,
+    /// How long the flash holds everything up at most: the erasure of one sector.
+    pub erase: core::time::Duration,
 }
 
 impl<P: Platform> fmt::Debug for Parts<'_, P> {

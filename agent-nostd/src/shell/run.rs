@@ -91,7 +91,7 @@ pub async fn run<P: Platform, const SLOTS: usize>(mut parts: Parts<'_, P>, mut m
         }),
         keep_alive: KEEP_ALIVE,
         drift_ppm: DRIFT_PPM_MAX,
-        stop_latency: STOP_LATENCY,
+        stop_latency: STOP_LATENCY + parts.erase,
         seed: random.array(),
     };
     board.log(Level::Info, format_args!("device {device} of fleet {} is {}", token.fleet, identity.name));

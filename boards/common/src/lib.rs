@@ -61,6 +61,8 @@ pub struct Board<L, F: NorFlash, W: Watchdog> {
     pub watchdog: W,
     /// What `heap::start` answered; 0 on a board without functions.
     pub function_bytes: u32,
+    /// The longest time that the erasure of a sector takes, in milliseconds.
+    pub erase_ms: u64,
 }
 
 /// Runs a board without pins for functions. See `run_with`.
@@ -109,7 +111,8 @@ async fn operate<L, N: shell::Network, F: NorFlash, W: Watchdog, P: Peripherals,
     connect: impl FnOnce(L, &Network, u64) -> (N, V),
 ) -> ! {
     static CONFIG: ConstStaticCell<[u8; PROVISION_BYTES_MAX]> = ConstStaticCell::new([0; PROVISION_BYTES_MAX]);
-    let Board { name, architecture, link, mut flash, partitions, boot, entropy, watchdog, function_bytes } = board;
+    let Board { name, architecture, link, mut flash, partitions, boot, entropy, watchdog, function_bytes, erase_ms } =
+        board;
     // Whatever a reset left behind.
     peripherals.rest();
     say_hello(name, &boot);
@@ -152,7 +155,7 @@ async fn operate<L, N: shell::Network, F: NorFlash, W: Watchdog, P: Peripherals,
                     (&mut peripherals, &mut updates),
                     provision,
                     seed,
-                    function_bytes,
+                    (function_bytes, erase_ms),
                 )
                 .await {}
             }

@@ -44,6 +44,7 @@ async fn agent(spawner: Spawner, set: Set, function_bytes: u32) {
         entropy: Some(entropy),
         watchdog,
         function_bytes,
+        erase_ms: table::ERASE_MS,
     };
     common::run(board, |runner| start(spawner, stack(runner))).await
 }

@@ -67,6 +67,7 @@ fn main() -> ! {
             entropy: None,
             watchdog,
             function_bytes: 0,
+            erase_ms: table::ERASE_MS,
         };
         start(spawner, agent(spawner, board));
     })

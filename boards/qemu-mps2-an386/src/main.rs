@@ -71,6 +71,7 @@ fn main() -> ! {
             entropy: None,
             watchdog,
             function_bytes,
+            erase_ms: table::ERASE_MS,
         };
         start(spawner, agent(spawner, board));
     })

@@ -66,6 +66,7 @@ extern "C" fn main() -> ! {
             entropy: None,
             watchdog: (Deadline::start(DEADLINE_MS), watchdog),
             function_bytes,
+            erase_ms: table::ERASE_MS,
         };
         start(spawner, agent(spawner, board));
     })

@@ -43,6 +43,7 @@ async fn agent(spawner: Spawner, set: Set) {
         entropy,
         watchdog,
         function_bytes: 0,
+        erase_ms: table::ERASE_MS,
     };
     common::run(board, |runner| start(spawner, stack(runner))).await
 }

@@ -378,6 +378,7 @@ impl Mcu {
                 enrolment: Enrolment { token, name: &name, position: Some(position), seed: &seed },
                 seed: BootSeed { bytes: boot.bytes, is_unique: boot.is_unique, is_own: true },
                 function_bytes: FUNCTION_BYTES,
+                erase: Duration::ZERO,
             };
             let running = async { match run::<Host<'_>, { standard::SLOTS }>(parts, memory.borrow()).await {} };
             let pump = async {
