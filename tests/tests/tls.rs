@@ -7,7 +7,8 @@ use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use tests::harness::{PATIENCE, free_port, program, wait_until};
+use tests::harness::{Mcu, PATIENCE, free_port, program, wait_until};
+use wire::hello::ResetCause;
 
 /// Of the hub in the namespace: no loopback address, and nobody else's, since the namespace has no way out.
 const ADDRESS: &str = "10.77.0.1";
@@ -301,6 +302,22 @@ fn hub_and_device_of_different_authorities_do_not_speak() {
     let hub = Hub::on(&good, api, broker, &[]);
     let agent = hub.run_agent(&device);
     hub.wait_online("member", &agent);
+}
+
+#[test]
+fn a_leaf_that_speaks_no_tls_works_behind_a_gateway_that_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let hub = Hub::on(directory.path(), free_port(), free_port(), &[]);
+    let (data, line) = (directory.path().join("gateway"), directory.path().join("leaf.line"));
+    let joined = hub.join(&hub.join_token(), &data);
+    assert!(joined.status.success(), "{}", text(&joined.stderr));
+    let mut leaf = Mcu::leaf(&hub.join_token(), "leaf-1", (8.6821, 50.1109), &line);
+    leaf.switch_on(ResetCause::PowerOn);
+    let mut command = Command::new(program("fulmar-agent"));
+    command.args(["run", "--data"]).arg(&data).args(["--leaves", &format!("unix:{}", line.display())]);
+    let gateway = Running::start(&mut command, directory.path().join("gateway.log"));
+    leaf.wait_connected(1);
+    hub.wait_online("leaf-1", &gateway);
 }
 
 #[test]

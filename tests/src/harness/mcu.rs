@@ -354,7 +354,11 @@ impl Mcu {
         let position = Position { longitude_e7: degrees(longitude), latitude_e7: degrees(latitude), uncertainty_m: 0 };
         let work = move || {
             let mut decoded = [0; TOKEN_TEXT_BYTES_MAX];
-            let token = JoinToken::parse(&token, &mut decoded).unwrap();
+            let mut token = JoinToken::parse(&token, &mut decoded).unwrap();
+            if port.is_some() {
+                // Nobody behind a gateway looks at it: the gateway connects where it does for itself.
+                token.broker = "mqtt://gateway";
+            }
             let (clock, board) = (HostClock(Instant::now(), waits), HostBoard { log, reset });
             let mut peripherals = NoPeripherals;
             let mut store = Flash::open(journal, artifacts);
