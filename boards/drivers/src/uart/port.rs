@@ -188,9 +188,10 @@ mod tests {
         fn read(&mut self, offset: usize) -> u32 {
             match offset {
                 STATE => {
-                    u32::from(self.room == 0) * STATE_TX_FULL
-                        | u32::from(!self.arriving.is_empty()) * STATE_RX_FULL
-                        | u32::from(self.overran) * STATE_RX_OVERRUN
+                    let bit = |is_set: bool, bit: u32| if is_set { bit } else { 0 };
+                    bit(self.room == 0, STATE_TX_FULL)
+                        | bit(!self.arriving.is_empty(), STATE_RX_FULL)
+                        | bit(self.overran, STATE_RX_OVERRUN)
                 }
                 DATA => u32::from(self.arriving.remove(0)),
                 other => panic!("read of {other:#x}"),
