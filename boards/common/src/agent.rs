@@ -66,7 +66,7 @@ pub async fn run<'a, N: Network, F: NorFlash, W: Watchdog, P: Peripherals>(
     (peripherals, updates): (&mut P, &mut Update<'a, F, W>),
     provision: &Provision<'_>,
     seed: BootSeed,
-    (function_bytes, erase_ms): (u32, u64),
+    (function_bytes, erase_ms): (u32, u32),
 ) -> shell::Never {
     static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
     let enrolment = Enrolment {
@@ -86,7 +86,7 @@ pub async fn run<'a, N: Network, F: NorFlash, W: Watchdog, P: Peripherals>(
         enrolment,
         seed,
         function_bytes,
-        erase: core::time::Duration::from_millis(erase_ms),
+        erase: core::time::Duration::from_millis(u64::from(erase_ms)),
     };
     shell::run::<_, SLOTS>(parts, MEMORY.take().borrow()).await
 }

@@ -61,8 +61,9 @@ pub struct Board<L, F: NorFlash, W: Watchdog> {
     pub watchdog: W,
     /// What `heap::start` answered; 0 on a board without functions.
     pub function_bytes: u32,
-    /// The longest time that the erasure of a sector takes, in milliseconds.
-    pub erase_ms: u64,
+    /// The longest time that the erasure of a sector takes, in milliseconds. Of 32 bits: aligned to eight bytes, a board is moved
+    /// through the stack together with everything that its agent will need, which small parts have no room for.
+    pub erase_ms: u32,
 }
 
 /// Runs a board without pins for functions. See `run_with`.

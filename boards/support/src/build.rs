@@ -162,7 +162,7 @@ fn constants(table: &Table, architecture: &str) -> String {
     let mut text = format!(
         "pub const ARCHITECTURE: common::Architecture = common::Architecture::{architecture};\n\
          pub const HEAP_BYTES: usize = {};\n\
-         pub const ERASE_MS: u64 = {};\n{}",
+         pub const ERASE_MS: u32 = {};\n{}",
         table.budget.heap_bytes.saturating_sub(CELL_BYTES),
         table.storage.erase_ms,
         storage_constants(table),
