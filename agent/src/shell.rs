@@ -23,6 +23,7 @@ use agent_nostd::machine::port::{
     Buffers, Config, Content, FetchFailure, Input, JournalKey, KEEP_ALIVE, OUTGOING_BYTES_MIN, PersistFailure,
     Restored, SET_OVERHEAD_BYTES, Ticket,
 };
+use agent_nostd::machine::random::Random;
 use agent_nostd::machine::time::Instant;
 use async_channel::{Receiver, Sender};
 use futures_lite::FutureExt;
@@ -341,7 +342,7 @@ pub async fn serve(parts: Parts, commons: Commons) -> Result<Ending, AgentError>
         keep_alive: KEEP_ALIVE,
         drift_ppm: DRIFT_PPM_MAX,
         stop_latency: STOP_LATENCY,
-        seed: parts.seed,
+        random: Random::new(parts.seed),
     };
     let mut memory = Memory::new();
     // On the heap: it has all slots inside.

@@ -9,6 +9,7 @@ use agent_nostd::machine::port::{
     Buffers, Config, Effect as Want, Inbound, Input as Told, KEEP_ALIVE, LinkState, OUTGOING_BYTES_MIN, Quality,
     Restored, RetainHandling, SET_OVERHEAD_BYTES, Subscription, Ticket,
 };
+use agent_nostd::machine::random::Random;
 use agent_nostd::machine::time::Instant;
 use hub::engine::{
     Answer, Effect, Engine, EngineConfig, Input, Instant as HubInstant, Mode, Now, Request, Ticket as Question,
@@ -158,7 +159,7 @@ fn machine(now: u64, index: usize, id: DeviceId, pair: wire::PairKey, hub_key: P
         keep_alive: KEEP_ALIVE,
         drift_ppm: wire::lease::DRIFT_PPM_MAX,
         stop_latency: Duration::from_millis(20),
-        seed: seed(index + 1_000_000),
+        random: Random::new(seed(index + 1_000_000)),
     };
     Agent::new(Instant::from_ms(now), config, buffers, Restored::default())
 }

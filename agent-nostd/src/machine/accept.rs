@@ -122,9 +122,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
 
     fn is_within_limits(&mut self, now: Instant, header: &Header) -> bool {
         let body_bytes = header.body_bytes;
-        let is_class = header.limits.records <= self.capabilities.records
-            && header.limits.memory_bytes <= self.capabilities.memory_bytes;
-        if is_class && body_bytes <= self.capabilities.body_bytes {
+        let is_class = header.limits.records <= self.config.capabilities.records
+            && header.limits.memory_bytes <= self.config.capabilities.memory_bytes;
+        if is_class && body_bytes <= self.config.capabilities.body_bytes {
             return true;
         }
         self.refused.too_large = self.refused.too_large.saturating_add(1);
@@ -152,10 +152,14 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         self.intake.pending = None;
         self.intake.awaited = None;
         match self.incoming.store(signed, body) {
-            Ok(records) if records <= usize::from(self.capabilities.records) => {
+            Ok(records) if records <= usize::from(self.config.capabilities.records) => {
                 self.intake.pending = Some(self.keep.change(JournalKey::Accepted));
             }
-            Ok(_) => self.refuse_body(now, signed, WireError::TooLarge { limit: u32::from(self.capabilities.records) }),
+            Ok(_) => self.refuse_body(
+                now,
+                signed,
+                WireError::TooLarge { limit: u32::from(self.config.capabilities.records) },
+            ),
             Err(error) => self.refuse_body(now, signed, error),
         }
     }
@@ -191,7 +195,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             return;
         }
         awaited.is_asked = false;
-        awaited.at = now.after(self.random.about(doubled(BODY_RETRY_BASE, awaited.tries, BODY_RETRY_MAX)));
+        awaited.at = now.after(self.config.random.about(doubled(BODY_RETRY_BASE, awaited.tries, BODY_RETRY_MAX)));
         awaited.tries = awaited.tries.saturating_add(1);
         let revision = awaited.signed.header.revision;
         self.note(
@@ -223,7 +227,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
     pub(crate) fn persist_failed(&mut self, now: Instant, ticket: Ticket, failure: PersistFailure) {
         let Some(write) = self.keep.finish(ticket) else { return };
         let is_first = !self.keep.is_failing(write.key);
-        self.keep.failed(&write, now, &mut self.random);
+        self.keep.failed(&write, now, &mut self.config.random);
         if !is_first {
             return;
         }
@@ -241,7 +245,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
 
     pub(crate) fn poll_keep(&mut self, now: Instant) -> Option<Todo> {
         if let Some(write) = self.keep.overdue(now) {
-            self.keep.failed(&write, now, &mut self.random);
+            self.keep.failed(&write, now, &mut self.config.random);
         }
         let key = self.keep.next(now)?;
         let set_length = |value: &[u8]| if value.is_empty() { Err(WireError::Truncated) } else { Ok(value.len()) };

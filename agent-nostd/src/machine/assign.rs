@@ -87,7 +87,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             let workload = record.core.workload;
             let found = match verdict {
                 Some((of, found)) if of == workload => found,
-                _ => judge(group, workload, &self.slots, &self.capabilities, self.config.stop_latency),
+                _ => judge(group, workload, &self.slots, &self.config.capabilities, self.config.stop_latency),
             };
             verdict = Some((workload, found));
             let Some(slot) = self.slots.iter_mut().find(|slot| slot.key() == record.key()) else { continue };

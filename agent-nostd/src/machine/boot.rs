@@ -39,8 +39,8 @@ impl Iterator for Entries<'_> {
 impl<const SLOTS: usize> Agent<'_, SLOTS> {
     /// Takes up what the journal held. Total: rotten values count as absent.
     pub(crate) fn restore(&mut self, now: Instant, restored: &Restored<'_>) {
-        load(&mut self.current, restored.accepted, self.capabilities.records);
-        load(&mut self.last_good, restored.last_good, self.capabilities.records);
+        load(&mut self.current, restored.accepted, self.config.capabilities.records);
+        load(&mut self.last_good, restored.last_good, self.config.capabilities.records);
         let has_crashed = match self.config.reset {
             ResetCause::Watchdog | ResetCause::Panic => true,
             ResetCause::Unknown

@@ -194,7 +194,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         lease.tries = 0;
         let third = Duration::from_millis(ms) / RENEWALS_PER_LEASE;
         // Never later than a third, so that two of them may get lost.
-        lease.ask_at = sent_at.after(third - self.random.up_to(third / 8));
+        lease.ask_at = sent_at.after(third - self.config.random.up_to(third / 8));
         self.report.changed();
     }
 
@@ -261,11 +261,11 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
     fn ask(&mut self, at: usize, now: Instant) -> Option<Todo> {
         let context = self.session_context()?;
         self.leases.get(at).filter(|lease| lease.ask_at <= now)?;
-        let nonce = Nonce(self.random.bytes());
+        let nonce = Nonce(self.config.random.bytes());
         let lease = self.leases.get_mut(at)?;
         // Counted from here: what the client does with it later only shortens the right.
         lease.ask(nonce, now);
-        lease.ask_at = now.after(self.random.about(lease.pause()));
+        lease.ask_at = now.after(self.config.random.about(lease.pause()));
         lease.tries = lease.tries.saturating_add(1);
         let want = Want::Lease { workload: lease.workload, nonce };
         let need = Need { session: context.session, want };

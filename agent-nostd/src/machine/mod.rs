@@ -12,7 +12,7 @@ pub mod lease;
 mod outbox;
 mod outcome;
 pub mod port;
-mod random;
+pub mod random;
 pub mod reconcile;
 pub mod report;
 pub mod session;
@@ -35,7 +35,6 @@ use self::port::{
     AGENT_WORKLOAD, Buffers, Config, Content, Effect, Inbound, Input, JournalKey, LaunchId, LinkState, Quality,
     Restored, Source, Subscription, Terms, Ticket, Trigger,
 };
-use self::random::Random;
 use self::report::Report;
 use self::session::{Link, Session};
 use self::set::SetBuffer;
@@ -77,8 +76,6 @@ pub(crate) enum Todo {
 /// The machine, for up to `SLOTS` components at the same time.
 pub struct Agent<'b, const SLOTS: usize> {
     config: Config<'b>,
-    capabilities: Capabilities<'b>,
-    random: Random,
     boot: BootId,
     started_at: Instant,
     current: SetBuffer<'b>,
@@ -153,26 +150,20 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
 
     /// Without what the journal has, but for the clock's value. Always inlined, because only then is it made in its place.
     #[inline(always)]
-    fn blank(now: Instant, config: Config<'b>, buffers: Buffers<'b>, restored: &Restored<'_>) -> Self {
-        let mut random = Random::new(config.seed);
-        let boot = BootId(random.bytes());
-        let [a, b, c, d, ..] = random.bytes();
+    fn blank(now: Instant, mut config: Config<'b>, buffers: Buffers<'b>, restored: &Restored<'_>) -> Self {
+        let boot = BootId(config.random.bytes());
+        let [a, b, c, d, ..] = config.random.bytes();
         let stream = u32::from_le_bytes([a, b, c, d]);
-        let first_connect = random.up_to(session::CONNECT_BACK_OFF_BASE);
+        let first_connect = config.random.up_to(session::CONNECT_BACK_OFF_BASE);
         let (current, last_good) = (SetBuffer::new(buffers.current), SetBuffer::new(buffers.last_good));
         let incoming = SetBuffer::new(buffers.incoming);
         let room = current.body_bytes_max().min(last_good.body_bytes_max()).min(incoming.body_bytes_max());
         let told = buffers.outgoing.len().saturating_sub(STATUS_BYTES) / ENTRY_BYTES;
         let records = SLOTS.min(told).min(usize::from(config.capabilities.records));
-        let capabilities = Capabilities {
-            records: u16::try_from(records).unwrap_or(u16::MAX),
-            body_bytes: config.capabilities.body_bytes.min(u32::try_from(room).unwrap_or(u32::MAX)),
-            ..config.capabilities
-        };
+        config.capabilities.records = u16::try_from(records).unwrap_or(u16::MAX);
+        config.capabilities.body_bytes = config.capabilities.body_bytes.min(u32::try_from(room).unwrap_or(u32::MAX));
         Self {
             config,
-            capabilities,
-            random,
             boot,
             started_at: now,
             current,
@@ -420,7 +411,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
 
     /// What this device says it can hold: the configuration, lowered to the memory that it was given.
     pub fn capabilities(&self) -> &Capabilities<'b> {
-        &self.capabilities
+        &self.config.capabilities
     }
 
     fn ticket(&mut self) -> Ticket {

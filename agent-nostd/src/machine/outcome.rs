@@ -108,7 +108,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         if goal.print != live.print {
             // An older version: it may come back as a stand-in, but not at once and not for ever.
             slot.streak.consecutive = slot.streak.consecutive.saturating_add(1);
-            slot.back_off(now, &mut self.random);
+            slot.back_off(now, &mut self.config.random);
             return;
         }
         if now.since(slot.streak.window_start) > goal.window {
@@ -126,7 +126,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         let (workload, component) = slot.key();
         let is_bad = slot.streak.in_window >= goal.attempts_max || slot.streak.is_exhausted;
         if !is_bad {
-            slot.back_off(now, &mut self.random);
+            slot.back_off(now, &mut self.config.random);
             return;
         }
         slot.streak.is_exhausted = true;
@@ -171,10 +171,10 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             match failure {
                 FetchFailure::Absent if source == Source::Store => slot.fetch = Fetch::Absent,
                 FetchFailure::Absent | FetchFailure::Unreachable => {
-                    slot.fetch_failed(now, Reason::FETCH_FAILED, &mut self.random)
+                    slot.fetch_failed(now, Reason::FETCH_FAILED, &mut self.config.random)
                 }
-                FetchFailure::HashMismatch => slot.fetch_failed(now, Reason::HASH_MISMATCH, &mut self.random),
-                FetchFailure::NoSpace => slot.fetch_failed(now, Reason::NO_SPACE, &mut self.random),
+                FetchFailure::HashMismatch => slot.fetch_failed(now, Reason::HASH_MISMATCH, &mut self.config.random),
+                FetchFailure::NoSpace => slot.fetch_failed(now, Reason::NO_SPACE, &mut self.config.random),
             }
             self.report.changed();
         }

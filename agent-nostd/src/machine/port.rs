@@ -3,6 +3,7 @@
 //! A shell translates and never decides. It calls `handle(now, input)`, then `poll(now)` until `None`, then waits until
 //! `poll_timeout()` or the next input. Each effect is consumed (bytes copied or written) before the next call. `now` never
 //! goes back. A shell may answer an effect late or never: the machine keeps a deadline for each and ignores stale answers.
+use super::random::Random;
 use super::time::{Duration, Instant, earliest};
 use wire::hello::{Capabilities, LastEnd, ResetCause, Wear};
 use wire::id::WorkloadId;
@@ -377,7 +378,7 @@ pub const WILL_EXPIRY: Duration = Duration::from_secs(60);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Who this device is and what it can do; all of it known before the machine is built.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Config<'b> {
     pub fleet: &'b str,
     pub device: DeviceId,
@@ -401,8 +402,8 @@ pub struct Config<'b> {
     /// What passes between asking the shell to cut a component and the component's last effect on the world: the longest slice
     /// of work that is not interrupted, and the longest call to the outside.
     pub stop_latency: Duration,
-    /// Unpredictable, new for each boot: boot id, nonces and jitter come from it.
-    pub seed: [u8; 32],
+    /// Of a seed that is unpredictable and new for each boot: boot id, nonces and jitter come from it.
+    pub random: Random,
 }
 
 /// Memory for the machine, given by the caller so that a board can place it.

@@ -2,10 +2,17 @@
 use super::time::{Duration, millis};
 use wire::Digest;
 
+/// Numbers of one seed.
 #[derive(Clone)]
-pub(crate) struct Random {
+pub struct Random {
     seed: [u8; 32],
     counter: u64,
+}
+
+impl core::fmt::Debug for Random {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Random").finish_non_exhaustive()
+    }
 }
 
 impl Random {
@@ -13,7 +20,7 @@ impl Random {
         Self { seed, counter: 0 }
     }
 
-    pub fn bytes(&mut self) -> [u8; 8] {
+    pub(crate) fn bytes(&mut self) -> [u8; 8] {
         let mut block = [0; 40];
         block[..32].copy_from_slice(&self.seed);
         block[32..].copy_from_slice(&self.counter.to_le_bytes());
@@ -22,13 +29,13 @@ impl Random {
     }
 
     /// Between zero and `most`, both possible.
-    pub fn up_to(&mut self, most: Duration) -> Duration {
+    pub(crate) fn up_to(&mut self, most: Duration) -> Duration {
         let draw = u64::from_le_bytes(self.bytes());
         Duration::from_millis(draw % millis(most).saturating_add(1).max(1))
     }
 
     /// `around`, give or take a fifth.
-    pub fn about(&mut self, around: Duration) -> Duration {
+    pub(crate) fn about(&mut self, around: Duration) -> Duration {
         let fifth = around / 5;
         around - fifth + self.up_to(fifth * 2)
     }

@@ -254,7 +254,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             self.session.connect_tries = 0;
         }
         let jitter = doubled(CONNECT_BACK_OFF_BASE, self.session.connect_tries, CONNECT_BACK_OFF_MAX);
-        let pause = pause.unwrap_or_else(|| self.random.up_to(jitter));
+        let pause = pause.unwrap_or_else(|| self.config.random.up_to(jitter));
         self.session.connect_tries = self.session.connect_tries.saturating_add(1);
         self.session.link = Link::Offline { retry_at: now.after(pause) };
         self.session.connection = Connection::default();
@@ -301,7 +301,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         if !is_again {
             return self.disconnected(now, None);
         }
-        let pause = TAKEN_PAUSE.saturating_add(self.random.up_to(TAKEN_PAUSE));
+        let pause = TAKEN_PAUSE.saturating_add(self.config.random.up_to(TAKEN_PAUSE));
         self.note(
             now,
             Level::Error,
@@ -452,11 +452,11 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
     }
 
     fn hello(&mut self, now: Instant) -> Option<Todo> {
-        let nonce = Nonce(self.random.bytes());
+        let nonce = Nonce(self.config.random.bytes());
         let connection = &mut self.session.connection;
         let pause = doubled(HELLO_PAUSE, connection.hello_tries, CONNECT_BACK_OFF_MAX);
         connection.hello_tries = connection.hello_tries.saturating_add(1);
-        connection.hello_at = now.after(HELLO_PAUSE).after(self.random.up_to(pause));
+        connection.hello_at = now.after(HELLO_PAUSE).after(self.config.random.up_to(pause));
         connection.nonce = Some((nonce, now));
         connection.first_hello_at.get_or_insert(now);
         let asks = self.session.asks;
@@ -468,7 +468,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
             revision: signed.map_or(Revision::default(), |signed| signed.header.revision),
             digest: signed.map_or(DigestPrefix::default(), |signed| signed.header.body.prefix()),
             status: self.report.sent(),
-            capabilities: self.capabilities.digest().prefix(),
+            capabilities: self.config.capabilities.digest().prefix(),
             packet_bytes_max: self.config.packet_bytes_max,
             command: CommandId::default(),
             trust: 0,
@@ -477,7 +477,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         };
         let hello = wire::hello::Hello {
             fixed,
-            capabilities: asks.contains(Asks::CAPABILITIES).then_some(self.capabilities),
+            capabilities: asks.contains(Asks::CAPABILITIES).then_some(self.config.capabilities),
             proof: asks.contains(Asks::PROOF).then(|| signed.copied()).flatten(),
             health: self.health(now, asks),
         };
@@ -523,7 +523,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         self.session.is_behind_news = false;
         self.session.asks = Asks::default();
         // A fifth more is possible, and still within the time.
-        let again = self.random.about(self.fresh_every * 5 / 6);
+        let again = self.config.random.about(self.fresh_every * 5 / 6);
         let connection = &mut self.session.connection;
         connection.fresh_at = Some(now);
         connection.first_fresh_at.get_or_insert(now);
@@ -532,9 +532,9 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         connection.rechecks = 0;
         connection.recheck_at = Some(if self.intake.has_seen_unconfirmed { now } else { now.after(DESIRED_WITHIN) });
         self.intake.has_seen_unconfirmed = false;
-        self.report.fresh(now, &fresh, is_first_here, is_new_session, &mut self.random);
+        self.report.fresh(now, &fresh, is_first_here, is_new_session, &mut self.config.random);
         if is_first_here || is_new_session {
-            let within = self.random.up_to(super::telemetry::SAMPLES_SPREAD);
+            let within = self.config.random.up_to(super::telemetry::SAMPLES_SPREAD);
             self.telemetry.link_found(now, is_new_session, within);
         }
         if is_new_session {
@@ -562,7 +562,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         if refusal.reason == RefusalReason::Busy {
             // The hub's own doing: it never leads to the long pause, and the hint spreads the fleet already.
             let hint = Duration::from_secs(u64::from(refusal.retry_after_s)).min(RETRY_AFTER_MAX);
-            self.session.connection.hello_at = now.after(hint).after(self.random.up_to(BUSY_JITTER));
+            self.session.connection.hello_at = now.after(hint).after(self.config.random.up_to(BUSY_JITTER));
             return;
         }
         if refusal.reason == RefusalReason::Quarantined {
@@ -583,7 +583,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         let hint = Duration::from_secs(u64::from(refusal.retry_after_s)).min(RETRY_AFTER_MAX);
         let connection = &mut self.session.connection;
         let jitter = doubled(HELLO_PAUSE, connection.hello_tries, CONNECT_BACK_OFF_MAX);
-        connection.hello_at = now.after(hint).after(self.random.up_to(jitter));
+        connection.hello_at = now.after(hint).after(self.config.random.up_to(jitter));
         if self.session.refusals >= REFUSALS_MAX {
             self.session.refusals = 0;
             self.note(
@@ -611,7 +611,7 @@ impl<const SLOTS: usize> Agent<'_, SLOTS> {
         // The first one is heard once in a boot: it must not delay the answer to a hub that starts again soon after.
         self.session.reannounce_counts = known.is_some();
         let spread = Duration::from_millis(u64::from(state.spread_ms)).min(SPREAD_MAX);
-        let at = now.after(self.random.up_to(spread));
+        let at = now.after(self.config.random.up_to(spread));
         let earliest_at = self.session.reannounced_at.map(|last| last.after(REANNOUNCE_EVERY));
         self.session.reannounce_at = Some(earliest_at.map_or(at, |earliest_at| at.max(earliest_at)));
     }
@@ -628,7 +628,7 @@ impl<'b, const SLOTS: usize> Agent<'b, SLOTS> {
         let is_new = !self.session.is_fresh_this_boot();
         let is_due = is_new || self.session.is_behind_news || asks.contains(Asks::HEALTH);
         let uptime_s = u32::try_from(now.since(self.started_at).as_secs()).unwrap_or(u32::MAX);
-        (is_due && self.capabilities.class == DeviceClass::Mcu).then_some(Health {
+        (is_due && self.config.capabilities.class == DeviceClass::Mcu).then_some(Health {
             is_new,
             uptime_s,
             end: self.config.last_end,

@@ -13,6 +13,7 @@ use super::random::Random;
 use super::transport::{Pulse, Pumped, address_for, pump, rest};
 use crate::machine::Agent as Machine;
 use crate::machine::port::{Buffers, Config, Inbound, Input, JournalKey, KEEP_ALIVE, Restored};
+use crate::machine::random::Random as MachineRandom;
 use crate::machine::time::{Duration, Instant, earliest};
 use core::fmt::Write as _;
 use core::future::pending;
@@ -92,7 +93,7 @@ pub async fn run<P: Platform, const SLOTS: usize>(mut parts: Parts<'_, P>, mut m
         keep_alive: KEEP_ALIVE,
         drift_ppm: DRIFT_PPM_MAX,
         stop_latency: STOP_LATENCY + parts.erase,
-        seed: random.array(),
+        random: MachineRandom::new(random.array()),
     };
     board.log(Level::Info, format_args!("device {device} of fleet {} is {}", token.fleet, identity.name));
     let frame_bytes = memory.machine.outgoing.len();

@@ -15,6 +15,7 @@ use agent_nostd::machine::port::{
     Buffers, Config, Content, Effect, JournalKey, KEEP_ALIVE, LaunchId, Quality, Restored, SET_OVERHEAD_BYTES, Source,
     Subscription, Terms, Ticket, Trigger,
 };
+use agent_nostd::machine::random::Random as MachineRandom;
 use agent_nostd::machine::time::Instant;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -244,7 +245,7 @@ impl<'g> Device<'g> {
             keep_alive: KEEP_ALIVE,
             drift_ppm: wire::lease::DRIFT_PPM_MAX,
             stop_latency: STOP_LATENCY,
-            seed: self.random.bytes(),
+            random: MachineRandom::new(self.random.bytes()),
         };
         let restored = Restored {
             accepted: self.flash.value(JournalKey::Accepted),

@@ -3,6 +3,7 @@
 use crate::journal::{self, Next};
 use crate::machine::Agent;
 use crate::machine::port::*;
+use crate::machine::random::Random;
 use crate::machine::time::{Duration, Instant};
 use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
@@ -379,7 +380,7 @@ pub fn parts(seed: u8, reset: ResetCause) -> (Config<'static>, Buffers<'static>)
         keep_alive: KEEP_ALIVE,
         drift_ppm: wire::lease::DRIFT_PPM_MAX,
         stop_latency: ms(100),
-        seed: [seed; 32],
+        random: Random::new([seed; 32]),
     };
     let buffers = Buffers {
         current: buffer(BODY + SET_OVERHEAD_BYTES),

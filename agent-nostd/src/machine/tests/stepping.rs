@@ -472,7 +472,7 @@ fn a_set_of_all_other_components_waits_for_slots_that_are_stopping() {
 #[test]
 fn the_machine_fits_a_small_device() {
     let bytes = core::mem::size_of::<crate::machine::Agent<'static, 8>>();
-    assert!(bytes <= 9 * 1024 + 576, "{bytes}");
+    assert!(bytes <= 9 * 1024 + 512, "{bytes}");
 }
 
 #[test]
