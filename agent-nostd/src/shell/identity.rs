@@ -16,7 +16,7 @@ use wire::sign::PublicKey;
 use wire::topic::TokenId;
 
 /// Of the stored value. A changed field is a new format.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// 32 random bytes of the chip's own.
 pub type OwnSeed = [u8; 32];
